@@ -1,0 +1,73 @@
+/*
+ * The threads that all partitions of a broker share: flushers (datasync), the
+ * keeper (preparing, rolling, deleting, joining stopped partitions, scrubbing)
+ * and the timer. They pump jobs and deadlines; they decide nothing.
+ */
+#ifndef KQ_PARTITION_ENGINE_H
+#define KQ_PARTITION_ENGINE_H
+
+#include "base/err.h"
+#include "log/log.h"
+
+#include <stdatomic.h>
+
+struct engine;
+
+struct engine_options {
+    struct io *io;
+    const char *data_dir; /* copied */
+    uint32_t flusher_count;
+    size_t stack_bytes;         /* of every thread started below here */
+    uint64_t mailbox_bytes;     /* a partition's data lane */
+    uint32_t entry_max_bytes;   /* what one turn folds into an entry */
+    uint32_t unflushed_entries; /* at most this many; beyond it the data lane waits */
+    uint32_t prepare_min_bytes;
+    uint32_t prepare_max_bytes;
+    int64_t prepare_budget_bytes;
+    int64_t mark_delay_us;
+    bool flush_always; /* false: interval */
+    int64_t flush_interval_us;
+    uint32_t flush_interval_bytes;
+    int64_t scrub_interval_us; /* 0: never */
+};
+
+/* Bumped relaxed; for INFO and the bench. */
+struct engine_counters {
+    struct log_counters log;
+    _Atomic uint64_t handoffs; /* one thread woke another */
+    _Atomic uint64_t turns;
+    _Atomic uint64_t slow_turns;  /* longer than 10 ms */
+    _Atomic uint64_t messages_in; /* records appended */
+    _Atomic uint64_t batches_in;
+    _Atomic uint64_t entries;
+};
+
+enum kq_err engine_start(struct engine **engine, const struct engine_options *options, struct fault *fault);
+/* After all partitions have stopped. Joins its threads. */
+void engine_stop(struct engine **engine);
+struct engine_counters *engine_counters(struct engine *engine);
+struct io *engine_io(struct engine *engine);
+const struct engine_options *engine_options(const struct engine *engine);
+
+/* Background work for the keeper's thread: run(job) is called once, after the
+ * logs' own jobs, and may block for some milliseconds; it may post itself again
+ * for the next piece. */
+struct engine_work {
+    struct engine_work *next;
+    void (*run)(struct engine_work *work);
+};
+/* Any thread. */
+void engine_post_work(struct engine *engine, struct engine_work *work);
+
+/* A deadline on the timer's thread: fire(deadline) runs there once when it has
+ * come, must not block, and may set it again. Zeroed, then set. */
+struct engine_deadline {
+    void (*fire)(struct engine_deadline *deadline);
+    int64_t due_us; /* the timer's */
+    uint32_t place; /* the timer's: 0 when not set */
+};
+/* Any thread. Sets or moves it. CLOCK_NEVER takes it back; one that fires just
+ * now may still fire. */
+void engine_set_deadline(struct engine *engine, struct engine_deadline *deadline, int64_t due_us);
+
+#endif
