@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -19,6 +20,8 @@
 
 struct io;
 struct io_file;
+
+enum { IO_PARTS_MAX = 1024 }; /* iovecs in one call of pwritev (IOV_MAX) */
 
 enum io_flags {
     IO_WRITE = 1,     /* else read only */

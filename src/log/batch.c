@@ -1,0 +1,220 @@
+/*
+ * Record batches v2: the one encoder and the one decoder, shared by both front
+ * ends, the log, the tools and the fuzzers. The format stands in batch.h.
+ *
+ * Never trusts a length: each is held against what is left before it is used.
+ * Never reads what lies outside of the bytes it was given.
+ */
+#include "log/batch.h"
+
+#include "base/crc32c.h"
+#include "base/require.h"
+
+enum {
+    AT_LENGTH = 8,
+    AT_EPOCH = 12,
+    AT_MAGIC = 16,
+    AT_CRC = 17,
+    AT_ATTRIBUTES = 21,
+    AT_LAST_DELTA = 23,
+    AT_BASE_TIME = 27,
+    AT_MAX_TIME = 35,
+    AT_PRODUCER_ID = 43,
+    AT_PRODUCER_EPOCH = 51,
+    AT_SEQUENCE = 53,
+    AT_COUNT = 57,
+    BYTES_BEFORE_LENGTH_ENDS = 12, /* the length counts what follows it */
+    RECORD_BYTES_MIN = 7,          /* length, attributes, two deltas, two sizes, header count */
+    HEADER_BYTES_MIN = 2,
+};
+
+/* ---- making one --------------------------------------------------------------- */
+
+void batch_begin(struct batch_maker *m, struct buf *out, int64_t time_ms)
+{
+    *m = (struct batch_maker){.out = out, .start = out->len, .base_time_ms = time_ms, .max_time_ms = time_ms};
+    buf_zeros(out, BATCH_HEADER_BYTES);
+}
+
+static size_t slice_size(struct slice s)
+{
+    return varint_size(s.size_bytes) + (s.size_bytes > 0 ? (size_t)s.size_bytes : 0);
+}
+
+static void put_slice(struct buf *out, struct slice s)
+{
+    buf_varint(out, s.size_bytes);
+    if (s.size_bytes > 0)
+        buf_put(out, s.data, (size_t)s.size_bytes);
+}
+
+void batch_add(struct batch_maker *m, int64_t time_ms, struct slice key, struct slice value, const char *header_name,
+               struct slice header_value)
+{
+    int64_t time_delta = time_ms - m->base_time_ms;
+    struct slice name = {NULL, -1};
+    if (header_name != NULL)
+        name = (struct slice){(const uint8_t *)header_name, (int32_t)strlen(header_name)};
+    size_t header_bytes = header_name != NULL ? slice_size(name) + slice_size(header_value) : 0;
+    size_t size = 1 + varint_size(time_delta) + varint_size(m->record_count) + slice_size(key) + slice_size(value) +
+                  varint_size(header_name != NULL) + header_bytes;
+    buf_varint(m->out, (int64_t)size);
+    buf_u8(m->out, 0);
+    buf_varint(m->out, time_delta);
+    buf_varint(m->out, m->record_count);
+    put_slice(m->out, key);
+    put_slice(m->out, value);
+    buf_varint(m->out, header_name != NULL);
+    if (header_name != NULL) {
+        put_slice(m->out, name);
+        put_slice(m->out, header_value);
+    }
+    if (time_ms > m->max_time_ms)
+        m->max_time_ms = time_ms;
+    m->record_count++;
+}
+
+void batch_end(struct batch_maker *m, int64_t producer_id, int16_t producer_epoch, int32_t base_sequence)
+{
+    REQUIRE(m->record_count > 0);
+    if (m->out->bad)
+        return;
+    uint8_t *batch = m->out->data + m->start;
+    size_t size = m->out->len - m->start;
+    REQUIRE(size <= INT32_MAX);
+    put_be64(batch, 0);
+    put_be32(batch + AT_LENGTH, (uint32_t)(size - BYTES_BEFORE_LENGTH_ENDS));
+    put_be32(batch + AT_EPOCH, 0);
+    batch[AT_MAGIC] = BATCH_MAGIC;
+    put_be16(batch + AT_ATTRIBUTES, 0);
+    put_be32(batch + AT_LAST_DELTA, (uint32_t)(m->record_count - 1));
+    put_be64(batch + AT_BASE_TIME, (uint64_t)m->base_time_ms);
+    put_be64(batch + AT_MAX_TIME, (uint64_t)m->max_time_ms);
+    put_be64(batch + AT_PRODUCER_ID, (uint64_t)producer_id);
+    put_be16(batch + AT_PRODUCER_EPOCH, (uint16_t)producer_epoch);
+    put_be32(batch + AT_SEQUENCE, (uint32_t)base_sequence);
+    put_be32(batch + AT_COUNT, (uint32_t)m->record_count);
+    put_be32(batch + AT_CRC, crc32c(0, batch + BATCH_CRC_FROM, size - BATCH_CRC_FROM));
+}
+
+/* ---- reading one -------------------------------------------------------------- */
+
+/* Whether the counts can be what the size says. */
+static bool counts_fit(const struct batch_info *info)
+{
+    if (info->record_count < 0 || info->last_offset_delta < 0 || info->last_offset_delta == INT32_MAX)
+        return false;
+    if (info->record_count > info->last_offset_delta + 1)
+        return false;
+    if ((info->attributes & BATCH_CODEC_MASK) != 0)
+        return true;
+    return info->record_count <= (info->size_bytes - BATCH_HEADER_BYTES) / RECORD_BYTES_MIN;
+}
+
+enum kq_err batch_next(struct cursor *c, struct batch_info *info, const uint8_t **batch)
+{
+    const uint8_t *p = c->at;
+    if (c->bad || cursor_left(c) < BATCH_HEADER_BYTES)
+        return KQ_INVALID_RECORD;
+    uint32_t length = get_be32(p + AT_LENGTH);
+    if (length < BATCH_HEADER_BYTES - BYTES_BEFORE_LENGTH_ENDS || length > INT32_MAX - BYTES_BEFORE_LENGTH_ENDS ||
+        length > cursor_left(c) - BYTES_BEFORE_LENGTH_ENDS || p[AT_MAGIC] != BATCH_MAGIC)
+        return KQ_INVALID_RECORD;
+    *info = (struct batch_info){
+        .base_off = (int64_t)get_be64(p),
+        .size_bytes = (int32_t)length + BYTES_BEFORE_LENGTH_ENDS,
+        .leader_epoch = (int32_t)get_be32(p + AT_EPOCH),
+        .crc = get_be32(p + AT_CRC),
+        .attributes = get_be16(p + AT_ATTRIBUTES),
+        .last_offset_delta = (int32_t)get_be32(p + AT_LAST_DELTA),
+        .base_time_ms = (int64_t)get_be64(p + AT_BASE_TIME),
+        .max_time_ms = (int64_t)get_be64(p + AT_MAX_TIME),
+        .producer_id = (int64_t)get_be64(p + AT_PRODUCER_ID),
+        .producer_epoch = (int16_t)get_be16(p + AT_PRODUCER_EPOCH),
+        .base_sequence = (int32_t)get_be32(p + AT_SEQUENCE),
+        .record_count = (int32_t)get_be32(p + AT_COUNT),
+    };
+    if (!counts_fit(info))
+        return KQ_INVALID_RECORD;
+    *batch = cursor_bytes(c, (size_t)info->size_bytes);
+    return KQ_OK;
+}
+
+bool batch_crc_ok(const uint8_t *batch, const struct batch_info *info)
+{
+    return crc32c(0, batch + BATCH_CRC_FROM, (size_t)info->size_bytes - BATCH_CRC_FROM) == info->crc;
+}
+
+void batch_place(uint8_t *batch, int64_t base_off, int32_t leader_epoch)
+{
+    put_be64(batch, (uint64_t)base_off);
+    put_be32(batch + AT_EPOCH, (uint32_t)leader_epoch);
+}
+
+void record_walk_init(struct record_walk *w, const uint8_t *batch, const struct batch_info *info)
+{
+    *w = (struct record_walk){.info = *info};
+    w->at = cursor_over(batch + BATCH_HEADER_BYTES, (size_t)info->size_bytes - BATCH_HEADER_BYTES);
+    w->at.bad = (info->attributes & BATCH_CODEC_MASK) != 0;
+}
+
+/* A size from the bytes and as many bytes after it; -1 is null. */
+static struct slice take_slice(struct cursor *c)
+{
+    int64_t size = cursor_varint(c);
+    if (size == -1)
+        return (struct slice){NULL, -1};
+    if (size < 0 || (uint64_t)size > cursor_left(c)) {
+        c->bad = true;
+        return (struct slice){NULL, -1};
+    }
+    return (struct slice){cursor_bytes(c, (size_t)size), (int32_t)size};
+}
+
+/* a + b as two's complement, whatever the bytes said. */
+static int64_t add_wrapping(int64_t a, int64_t b)
+{
+    return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
+enum kq_err record_walk_next(struct record_walk *w, struct record *r)
+{
+    if (w->at.bad)
+        return KQ_INVALID_RECORD;
+    if (w->done == w->info.record_count)
+        return cursor_left(&w->at) == 0 ? KQ_EOF : KQ_INVALID_RECORD;
+    int64_t size = cursor_varint(&w->at);
+    if (w->at.bad || size < RECORD_BYTES_MIN - 1 || (uint64_t)size > cursor_left(&w->at)) {
+        w->at.bad = true;
+        return KQ_INVALID_RECORD;
+    }
+    struct cursor c = cursor_over(cursor_bytes(&w->at, (size_t)size), (size_t)size);
+    (void)cursor_u8(&c);
+    int64_t time_delta = cursor_varint(&c);
+    int64_t off_delta = cursor_varint(&c);
+    r->key = take_slice(&c);
+    r->value = take_slice(&c);
+    int64_t header_count = cursor_varint(&c);
+    if (c.bad || off_delta < 0 || off_delta > w->info.last_offset_delta || header_count < 0 ||
+        (uint64_t)header_count > cursor_left(&c) / HEADER_BYTES_MIN || (header_count == 0 && cursor_left(&c) != 0)) {
+        w->at.bad = true;
+        return KQ_INVALID_RECORD;
+    }
+    r->off = add_wrapping(w->info.base_off, off_delta);
+    r->time_ms = (w->info.attributes & BATCH_LOG_APPEND_TIME) != 0 ? w->info.max_time_ms
+                                                                   : add_wrapping(w->info.base_time_ms, time_delta);
+    r->header_count = (int32_t)header_count;
+    r->headers = c;
+    w->done++;
+    return KQ_OK;
+}
+
+bool record_header(struct record *r, struct slice *name, struct slice *value)
+{
+    if (r->header_count <= 0 || r->headers.bad)
+        return false;
+    r->header_count--;
+    *name = take_slice(&r->headers);
+    *value = take_slice(&r->headers);
+    return !r->headers.bad && name->size_bytes >= 0;
+}
