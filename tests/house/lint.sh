@@ -1,0 +1,27 @@
+#!/bin/sh
+# cppcheck and clang-tidy over src/ and tests/; what they find is an error. Takes
+# CPPCHECK, CLANG_TIDY (a path, or no) and JOBS from the environment.
+set -u
+srcdir=${srcdir:-.}
+cd "$srcdir" || exit 99
+jobs=${JOBS:-$(nproc)}
+failed=0
+ran=0
+if [ "${CPPCHECK:-cppcheck}" != no ] && command -v "${CPPCHECK:-cppcheck}" >/dev/null; then
+    ran=1
+    "${CPPCHECK:-cppcheck}" --quiet --std=c11 -j "$jobs" -D_GNU_SOURCE -I src -I tests --error-exitcode=1 \
+        --enable=warning,portability --inline-suppr --suppressions-list=tests/house/cppcheck.txt \
+        --template='{file}:{line}: {severity}: {message} [{id}]' src tests || failed=1
+else
+    echo 'lint.sh: no cppcheck'
+fi
+if [ "${CLANG_TIDY:-clang-tidy-14}" != no ] && command -v "${CLANG_TIDY:-clang-tidy-14}" >/dev/null; then
+    ran=1
+    find src tests -name '*.c' -print0 |
+        xargs -0 -P "$jobs" -n 4 sh -c '"$0" --quiet --config-file=.clang-tidy "$@" -- \
+            -std=c11 -D_GNU_SOURCE -Isrc -Itests 2>/dev/null' "${CLANG_TIDY:-clang-tidy-14}" || failed=1
+else
+    echo 'lint.sh: no clang-tidy'
+fi
+[ $ran = 1 ] || { echo 'lint.sh: neither cppcheck nor clang-tidy is installed'; exit 77; }
+exit $failed
