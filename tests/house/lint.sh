@@ -1,5 +1,6 @@
 #!/bin/sh
-# cppcheck and clang-tidy over src/ and tests/; what they find is an error. Takes
+# cppcheck over src/ and tests/, clang-tidy over src/ (it does not know that CUnit's
+# fatal assertions do not return); what they find is an error. Takes
 # CPPCHECK, CLANG_TIDY (a path, or no) and JOBS from the environment.
 set -u
 srcdir=${srcdir:-.}
@@ -17,7 +18,7 @@ else
 fi
 if [ "${CLANG_TIDY:-clang-tidy-14}" != no ] && command -v "${CLANG_TIDY:-clang-tidy-14}" >/dev/null; then
     ran=1
-    find src tests -name '*.c' -print0 |
+    find src -name '*.c' -print0 |
         xargs -0 -P "$jobs" -n 4 sh -c '"$0" --quiet --config-file=.clang-tidy "$@" -- \
             -std=c11 -D_GNU_SOURCE -Isrc -Itests 2>/dev/null' "${CLANG_TIDY:-clang-tidy-14}" || failed=1
 else
