@@ -45,6 +45,10 @@ struct log_hard_state {
     struct uuid topic_id;    /* set at creation */
     struct uuid incarnation; /* of this replica; set at creation */
     uint32_t partition;
+    /* The machine's boot in which this replica last wrote with interval flushing;
+     * zero: it flushes always. Without a clean mark and in another boot, what was
+     * acknowledged in the last interval may be gone. */
+    struct uuid boot_id;
     uint32_t voter_count; /* the configuration the group was created with */
     struct log_voter voters[LOG_VOTERS_MAX];
 };
