@@ -1,0 +1,66 @@
+/*
+ * One table: what is measured, the aim, our figure, the peer's, the ratio, and
+ * whether the aim is met. Rows are printed as they are done.
+ *
+ * The peer is Redis Streams with appendfsync always, driven by the same client
+ * code through the same windows, in rounds that take turns with ours, so that a
+ * slow minute of the machine hits both. No absolute time is a pass mark, and an
+ * aim that is missed is no failure of the program: only something broken is.
+ */
+#ifndef KQ_TESTS_BENCH_BENCH_H
+#define KQ_TESTS_BENCH_BENCH_H
+
+#include "bench/load.h"
+#include "bench/server.h"
+
+enum { ROUNDS_MAX = 16 };
+
+/* ---- the table ----------------------------------------------------------- */
+
+enum row_verdict { ROW_SHOWN, ROW_MET, ROW_MISSED, ROW_BROKEN };
+struct row {
+    char what[80];
+    char aim[56];
+    char figure[64];
+    char peer[48];
+    char ratio[24];
+    enum row_verdict verdict;
+};
+/* Prints it and remembers whether anything broke. */
+void table_add(const struct row *r);
+/* Formats into one of the row's members. */
+#define ROW_SET(member, ...) ((void)snprintf((member), sizeof(member), __VA_ARGS__))
+
+enum row_verdict verdict(bool met);
+
+/* ---- numbers ------------------------------------------------------------- */
+
+/* Sorts values. */
+double median(double *values, size_t count);
+double percentile(double *values, size_t count, double fraction);
+
+/* ---- raw limits, of the machine as it is now ------------------------------ */
+
+/* p50 in us: pwrite of 4 KiB and fdatasync in a zeroed file in dir. */
+double raw_sync_us(const char *dir, int times);
+/* p50 in us: 128 bytes there and 8 back over loopback TCP. */
+double raw_ping_us(int times);
+/* p50 in us of waking another thread; on the same core, or on the other. */
+double raw_hand_off_us(bool other_core, int times);
+
+/* ---- the rows ------------------------------------------------------------ */
+
+void rows_raw(void);
+void rows_sync_one_core(void);
+void rows_sync_two_cores(void);
+void rows_pipeline(void);
+void rows_many(void);
+void rows_consume(void);
+void rows_copies(void);
+void rows_idle(void);
+void rows_thousand(void);
+void rows_connections(void);
+void rows_start(void);
+void rows_recovery(void);
+
+#endif

@@ -1,0 +1,172 @@
+/* What the machine can do with nobody in between. */
+#include "bench/bench.h"
+#include "e2e/harness.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { BLOCK = 4096, ZEROED = 8 << 20, ASK_BYTES = 128, ANSWER_BYTES = 8 };
+
+double raw_sync_us(const char *dir, int times)
+{
+    static char block[BLOCK];
+    double *samples = calloc((size_t)times, sizeof(*samples));
+    const char *path = path_in(dir, "raw-limit");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || samples == NULL)
+        harness_fail("no file for the raw limit");
+    memset(block, 0, sizeof(block));
+    for (int pos = 0; pos < ZEROED; pos += BLOCK)
+        (void)!pwrite(fd, block, BLOCK, pos);
+    (void)fsync(fd);
+    memset(block, 'x', sizeof(block));
+    for (int i = 0; i < times; i++) {
+        int64_t begin = now_us();
+        if (pwrite(fd, block, BLOCK, (off_t)i * BLOCK % ZEROED) != BLOCK || fdatasync(fd) != 0)
+            harness_fail("the raw limit could not be written");
+        samples[i] = (double)(now_us() - begin);
+    }
+    (void)close(fd);
+    (void)unlink(path);
+    double p50 = median(samples, (size_t)times);
+    free(samples);
+    return p50;
+}
+
+static bool exactly(ssize_t (*move)(int, void *, size_t, int), int fd, char *bytes, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = move(fd, bytes + done, size - done, 0);
+        if (n <= 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
+static ssize_t send_some(int fd, void *bytes, size_t size, int flags)
+{
+    return send(fd, bytes, size, flags | MSG_NOSIGNAL);
+}
+
+static void *answer(void *arg)
+{
+    char ask[ASK_BYTES], reply[ANSWER_BYTES] = "Done";
+    int listener = *(int *)arg, on = 1;
+    int fd = accept(listener, NULL, NULL);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    while (exactly(recv, fd, ask, sizeof(ask)) && exactly(send_some, fd, reply, sizeof(reply)))
+        ;
+    (void)close(fd);
+    return NULL;
+}
+
+double raw_ping_us(int times)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof(at);
+    char ask[ASK_BYTES] = "", reply[ANSWER_BYTES];
+    int on = 1;
+    pthread_t other;
+    double *samples = calloc((size_t)times, sizeof(*samples));
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (samples == NULL || bind(listener, (struct sockaddr *)&at, size) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&at, &size) != 0 ||
+        pthread_create(&other, NULL, answer, &listener) != 0 || connect(fd, (struct sockaddr *)&at, size) != 0)
+        harness_fail("no loopback connection");
+    for (int i = 0; i < times; i++) {
+        int64_t begin = now_us();
+        if (!exactly(send_some, fd, ask, sizeof(ask)) || !exactly(recv, fd, reply, sizeof(reply)))
+            harness_fail("the loopback connection broke");
+        samples[i] = (double)(now_us() - begin);
+    }
+    (void)close(fd);
+    (void)pthread_join(other, NULL);
+    (void)close(listener);
+    double p50 = median(samples, (size_t)times);
+    free(samples);
+    return p50;
+}
+
+struct relay {
+    _Atomic uint32_t turn;
+    int times;
+    uint64_t cpus;
+};
+
+static void relay_wait(struct relay *r, uint32_t turn)
+{
+    uint32_t seen;
+    while ((seen = atomic_load_explicit(&r->turn, memory_order_acquire)) != turn)
+        (void)syscall(SYS_futex, &r->turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void relay_pass(struct relay *r, uint32_t turn)
+{
+    atomic_store_explicit(&r->turn, turn, memory_order_release);
+    (void)syscall(SYS_futex, &r->turn, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static void *relay_other(void *arg)
+{
+    struct relay *r = arg;
+    pin_self(r->cpus);
+    for (int i = 0; i < r->times; i++) {
+        relay_wait(r, 1);
+        relay_pass(r, 0);
+    }
+    return NULL;
+}
+
+double raw_hand_off_us(bool other_core, int times)
+{
+    struct relay r = {.times = times, .cpus = other_core ? 2 : 1};
+    double *samples = calloc((size_t)times, sizeof(*samples));
+    pthread_t other;
+    pin_self(1);
+    if (samples == NULL || pthread_create(&other, NULL, relay_other, &r) != 0)
+        harness_fail("no thread");
+    for (int i = 0; i < times; i++) {
+        int64_t begin = now_us();
+        relay_pass(&r, 1);
+        relay_wait(&r, 0);
+        samples[i] = (double)(now_us() - begin) / 2;
+    }
+    (void)pthread_join(other, NULL);
+    pin_self(0);
+    double p50 = median(samples, (size_t)times);
+    free(samples);
+    return p50;
+}
+
+void rows_raw(void)
+{
+    struct row r = {.what = "raw: 4 KiB pwrite + fdatasync, zeroed file", .verdict = ROW_SHOWN};
+    ROW_SET(r.figure, "p50 %.0f us", raw_sync_us(temp_folder("raw"), 400));
+    table_add(&r);
+    ROW_SET(r.what, "raw: loopback ping-pong, one core / two cores");
+    pin_self(1);
+    double one = raw_ping_us(2000);
+    pin_self(0);
+    ROW_SET(r.figure, "p50 %.1f / %.1f us", one, raw_ping_us(2000));
+    table_add(&r);
+    ROW_SET(r.what, "raw: waking a thread, same core / other core");
+    one = raw_hand_off_us(false, 2000);
+    ROW_SET(r.figure, "p50 %.1f / %.1f us", one, raw_hand_off_us(true, 2000));
+    table_add(&r);
+}
