@@ -64,6 +64,8 @@ static size_t ascii_run(const uint8_t *p, size_t size_bytes)
 
 size_t utf8_valid_prefix(const uint8_t *data, size_t size_bytes)
 {
+    if (size_bytes == 0) /* data may be NULL */
+        return 0;
     size_t at = 0;
     for (;;) {
         at += ascii_run(data + at, size_bytes - at);

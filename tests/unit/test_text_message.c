@@ -119,6 +119,22 @@ static void refuses_broken_json_with_its_position(void)
     refuses("{\"Body\":\"a\"} /* no comments */", "message is not JSON");
 }
 
+/* Up to `pieces_most` pieces of what is awkward in JSON; bytes written. */
+static size_t random_text(char *text, size_t size_bytes, unsigned pieces_most)
+{
+    static const char *const pieces[] = {
+        "a",       "\"", "\\", "\n", "\x01", "\x7f", "\xc3\xa9", "{}", " ", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+        "\\u0041", ""};
+    size_t len = 0;
+    for (unsigned count = (unsigned)rand() % pieces_most; count > 0 && size_bytes - len >= 8; count--) {
+        const char *piece = pieces[(size_t)rand() % (sizeof(pieces) / sizeof(pieces[0]))];
+        size_t piece_bytes = strlen(piece) == 0 ? 1 : strlen(piece); /* "" stands for a NUL */
+        memcpy(text + len, piece, piece_bytes);
+        len += piece_bytes;
+    }
+    return len;
+}
+
 /* Any message that is written parses back to itself. */
 static void random_messages_come_back(void)
 {
@@ -128,25 +144,10 @@ static void random_messages_come_back(void)
     printf("(seed %u) ", seed);
     srand(seed);
     for (int round = 0; round < 20000; round++) {
-        static const char *const pieces[] = {
-            "a",      "\"", "\\", "\n", "\x01", "\x7f", "\xc3\xa9", "{}", " ", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
-            "\\u0041"};
         char text[3][800];
         size_t len[3];
-        for (int m = 0; m < 3; m++) {
-            len[m] = 0;
-            for (int count = rand() % (round % 50 == 0 ? 200 : 12); count > 0; count--) {
-                if (rand() % 20 == 0) {
-                    text[m][len[m]++] = 0;
-                    continue;
-                }
-                const char *piece = pieces[(size_t)rand() % (sizeof(pieces) / sizeof(pieces[0]))];
-                if (len[m] + 6 > sizeof(text[m]))
-                    break;
-                memcpy(text[m] + len[m], piece, strlen(piece));
-                len[m] += strlen(piece);
-            }
-        }
+        for (int m = 0; m < 3; m++)
+            len[m] = random_text(text[m], sizeof(text[m]), round % 50 == 0 ? 200 : 12);
         buf_reset(&json);
         struct json j;
         json_begin(&j, &json);

@@ -166,7 +166,7 @@ static void the_escaper_is_the_slow_one_only_faster(void)
         size_t len = (size_t)rand() % (round % 10 == 0 ? 1200 : 60);
         int special = 1 + rand() % 40; /* one byte in so many is no plain ASCII */
         for (size_t i = 0; i < len; i++)
-            data[i] = rand() % special != 0 ? (uint8_t)(0x20 + rand() % 0x5f) : (uint8_t)(rand() % 0x20);
+            data[i] = (uint8_t)(rand() % special != 0 ? 0x20 + rand() % 0x5f : rand() % 0x20);
         for (size_t i = 0; i + 4 <= len && round % 3 == 0; i += 1 + (size_t)rand() % 50)
             memcpy(data + i, "\xf0\x9f\x98\x80", 4);
         if (round % 7 == 0 && len > 0)
