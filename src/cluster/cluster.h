@@ -1,0 +1,134 @@
+/*
+ * The broker-level group and what follows from it: topics, their local
+ * partitions, the coordinators of groups, producer ids.
+ *
+ * It owns the partition `__cluster_metadata-0`, the image of its committed state,
+ * and every local partition: these are created, configured, stopped and removed
+ * from committed metadata only. It must never open a folder that belongs to
+ * another topic id, nor delete one that metadata may still name.
+ *
+ * Locking: one mutex in cluster.c over the table of hosted partitions and the
+ * waiting requests, held for a few instructions, never while calling out.
+ */
+#ifndef KQ_CLUSTER_CLUSTER_H
+#define KQ_CLUSTER_CLUSTER_H
+
+#include "base/config.h"
+#include "base/err.h"
+#include "cluster/image.h"
+#include "group/group.h"
+#include "partition/engine.h"
+
+struct cluster;
+
+#define CLUSTER_OFFSETS_TOPIC "__consumer_offsets"
+enum { CLUSTER_PRODUCER_BLOCK = 1000, TOPIC_NAME_MAX_BYTES = 249 };
+
+struct cluster_options {
+    struct engine *engine;
+    const struct config *config; /* borrowed while the cluster runs; LIVE fields are read anew */
+    const char *data_dir;        /* the broker's folder, it exists; copied */
+    const char *host;            /* where clients reach this broker; copied */
+    uint16_t port;
+    uint16_t raft_port;
+    /* An event for one of this broker's sessions; on an actor's turn, must not block. */
+    void (*notify)(void *context, const struct group_event *event);
+    void *context;
+};
+
+/* Main thread; blocks until metadata is open and the local partitions are started
+ * (they open their logs on their own threads; requests to them wait). An error:
+ * nothing runs, *fault says what the operator can do. */
+enum kq_err cluster_start(struct cluster **cluster, const struct cluster_options *options, struct fault *fault);
+/* Main thread, after whoever makes requests has stopped and before engine_stop();
+ * waiting requests are answered KQ_STOPPING. Blocks until all partitions are closed. */
+void cluster_stop(struct cluster **cluster);
+/* Main thread, after the LIVE configuration changed: retention's defaults. */
+void cluster_reload(struct cluster *cluster);
+
+/* Any thread. The present image, with a reference for the caller. */
+struct image *cluster_image(struct cluster *cluster);
+/* Any thread. For group_session.id: never the same twice, not after a restart. */
+uint64_t cluster_next_session_id(struct cluster *cluster);
+
+/* ---- requests ------------------------------------------------------------------------ */
+
+/* Embedded in the caller's struct; belongs to the cluster until done, which runs
+ * exactly once, on any thread (also before the call returns), and must not block.
+ * Text is borrowed until then. */
+struct cluster_request {
+    void (*done)(struct cluster_request *request);
+    struct fault fault; /* the answer: err KQ_OK, or an error with its sentence */
+    const char *topic;
+    uint32_t partitions;  /* create */
+    uint32_t replicas;    /* create; 0: the default */
+    const char *key;      /* config: "retention.bytes", "retention.ms", ... */
+    const char *value;    /* a number, as text; NULL: back to the default */
+    struct uuid topic_id; /* the answer of create */
+    int64_t producer_id;  /* the answer of next_producer_id */
+    /* the cluster's */
+    struct {
+        struct cluster *cluster;
+        struct cluster_request *next;
+        struct cluster_request *prev;
+        struct engine_deadline deadline;
+        void *step;
+        int state;
+    } own;
+};
+
+/* Done when the topic is committed and its partitions serve; also when it existed
+ * with as many partitions. KQ_BAD_TOPIC_NAME (also `__...`), KQ_BAD_PARTITIONS,
+ * KQ_BAD_REPLICAS, KQ_EXISTS (with another number), KQ_LIMIT, KQ_NO_SPACE and
+ * whatever a partition met when it was made (nothing stays behind then);
+ * KQ_TIMEOUT after publish.timeout: it exists but does not serve yet. */
+void cluster_create_topic(struct cluster *cluster, struct cluster_request *request);
+/* Done when it is gone from metadata and from cluster_image(); its publishers get
+ * KQ_UNKNOWN_TOPIC. KQ_UNKNOWN_TOPIC, KQ_BAD_TOPIC_NAME (internal). */
+void cluster_delete_topic(struct cluster *cluster, struct cluster_request *request);
+/* KQ_UNKNOWN_TOPIC, KQ_INVALID (key or value). */
+void cluster_topic_config(struct cluster *cluster, struct cluster_request *request);
+/* producer_id: one that was never given before. */
+void cluster_next_producer_id(struct cluster *cluster, struct cluster_request *request);
+/* As create, of CLUSTER_OFFSETS_TOPIC with offsets.partitions; cheap when it exists. */
+void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_request *request);
+
+/* ---- coordinators --------------------------------------------------------------------- */
+
+/* Any thread. The partition that coordinates the group, or NULL: there is no
+ * offsets topic yet (no group exists), or it is not started yet. Borrowed while
+ * the image is held. *coordinator (may be NULL): its number. */
+struct partition *cluster_coordinator(const struct image *image, const char *group, size_t group_bytes,
+                                      uint32_t *coordinator);
+/* Any thread. By number, for subscription_id.coordinator. NULL as above or no such. */
+struct partition *cluster_coordinator_at(const struct image *image, uint32_t coordinator);
+/* Any thread. How many there are; 0: no group was ever used. */
+uint32_t cluster_coordinator_count(const struct image *image);
+
+/* ---- names, status ---------------------------------------------------------------------- */
+
+/* Any thread. A name that a user may use for a topic; *fault (may be NULL) says
+ * what is wrong. KQ_BAD_TOPIC_NAME. */
+enum kq_err cluster_check_topic_name(const char *name, size_t name_bytes, struct fault *fault);
+
+enum { CLUSTER_STATUS_FAULTS = 8 };
+
+struct cluster_status {
+    struct uuid cluster_id;
+    uint32_t broker_id;
+    uint32_t controller_id; /* 0: none known */
+    uint32_t broker_count;
+    uint32_t topic_count;     /* internal ones not counted */
+    uint32_t partition_count; /* hosted here, internal ones not counted */
+    uint32_t opening_count;
+    uint32_t failed_count;
+    uint32_t fault_count; /* of those below */
+    struct {
+        char partition[TOPIC_NAME_MAX_BYTES + 16];
+        struct fault fault;
+    } faults[CLUSTER_STATUS_FAULTS];
+};
+/* Any thread. */
+void cluster_status(struct cluster *cluster, struct cluster_status *status);
+
+#endif
