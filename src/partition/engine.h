@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "log/log.h"
+#include "partition/jobs.h"
 
 #include <stdatomic.h>
 
@@ -52,12 +53,8 @@ const struct engine_options *engine_options(const struct engine *engine);
 /* Background work for the keeper's thread: run(job) is called once, after the
  * logs' own jobs, and may block for some milliseconds; it may post itself again
  * for the next piece. */
-struct engine_work {
-    struct engine_work *next;
-    void (*run)(struct engine_work *work);
-};
 /* Any thread. */
-void engine_post_work(struct engine *engine, struct engine_work *work);
+void engine_post_work(struct engine *engine, struct job *work);
 
 /* A deadline on the timer's thread: fire(deadline) runs there once when it has
  * come, must not block, and may set it again. Zeroed, then set. */
@@ -69,5 +66,16 @@ struct engine_deadline {
 /* Any thread. Sets or moves it. CLOCK_NEVER takes it back; one that fires just
  * now may still fire. */
 void engine_set_deadline(struct engine *engine, struct engine_deadline *deadline, int64_t due_us);
+/* Any thread but the timer's. Takes it back and waits for a fire under way, so
+ * that the deadline's memory may go. */
+void engine_cancel_deadline(struct engine *engine, struct engine_deadline *deadline);
+
+/* ---- for partition.c -------------------------------------------------------------- */
+
+/* Any thread. A log's job, to the flushers or to the keeper. spare_wakeup: the
+ * caller is free in a moment; if it is a flusher itself it will take the job. */
+void engine_post_flush(struct engine *engine, struct job *job, bool spare_wakeup);
+void engine_post_keep(struct engine *engine, struct job *job);
+struct account *engine_prepare_budget(struct engine *engine);
 
 #endif

@@ -55,6 +55,9 @@ struct machine_ops {
      * set; it goes out when all that was proposed so far is committed). False: the
      * machine keeps the call and answers later by machine_answer(). */
     bool (*call)(void *machine, struct machine_call *call, struct machine_turn *turn, const struct machine_now *now);
+    /* Whether this call could propose at all; those that cannot are served also
+     * while the disk is full. NULL: every call may. */
+    bool (*may_propose)(const struct machine_call *call);
     /* Every replica. One record; off is its offset. Must not fail: a record that
      * does not decode is skipped with a line in the log. */
     void (*apply)(void *machine, int64_t off, const struct record *record);

@@ -1,7 +1,17 @@
 /*
- * The mailbox of an actor: a lock, a condition, two lanes. Many threads post,
- * one takes. The control lane (completions, ticks, stop) goes first and is never
- * refused; the data lane (publishes, calls) is bounded in bytes.
+ * The mailbox of an actor: a lock, a condition, two lanes, and the token that
+ * says who runs the actor's turn. Many threads post; whoever holds the token
+ * takes.
+ *
+ * The control lane (completions, ticks, stop) goes first and is never refused;
+ * the data lane (publishes, calls) is counted in bytes, and whoever finds it
+ * crowded stops reading from its client.
+ *
+ * The token: the actor has a thread of its own, which sleeps here. A thread that
+ * brings a completion and finds the actor idle may run the turn itself and spare
+ * two wake-ups (mailbox_post_and_claim); the actor's thread then is not woken
+ * unless work is left. Exactly one thread holds the token at any time, and the
+ * mutex orders turns of different threads.
  *
  * Locking: the mailbox's own mutex, held for a few instructions; nothing else is
  * locked inside it.
@@ -9,6 +19,8 @@
 #ifndef KQ_PARTITION_MAILBOX_H
 #define KQ_PARTITION_MAILBOX_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +36,6 @@ enum mail_kind {
     MAIL_PUBLISH,
     MAIL_WAIT,
     MAIL_CALL,
-    MAIL_SET_START,
 };
 
 /* The first member of whatever is posted. */
@@ -42,6 +53,56 @@ struct mail_list {
 };
 
 void mail_list_append(struct mail_list *list, struct mail *mail);
-struct mail *mail_list_take(struct mail_list *list); /* the first, or NULL */
+/* The first, or NULL. */
+struct mail *mail_list_take(struct mail_list *list);
+/* Moves all of `from` to the end of `to`. */
+void mail_list_move(struct mail_list *to, struct mail_list *from);
+
+enum mail_lane { MAIL_CONTROL, MAIL_DATA, MAIL_LANE_COUNT };
+
+struct mailbox {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct mail_list lanes[MAIL_LANE_COUNT];
+    size_t data_limit_bytes;
+    bool claimed;     /* somebody runs the actor's turn */
+    bool asleep;      /* the actor's thread waits and was not signalled yet */
+    bool data_wanted; /* the actor can use what is on the data lane */
+    bool closed;      /* nothing is taken any more */
+    _Atomic uint64_t *handoffs;
+};
+
+void mailbox_init(struct mailbox *box, size_t data_limit_bytes, _Atomic uint64_t *handoffs);
+void mailbox_fini(struct mailbox *box);
+
+enum mailbox_post { MAILBOX_POSTED, MAILBOX_CROWDED, MAILBOX_CLOSED };
+
+/* Any thread. POSTED and CROWDED: the box owns the mail (CROWDED: the data lane
+ * is over its limit). CLOSED: the actor has gone, the caller keeps the mail. */
+enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct mail *mail);
+
+/* Any thread but the actor's own. Posts on the control lane; true: the caller
+ * now holds the token and runs turns by mailbox_take/mailbox_release. */
+bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail);
+
+/* The actor's thread. Sleeps until there is work and the token is free; then
+ * holds the token. */
+void mailbox_wait(struct mailbox *box);
+
+/* Token holder. Moves all control mail and, if wanted, at most data_max_bytes of
+ * data mail (at least one) to the lists. */
+void mailbox_take(struct mailbox *box, struct mail_list *control, struct mail_list *data, bool data_wanted,
+                  size_t data_max_bytes);
+
+/* Token holder, after a turn. True: there is work already, the caller keeps the
+ * token. False: the token is free. */
+bool mailbox_release(struct mailbox *box, bool data_wanted);
+
+/* Token holder. Gives the token up though there may be work: the actor's thread
+ * is woken for it. */
+void mailbox_hand_over(struct mailbox *box, bool data_wanted);
+
+/* Token holder, at the end. What is left in the lanes goes to *rest. */
+void mailbox_close(struct mailbox *box, struct mail_list *rest);
 
 #endif

@@ -71,6 +71,7 @@ struct publish_request {
     struct fault fault; /* .err KQ_OK: committed as configured */
     int64_t base_off;   /* of the first record */
     int64_t log_start_off;
+    uint64_t wait_idx; /* the partition's: answered when this is committed */
 };
 
 /* Any thread. Always takes the request. True: the mailbox is crowded, read no
