@@ -148,17 +148,22 @@ struct log_entry {
     uint32_t body_crc;
 };
 
-/* KQ_OK: written (not durable). KQ_AGAIN: needs prepared space or a new segment;
- * take the next LOG_LANE_KEEP job and try again when log_job_done says `space`.
- * KQ_NO_SPACE: the last attempt to prepare met a full disk (the next append asks
- * to prepare anew). Entries other than RECORDS may use a small reserve that
- * RECORDS may not, so that retention can free a full disk. KQ_IO and others: the
+/* Is there room for an entry with this body? KQ_OK: the next log_append of it can
+ * fail by an I/O error only. KQ_AGAIN: it needs prepared space or a new segment;
+ * take the next LOG_LANE_KEEP job and ask again when log_job_done says `space`.
+ * KQ_NO_SPACE: the last attempt to prepare met a full disk (said once; asking
+ * again prepares anew). Entries other than RECORDS may use a small reserve that
+ * RECORDS may not, so that retention can free a full disk. */
+enum kq_err log_make_room(struct log *log, enum log_entry_type type, uint32_t body_bytes);
+
+/* Writes an entry for which log_make_room said KQ_OK (room for a larger body, or
+ * for several together, will do). KQ_OK: written, not durable. Anything else: the
  * log has failed for good; stop the replica. */
 enum kq_err log_append(struct log *log, const struct log_entry *entry);
 
 /* The state (producers, machine) as of the last append, to go into the footer
  * when the segment is sealed: the owner asks log_wants_roll_state() after a
- * log_append that returned KQ_AGAIN, and gives it. Copied. */
+ * log_make_room that returned KQ_AGAIN, and gives it. Copied. */
 bool log_wants_roll_state(const struct log *log);
 void log_roll_state(struct log *log, const void *state, size_t state_bytes);
 
