@@ -33,7 +33,7 @@ enum {
  *   change  FIXED until a restart, or LIVE: a SIGHUP may change it.
  * T(field, key, default, why): text. */
 #define CONFIG_KEYS(N, T)                                                                                              \
-    N(COUNT, FIXED, broker_id, "broker.id", "1", "0", "1000000",                                                       \
+    N(COUNT, FIXED, broker_id, "broker.id", "1", "1", "1000000",                                                       \
       "which broker of the cluster this is; its data folder is named after it")                                        \
     T(host, "host", "127.0.0.1", "the address to listen on; loopback by default, as there are no passwords")           \
     N(COUNT, FIXED, port, "port", "8080", "0", "65535", "where clients connect; 0 takes a free port and prints it")    \
