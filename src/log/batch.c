@@ -38,23 +38,20 @@ void batch_begin(struct batch_maker *m, struct buf *out, int64_t time_ms)
 
 static size_t slice_size(struct slice s)
 {
-    return varint_size(s.size_bytes) + (s.size_bytes > 0 ? (size_t)s.size_bytes : 0);
+    return slice_is_absent(s) ? varint_size(-1) : varint_size((int64_t)s.len) + s.len;
 }
 
 static void put_slice(struct buf *out, struct slice s)
 {
-    buf_varint(out, s.size_bytes);
-    if (s.size_bytes > 0)
-        buf_put(out, s.data, (size_t)s.size_bytes);
+    buf_varint(out, slice_is_absent(s) ? -1 : (int64_t)s.len);
+    buf_put(out, s.data, s.len);
 }
 
 void batch_add(struct batch_maker *m, int64_t time_ms, struct slice key, struct slice value, const char *header_name,
                struct slice header_value)
 {
     int64_t time_delta = time_ms - m->base_time_ms;
-    struct slice name = {NULL, -1};
-    if (header_name != NULL)
-        name = (struct slice){(const uint8_t *)header_name, (int32_t)strlen(header_name)};
+    struct slice name = header_name != NULL ? slice_text(header_name) : slice_of(NULL, 0);
     size_t header_bytes = header_name != NULL ? slice_size(name) + slice_size(header_value) : 0;
     size_t size = 1 + varint_size(time_delta) + varint_size(m->record_count) + slice_size(key) + slice_size(value) +
                   varint_size(header_name != NULL) + header_bytes;
@@ -163,12 +160,12 @@ static struct slice take_slice(struct cursor *c)
 {
     int64_t size = cursor_varint(c);
     if (size == -1)
-        return (struct slice){NULL, -1};
+        return slice_of(NULL, 0);
     if (size < 0 || (uint64_t)size > cursor_left(c)) {
         c->bad = true;
-        return (struct slice){NULL, -1};
+        return slice_of(NULL, 0);
     }
-    return (struct slice){cursor_bytes(c, (size_t)size), (int32_t)size};
+    return slice_of(cursor_bytes(c, (size_t)size), (size_t)size);
 }
 
 /* a + b as two's complement, whatever the bytes said. */
@@ -216,5 +213,5 @@ bool record_header(struct record *r, struct slice *name, struct slice *value)
     r->header_count--;
     *name = take_slice(&r->headers);
     *value = take_slice(&r->headers);
-    return !r->headers.bad && name->size_bytes >= 0;
+    return !r->headers.bad && !slice_is_absent(*name);
 }

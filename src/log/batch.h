@@ -27,6 +27,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/slice.h"
 
 enum {
     BATCH_HEADER_BYTES = 61,
@@ -37,12 +38,6 @@ enum {
     BATCH_TRANSACTIONAL = 0x10,
     BATCH_CONTROL = 0x20,
     BATCH_RECORD_OVERHEAD_BYTES = 64, /* the most that a record adds to its key, value and one header */
-};
-
-/* A slice that may be null (size_bytes -1, data NULL). */
-struct slice {
-    const uint8_t *data;
-    int32_t size_bytes;
 };
 
 struct batch_info {
@@ -73,7 +68,7 @@ struct batch_maker {
 
 /* Any thread. Begins a batch at the end of out (failure is in out->bad). */
 void batch_begin(struct batch_maker *m, struct buf *out, int64_t time_ms);
-/* header_name NULL: the record has no header. */
+/* header_name NULL: the record has no header. An absent slice is a null. */
 void batch_add(struct batch_maker *m, int64_t time_ms, struct slice key, struct slice value, const char *header_name,
                struct slice header_value);
 /* Fills in the batch's header and checksum. producer_id -1: no producer. */
