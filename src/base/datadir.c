@@ -65,9 +65,11 @@ static enum kq_err lock_folder(struct datadir *d, const char *path, struct fault
                          "another --broker-id or --data-dir",
                          path, pid, pid);
     }
+    /* One width for all, written over the last: it needs no new block on a full disk, and the pid is
+     * for people alone, so that a failure is no reason not to start. */
     char text[32];
-    int len = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(d->lock_fd, 0) != 0 || pwrite(d->lock_fd, text, (size_t)len, 0) != len)
+    int len = snprintf(text, sizeof text, "%-20ld\n", (long)getpid());
+    if (pwrite(d->lock_fd, text, (size_t)len, 0) != len && errno != ENOSPC && errno != EDQUOT)
         return fault_errno(fault, "cannot write to", path);
     return KQ_OK;
 }
