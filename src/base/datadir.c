@@ -114,6 +114,20 @@ static enum kq_err find_foreign(const struct datadir *d, const char *path, char 
     return KQ_OK;
 }
 
+/* The number after the word at the beginning of a line, and on to the next line. -1: none. */
+static int64_t take_field(const char **at, const char *word)
+{
+    if (strncmp(*at, word, strlen(word)) != 0)
+        return -1;
+    const char *digits = *at + strlen(word);
+    char *end;
+    long long number = strtoll(digits, &end, 10);
+    if (end == digits || *end != '\n')
+        return -1;
+    *at = end + 1;
+    return number;
+}
+
 /* FORMAT as it is, or made anew. */
 static enum kq_err check_format(const struct datadir *d, const char *path, int64_t broker_id, bool create,
                                 struct fault *fault)
@@ -135,21 +149,21 @@ static enum kq_err check_format(const struct datadir *d, const char *path, int64
                 foreign);
         return write_format(d, path, broker_id, fault);
     }
-    int format = 0;
-    long long broker = -1;
-    int fields = sscanf(text, "format %d\nbroker %lld\n", &format, &broker);
-    if (fields >= 1 && format > DATADIR_FORMAT)
+    const char *at = text;
+    int64_t format = take_field(&at, "format ");
+    int64_t broker = take_field(&at, "broker ");
+    if (format > DATADIR_FORMAT)
         return fault_set(fault, KQ_BAD_VERSION,
-                         "the data folder %s has format %d, and this program knows up to %d; start the newer program "
+                         "the data folder %s has format %lld, and this program knows up to %d; start the newer program "
                          "that wrote it",
-                         path, format, DATADIR_FORMAT);
-    if (fields != 2 || format < 1)
+                         path, (long long)format, DATADIR_FORMAT);
+    if (format < 1 || broker < 0)
         return fault_set(fault, KQ_CORRUPT, "%s/FORMAT is damaged: it should read \"format 1\" and \"broker N\"", path);
     if (broker_id != DATADIR_ANY_BROKER && broker != broker_id)
         return fault_set(fault, KQ_INVALID,
                          "the data folder %s belongs to broker %lld, and this is broker %lld; start with --broker-id "
                          "%lld, or choose another --data-dir",
-                         path, broker, (long long)broker_id, broker);
+                         path, (long long)broker, (long long)broker_id, (long long)broker);
     return KQ_OK;
 }
 

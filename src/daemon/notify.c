@@ -61,9 +61,9 @@ bool notify_stderr_is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     struct stat st;
-    unsigned long long device;
-    unsigned long long inode;
-    if (stream == NULL || sscanf(stream, "%llu:%llu", &device, &inode) != 2 || fstat(STDERR_FILENO, &st) != 0)
+    char own[64];
+    if (stream == NULL || fstat(STDERR_FILENO, &st) != 0)
         return false;
-    return st.st_dev == device && st.st_ino == inode;
+    (void)snprintf(own, sizeof own, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    return strcmp(stream, own) == 0;
 }

@@ -466,7 +466,7 @@ enum kq_err text_command_parse(uint8_t *line, size_t line_bytes, const struct te
     if (valid < line_bytes)
         return fault_set(fault, KQ_INVALID, "the line is not UTF-8 at byte %zu (0x%02x)", valid, line[valid]);
 
-    struct fields fields;
+    struct fields fields = {.count = 0};
     enum kq_err err = split(line, line_bytes, &fields, fault);
     if (err != KQ_OK || fields.count == 0)
         return err;
