@@ -28,8 +28,14 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     (void)context;
     struct guard *g = innermost;
     const char *at = info->si_addr;
-    if (g != NULL && at >= g->from && at < g->to)
+    if (g != NULL && at >= g->from && at < g->to) {
+        /* The jump restores no mask, which saves a system call in each guarded read; so this does it here. */
+        sigset_t again;
+        (void)sigemptyset(&again);
+        (void)sigaddset(&again, number);
+        (void)pthread_sigmask(SIG_UNBLOCK, &again, NULL);
         siglongjmp(g->out, 1);
+    }
     (void)signal(number, SIG_DFL); /* comes again at once, and ends the process */
 }
 
@@ -38,8 +44,7 @@ void io_guard_install(void)
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = on_sigbus;
-    /* NODEFER: the jump need not restore the signal mask, which saves a call. */
-    action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGBUS, &action, NULL);
 }

