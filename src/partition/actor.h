@@ -63,6 +63,7 @@ struct actor_stop_mail {
     enum kq_err reason;
 };
 
+/* From malloc; the actor frees it. */
 struct actor_configure_mail {
     struct mail mail;
     struct partition_limits limits;
@@ -78,8 +79,6 @@ void actor_close(struct actor **actor);
 void actor_turn(struct actor *actor, struct mail_list *control, struct mail_list *data, const struct machine_now *now);
 /* Whether data mail can be used now. */
 bool actor_wants_data(const struct actor *actor);
-/* Whether the turn just run could go on at once with more data. */
-size_t actor_data_bytes(const struct actor *actor);
 /* When to send MAIL_TICK; CLOCK_NEVER: not. */
 int64_t actor_deadline_us(const struct actor *actor);
 /* Asked to stop, and nothing is in flight: nothing more will come out. */
@@ -88,6 +87,10 @@ bool actor_stopped(const struct actor *actor);
 void actor_status(const struct actor *actor, struct partition_status *status);
 /* What must hold between turns; aborts where it does not. */
 void actor_check(const struct actor *actor);
+
+/* Any thread. True: the caller has claimed to cancel the wait and must post its
+ * MAIL_WAIT_CANCEL; done runs then. False: done runs, or has run, without it. */
+bool actor_wait_claim_cancel(struct wait_request *wait);
 
 /* Gives a data mail back with an error (also for a mailbox that was closed). */
 void actor_refuse(struct mail *mail, enum kq_err err, const struct fault *fault);

@@ -17,6 +17,8 @@ struct engine;
 struct engine_options {
     struct io *io;
     const char *data_dir; /* copied */
+    uint32_t broker_id;
+    struct uuid boot_id; /* of the machine's present boot (/proc/sys/kernel/random/boot_id) */
     uint32_t flusher_count;
     size_t stack_bytes;         /* of every thread started below here */
     uint64_t mailbox_bytes;     /* a partition's data lane */

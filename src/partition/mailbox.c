@@ -59,7 +59,8 @@ void mailbox_fini(struct mailbox *box)
 
 static bool has_work(const struct mailbox *box)
 {
-    return box->lanes[MAIL_CONTROL].first != NULL || (box->data_wanted && box->lanes[MAIL_DATA].first != NULL);
+    return box->roused || box->lanes[MAIL_CONTROL].first != NULL ||
+           (box->data_wanted && box->lanes[MAIL_DATA].first != NULL);
 }
 
 /* With the lock held: must the actor's thread be signalled? At most once a sleep. */
@@ -107,6 +108,13 @@ bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail)
     return claims;
 }
 
+void mailbox_rouse(struct mailbox *box)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    box->roused = true;
+    (void)pthread_mutex_unlock(&box->lock);
+}
+
 void mailbox_wait(struct mailbox *box)
 {
     (void)pthread_mutex_lock(&box->lock);
@@ -115,6 +123,7 @@ void mailbox_wait(struct mailbox *box)
         (void)pthread_cond_wait(&box->wake, &box->lock);
     }
     box->asleep = false;
+    box->roused = false;
     box->claimed = true;
     (void)pthread_mutex_unlock(&box->lock);
 }
@@ -147,12 +156,14 @@ bool mailbox_release(struct mailbox *box, bool data_wanted)
     return keep;
 }
 
-void mailbox_hand_over(struct mailbox *box, bool data_wanted)
+void mailbox_hand_over(struct mailbox *box, bool data_wanted, bool rouse)
 {
     (void)pthread_mutex_lock(&box->lock);
     REQUIRE(box->claimed);
     box->data_wanted = data_wanted;
     box->claimed = false;
+    if (rouse)
+        box->roused = true;
     unlock_and_wake(box, claim_sleeper(box));
 }
 

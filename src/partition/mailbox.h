@@ -68,6 +68,7 @@ struct mailbox {
     bool claimed;     /* somebody runs the actor's turn */
     bool asleep;      /* the actor's thread waits and was not signalled yet */
     bool data_wanted; /* the actor can use what is on the data lane */
+    bool roused;      /* the actor's own thread must look, mail or not */
     bool closed;      /* nothing is taken any more */
     _Atomic uint64_t *handoffs;
 };
@@ -85,6 +86,9 @@ enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct 
  * now holds the token and runs turns by mailbox_take/mailbox_release. */
 bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail);
 
+/* The actor's thread. The next mailbox_wait returns even without mail. */
+void mailbox_rouse(struct mailbox *box);
+
 /* The actor's thread. Sleeps until there is work and the token is free; then
  * holds the token. */
 void mailbox_wait(struct mailbox *box);
@@ -99,8 +103,8 @@ void mailbox_take(struct mailbox *box, struct mail_list *control, struct mail_li
 bool mailbox_release(struct mailbox *box, bool data_wanted);
 
 /* Token holder. Gives the token up though there may be work: the actor's thread
- * is woken for it. */
-void mailbox_hand_over(struct mailbox *box, bool data_wanted);
+ * is woken for it, or at all events if rouse. */
+void mailbox_hand_over(struct mailbox *box, bool data_wanted, bool rouse);
 
 /* Token holder, at the end. What is left in the lanes goes to *rest. */
 void mailbox_close(struct mailbox *box, struct mail_list *rest);

@@ -87,17 +87,20 @@ bool partition_publish(struct partition *partition, struct publish_request *requ
 struct log_view *partition_view(struct partition *partition);
 
 /* Told once when the high watermark passes off, or the partition stops (KQ_STOPPING
- * and the like), or after partition_wait_cancel (KQ_AGAIN). */
+ * and the like), or after partition_wait_cancel (KQ_AGAIN). Zeroed, then filled. */
 struct wait_request {
     struct mail mail;
     void (*done)(struct wait_request *request);
     int64_t off;
     enum kq_err err;
-    struct mail cancel; /* the partition's */
-    struct wait_request *next;
+    struct wait_request *next; /* the partition's, as all below */
+    struct mail cancel;
+    _Atomic int state;
 };
 void partition_wait(struct partition *partition, struct wait_request *request);
-/* Any thread, at most once a request; done runs exactly once all the same. */
+/* Any thread, at most once a request, and only if its done is not known to have
+ * run: the caller's own lock sees to that the memory is still there. done runs
+ * exactly once all the same. */
 void partition_wait_cancel(struct partition *partition, struct wait_request *request);
 
 /* ---- machines, limits, state --------------------------------------------------------- */

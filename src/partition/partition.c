@@ -1,0 +1,488 @@
+/*
+ * A partition's thread, mailbox and public face; what it decides is in actor.c.
+ *
+ * Who may touch what: the actor, `armed_us` and `failure` belong to whoever holds
+ * the mailbox's token. `view` and `opened_fault` are under `face_lock`, which is
+ * held for a few instructions and takes no other lock. The numbers for status
+ * are relaxed atomics. References: one for the starter, one while the thread
+ * lives, one for each job on another thread.
+ */
+#include "partition/partition.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/require.h"
+#include "base/threads.h"
+#include "partition/actor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARTITION_TAG = 0x70617274, SLOW_TURN_US = 10 * 1000, SCRUB_PIECE_BYTES = 4 << 20, SCRUB_PAUSE_US = 100 * 1000 };
+
+struct lane_job {
+    struct job job;
+    struct actor_job_mail mail;
+    struct partition *partition;
+};
+
+struct partition {
+    uint32_t tag;
+    _Atomic uint32_t references;
+    struct partition_options options;
+    char *dir;
+    char *title;
+    struct mailbox box;
+    pthread_t thread;
+    struct actor *actor;  /* NULL: opening, failed to open, or closed */
+    struct fault failure; /* token holder: it failed to open */
+    struct lane_job lane_jobs[LOG_LANE_COUNT];
+    struct actor_stop_mail stop;
+    void (*stopped)(void *context, struct partition *partition);
+    void *stopped_context;
+    struct job join_job;
+    struct engine_deadline deadline;
+    struct mail tick;
+    atomic_bool tick_queued;
+    int64_t armed_us;
+    struct engine_deadline scrub_deadline;
+    struct job scrub_job;
+    uint64_t scrub_cursor;
+    atomic_bool ended;
+
+    pthread_mutex_t face_lock;
+    struct log_view *view;
+    struct fault face_fault;
+    enum partition_state face_state;
+    _Atomic uint64_t term;
+    _Atomic uint64_t size_bytes;
+};
+
+/* ---- references --------------------------------------------------------------- */
+
+struct partition *partition_hold(struct partition *partition)
+{
+    TAG_CHECK(partition, PARTITION_TAG);
+    (void)atomic_fetch_add_explicit(&partition->references, 1, memory_order_relaxed);
+    return partition;
+}
+
+void partition_drop(struct partition **partition)
+{
+    struct partition *p = *partition;
+    *partition = NULL;
+    if (p == NULL || atomic_fetch_sub_explicit(&p->references, 1, memory_order_acq_rel) != 1)
+        return;
+    TAG_CHECK(p, PARTITION_TAG);
+    REQUIRE(p->actor == NULL);
+    p->tag = TAG_DEAD;
+    if (p->view != NULL)
+        log_view_drop(&p->view);
+    mailbox_fini(&p->box);
+    (void)pthread_mutex_destroy(&p->face_lock);
+    free(p->dir);
+    free(p->title);
+    free(p);
+}
+
+/* ---- the face: what other threads may see ---------------------------------------- */
+
+static void set_face(struct partition *p, enum partition_state state, const struct fault *fault)
+{
+    (void)pthread_mutex_lock(&p->face_lock);
+    p->face_state = state;
+    if (fault != NULL)
+        p->face_fault = *fault;
+    (void)pthread_mutex_unlock(&p->face_lock);
+}
+
+static void show_view(void *context, struct log_view *view)
+{
+    struct partition *p = context;
+    (void)pthread_mutex_lock(&p->face_lock);
+    struct log_view *old = p->view;
+    p->view = view;
+    (void)pthread_mutex_unlock(&p->face_lock);
+    if (old != NULL)
+        log_view_drop(&old);
+}
+
+struct log_view *partition_view(struct partition *partition)
+{
+    (void)pthread_mutex_lock(&partition->face_lock);
+    struct log_view *view = partition->view != NULL ? log_view_hold(partition->view) : NULL;
+    (void)pthread_mutex_unlock(&partition->face_lock);
+    return view;
+}
+
+void partition_status(struct partition *partition, struct partition_status *status)
+{
+    struct log_view *view = partition_view(partition);
+    (void)pthread_mutex_lock(&partition->face_lock);
+    *status = (struct partition_status){.state = partition->face_state, .fault = partition->face_fault};
+    (void)pthread_mutex_unlock(&partition->face_lock);
+    status->term = atomic_load_explicit(&partition->term, memory_order_relaxed);
+    status->size_bytes = atomic_load_explicit(&partition->size_bytes, memory_order_relaxed);
+    status->leads = status->state == PARTITION_SERVING;
+    if (view != NULL) {
+        status->log_start_off = log_view_start_off(view);
+        status->high_watermark = log_view_high_watermark(view);
+        log_view_drop(&view);
+    }
+}
+
+const char *partition_title(const struct partition *partition)
+{
+    return partition->title;
+}
+
+const char *partition_dir(const struct partition *partition)
+{
+    return partition->dir;
+}
+
+/* ---- turns (token holder) ----------------------------------------------------------- */
+
+static void arm_deadline(struct partition *p)
+{
+    int64_t due_us = actor_deadline_us(p->actor);
+    if (due_us < p->armed_us) {
+        p->armed_us = due_us;
+        engine_set_deadline(p->options.engine, &p->deadline, due_us);
+    }
+}
+
+static void show_numbers(struct partition *p, bool *failed)
+{
+    struct partition_status status;
+    actor_status(p->actor, &status);
+    atomic_store_explicit(&p->term, status.term, memory_order_relaxed);
+    atomic_store_explicit(&p->size_bytes, status.size_bytes, memory_order_relaxed);
+    if (status.state == PARTITION_FAILED && !*failed) {
+        *failed = true;
+        set_face(p, PARTITION_FAILED, &status.fault);
+    }
+}
+
+static bool holds_tick(const struct mail_list *control)
+{
+    for (const struct mail *mail = control->first; mail != NULL; mail = mail->next)
+        if (mail->kind == MAIL_TICK)
+            return true;
+    return false;
+}
+
+static void run_turn(struct partition *p)
+{
+    struct mail_list control = {0};
+    struct mail_list data = {0};
+    const struct engine_options *options = engine_options(p->options.engine);
+    mailbox_take(&p->box, &control, &data, actor_wants_data(p->actor), options->entry_max_bytes);
+    bool ticked = holds_tick(&control);
+    struct machine_now now = {.mono_us = clock_mono_us(), .wall_ms = clock_wall_ms()};
+    actor_turn(p->actor, &control, &data, &now);
+    if (ticked) {
+        p->armed_us = CLOCK_NEVER;
+        atomic_store_explicit(&p->tick_queued, false, memory_order_release);
+    }
+    bool failed = p->failure.err != KQ_OK;
+    show_numbers(p, &failed);
+    if (failed)
+        p->failure.err = KQ_PARTITION_FAILED;
+    arm_deadline(p);
+    if (clock_mono_us() - now.mono_us > SLOW_TURN_US)
+        (void)atomic_fetch_add_explicit(&engine_counters(p->options.engine)->slow_turns, 1, memory_order_relaxed);
+}
+
+/* ---- jobs ------------------------------------------------------------------------------ */
+
+/* A flusher. When nobody runs the actor it runs the turn that answers, and spares
+ * the wake-up of the partition's thread. */
+static void run_flush_job(struct job *job)
+{
+    struct lane_job *lane = CONTAINER_OF(job, struct lane_job, job);
+    struct partition *p = partition_hold(lane->partition);
+    log_job_run(lane->mail.job);
+    if (mailbox_post_and_claim(&p->box, &lane->mail.mail)) {
+        run_turn(p);
+        mailbox_hand_over(&p->box, actor_wants_data(p->actor), actor_stopped(p->actor));
+    }
+    partition_drop(&p);
+}
+
+static void run_keep_job(struct job *job)
+{
+    struct lane_job *lane = CONTAINER_OF(job, struct lane_job, job);
+    struct partition *p = partition_hold(lane->partition);
+    log_job_run(lane->mail.job);
+    REQUIRE(mailbox_post(&p->box, MAIL_CONTROL, &lane->mail.mail) != MAILBOX_CLOSED);
+    partition_drop(&p);
+}
+
+static void submit(void *context, enum log_lane lane, struct log_job *log_job, bool alone)
+{
+    struct partition *p = context;
+    struct lane_job *job = &p->lane_jobs[lane];
+    job->partition = p;
+    job->mail = (struct actor_job_mail){.mail = {.kind = MAIL_JOB_DONE}, .job = log_job, .lane = lane};
+    if (lane == LOG_LANE_FLUSH) {
+        job->job.run = run_flush_job;
+        engine_post_flush(p->options.engine, &job->job, alone);
+    } else {
+        job->job.run = run_keep_job;
+        engine_post_keep(p->options.engine, &job->job);
+    }
+}
+
+static void fire_tick(struct engine_deadline *deadline)
+{
+    struct partition *p = CONTAINER_OF(deadline, struct partition, deadline);
+    if (atomic_exchange_explicit(&p->tick_queued, true, memory_order_acq_rel))
+        return;
+    (void)mailbox_post(&p->box, MAIL_CONTROL, &p->tick);
+}
+
+/* ---- scrubbing (keeper) -------------------------------------------------------------------- */
+
+static void fire_scrub(struct engine_deadline *deadline)
+{
+    struct partition *p = CONTAINER_OF(deadline, struct partition, scrub_deadline);
+    engine_post_work(p->options.engine, &partition_hold(p)->scrub_job);
+}
+
+static void run_scrub(struct job *job)
+{
+    struct partition *p = CONTAINER_OF(job, struct partition, scrub_job);
+    struct log_view *view = atomic_load(&p->ended) ? NULL : partition_view(p);
+    if (view != NULL) {
+        bool done = false;
+        struct fault fault = {0};
+        if (log_view_scrub(view, &p->scrub_cursor, SCRUB_PIECE_BYTES, &done, &fault) != KQ_OK)
+            SAY_ERROR("%s: found while scrubbing: %s", p->title, fault_text(&fault));
+        log_view_drop(&view);
+        if (done)
+            p->scrub_cursor = 0;
+        int64_t pause_us = done ? engine_options(p->options.engine)->scrub_interval_us : SCRUB_PAUSE_US;
+        engine_set_deadline(p->options.engine, &p->scrub_deadline, clock_mono_us() + pause_us);
+    }
+    partition_drop(&p);
+}
+
+static void start_scrubbing(struct partition *p)
+{
+    int64_t interval_us = engine_options(p->options.engine)->scrub_interval_us;
+    if (interval_us > 0)
+        engine_set_deadline(p->options.engine, &p->scrub_deadline, clock_mono_us() + interval_us);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static void describe_actor(struct partition *p, struct actor_options *options)
+{
+    const struct engine_options *engine = engine_options(p->options.engine);
+    *options = (struct actor_options){
+        .log = {.io = engine->io,
+                .dir = p->dir,
+                .title = p->title,
+                .topic_id = p->options.topic_id,
+                .partition = p->options.partition,
+                .segment_bytes = (uint64_t)p->options.limits.segment_bytes,
+                .prepare_min_bytes = engine->prepare_min_bytes,
+                .prepare_max_bytes = engine->prepare_max_bytes,
+                .prepare_budget = engine_prepare_budget(p->options.engine),
+                .mark_delay_us = engine->mark_delay_us,
+                .counters = &engine_counters(p->options.engine)->log},
+        .broker_id = engine->broker_id,
+        .incarnation = p->options.incarnation,
+        .limits = p->options.limits,
+        .machine = p->options.machine,
+        .flush_always = engine->flush_always,
+        .flush_interval_us = engine->flush_interval_us,
+        .flush_interval_bytes = engine->flush_interval_bytes,
+        .entry_max_bytes = engine->entry_max_bytes,
+        .unflushed_entries = engine->unflushed_entries,
+        .boot_id = engine->boot_id,
+        .counters = engine_counters(p->options.engine),
+        .env = {.context = p, .submit = submit, .show_view = show_view},
+    };
+}
+
+static void refuse_rest(struct mail_list *rest, enum kq_err err, const struct fault *fault)
+{
+    struct mail *mail;
+    while ((mail = mail_list_take(rest)) != NULL)
+        actor_refuse(mail, err, fault);
+}
+
+/* It could not be opened: everything is answered with the reason until it is told
+ * to stop. */
+static void serve_failure(struct partition *p)
+{
+    for (bool stopping = false; !stopping;) {
+        struct mail_list control = {0};
+        struct mail_list data = {0};
+        mailbox_wait(&p->box);
+        mailbox_take(&p->box, &control, &data, true, SIZE_MAX);
+        for (const struct mail *mail = control.first; mail != NULL; mail = mail->next)
+            stopping = stopping || mail->kind == MAIL_STOP;
+        refuse_rest(&control, KQ_PARTITION_FAILED, &p->failure);
+        refuse_rest(&data, KQ_PARTITION_FAILED, &p->failure);
+        if (!stopping)
+            mailbox_hand_over(&p->box, true, false);
+    }
+}
+
+static void serve(struct partition *p)
+{
+    for (;;) {
+        mailbox_wait(&p->box);
+        do {
+            if (actor_stopped(p->actor))
+                return;
+            run_turn(p);
+        } while (actor_stopped(p->actor) || mailbox_release(&p->box, actor_wants_data(p->actor)));
+    }
+}
+
+/* Runs on the keeper's thread after the partition's own has ended. */
+static void run_join(struct job *job)
+{
+    struct partition *p = CONTAINER_OF(job, struct partition, join_job);
+    (void)pthread_join(p->thread, NULL);
+    engine_cancel_deadline(p->options.engine, &p->deadline);
+    engine_cancel_deadline(p->options.engine, &p->scrub_deadline);
+    if (p->stopped != NULL)
+        p->stopped(p->stopped_context, p);
+    partition_drop(&p);
+}
+
+static void *partition_thread(void *argument)
+{
+    struct partition *p = argument;
+    struct actor_options options;
+    describe_actor(p, &options);
+    struct machine_now now = {.mono_us = clock_mono_us(), .wall_ms = clock_wall_ms()};
+    struct fault fault = {0};
+    enum kq_err err = actor_open(&p->actor, &options, &now, &fault);
+    if (err != KQ_OK) {
+        p->failure = fault;
+        p->failure.err = err;
+        SAY_ERROR("%s: does not serve: %s", p->title, fault_text(&p->failure));
+        set_face(p, PARTITION_FAILED, &p->failure);
+        p->options.ready(p->options.context, p, &p->failure);
+        serve_failure(p);
+    } else {
+        set_face(p, PARTITION_SERVING, NULL);
+        start_scrubbing(p);
+        p->options.ready(p->options.context, p, &fault);
+        mailbox_rouse(&p->box); /* a first turn, for retention and deadlines */
+        serve(p);
+    }
+    struct mail_list rest = {0};
+    mailbox_close(&p->box, &rest);
+    refuse_rest(&rest, p->stop.reason, NULL);
+    actor_close(&p->actor);
+    set_face(p, PARTITION_STOPPED, NULL);
+    atomic_store(&p->ended, true);
+    engine_post_work(p->options.engine, &p->join_job);
+    return NULL;
+}
+
+/* ---- the public calls -------------------------------------------------------------------------- */
+
+enum kq_err partition_start(struct partition **partition, const struct partition_options *options)
+{
+    struct partition *p = calloc(1, sizeof *p);
+    if (p == NULL || (p->dir = strdup(options->dir)) == NULL || (p->title = strdup(options->title)) == NULL) {
+        if (p != NULL)
+            free(p->dir);
+        free(p);
+        return KQ_NO_MEMORY;
+    }
+    p->tag = PARTITION_TAG;
+    p->options = *options;
+    p->options.dir = p->dir;
+    p->options.title = p->title;
+    atomic_init(&p->references, 2);
+    atomic_init(&p->tick_queued, false);
+    atomic_init(&p->ended, false);
+    (void)pthread_mutex_init(&p->face_lock, NULL);
+    const struct engine_options *engine = engine_options(options->engine);
+    mailbox_init(&p->box, engine->mailbox_bytes, &engine_counters(options->engine)->handoffs);
+    p->armed_us = CLOCK_NEVER;
+    p->tick.kind = MAIL_TICK;
+    p->deadline.fire = fire_tick;
+    p->scrub_deadline.fire = fire_scrub;
+    p->scrub_job.run = run_scrub;
+    p->join_job.run = run_join;
+    struct fault fault;
+    enum kq_err err = thread_start(&p->thread, p->title, engine->stack_bytes, partition_thread, p, &fault);
+    if (err != KQ_OK) {
+        SAY_ERROR("%s", fault_text(&fault));
+        atomic_store(&p->references, 1);
+        partition_drop(&p);
+        return err;
+    }
+    *partition = p;
+    return KQ_OK;
+}
+
+void partition_stop(struct partition *partition, enum kq_err reason,
+                    void (*stopped)(void *context, struct partition *partition), void *context)
+{
+    partition->stopped = stopped;
+    partition->stopped_context = context;
+    partition->stop = (struct actor_stop_mail){.mail = {.kind = MAIL_STOP}, .reason = reason};
+    REQUIRE(mailbox_post(&partition->box, MAIL_CONTROL, &partition->stop.mail) != MAILBOX_CLOSED);
+}
+
+bool partition_publish(struct partition *partition, struct publish_request *request)
+{
+    request->mail = (struct mail){.kind = MAIL_PUBLISH, .size_bytes = request->batches_bytes + 64};
+    switch (mailbox_post(&partition->box, MAIL_DATA, &request->mail)) {
+    case MAILBOX_CLOSED:
+        actor_refuse(&request->mail, partition->stop.reason, NULL);
+        return false;
+    case MAILBOX_CROWDED:
+        return true;
+    case MAILBOX_POSTED:
+        break;
+    }
+    return false;
+}
+
+void partition_wait(struct partition *partition, struct wait_request *request)
+{
+    request->mail = (struct mail){.kind = MAIL_WAIT, .size_bytes = 64};
+    if (mailbox_post(&partition->box, MAIL_DATA, &request->mail) == MAILBOX_CLOSED)
+        actor_refuse(&request->mail, partition->stop.reason, NULL);
+}
+
+void partition_wait_cancel(struct partition *partition, struct wait_request *request)
+{
+    if (!actor_wait_claim_cancel(request))
+        return;
+    request->cancel = (struct mail){.kind = MAIL_WAIT_CANCEL, .size_bytes = 64};
+    if (mailbox_post(&partition->box, MAIL_DATA, &request->cancel) == MAILBOX_CLOSED)
+        actor_refuse(&request->cancel, KQ_AGAIN, NULL);
+}
+
+void partition_call(struct partition *partition, struct machine_call *call)
+{
+    call->mail = (struct mail){.kind = MAIL_CALL, .size_bytes = 256};
+    if (mailbox_post(&partition->box, MAIL_DATA, &call->mail) == MAILBOX_CLOSED)
+        actor_refuse(&call->mail, partition->stop.reason, NULL);
+}
+
+void partition_configure(struct partition *partition, const struct partition_limits *limits)
+{
+    struct actor_configure_mail *mail = calloc(1, sizeof *mail);
+    if (mail == NULL) {
+        SAY_ERROR("%s: no memory to take over a changed configuration; it counts after a restart", partition->title);
+        return;
+    }
+    mail->mail.kind = MAIL_CONFIGURE;
+    mail->limits = *limits;
+    if (mailbox_post(&partition->box, MAIL_CONTROL, &mail->mail) == MAILBOX_CLOSED)
+        free(mail);
+}
