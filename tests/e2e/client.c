@@ -83,6 +83,14 @@ int client_fd(const struct client *c)
     return c->fd;
 }
 
+/* False: nothing came before the deadline. Looks at least once. */
+static bool wait_input(struct client *c, int64_t deadline_us)
+{
+    int64_t left_us = deadline_us - now_us();
+    struct pollfd ready = {.fd = c->fd, .events = POLLIN};
+    return poll(&ready, 1, left_us <= 0 ? 0 : (int)(left_us / 1000) + 1) > 0;
+}
+
 /* Takes in what is there, without waiting. */
 static void take_in(struct client *c)
 {
@@ -155,9 +163,7 @@ const char *client_line(struct client *c, int wait_ms)
             return line;
         }
         c->searched = c->end;
-        int64_t left_ms = (deadline - now_us()) / 1000;
-        struct pollfd ready = {.fd = c->fd, .events = POLLIN};
-        if (c->closed || left_ms < 0 || poll(&ready, 1, (int)left_ms + 1) <= 0)
+        if (c->closed || !wait_input(c, deadline))
             return NULL;
         take_in(c);
     }
@@ -230,9 +236,7 @@ bool client_ends(struct client *c, int wait_ms)
 {
     int64_t deadline = now_us() + (int64_t)wait_ms * 1000;
     while (!c->closed && c->start == c->end) {
-        int64_t left_ms = (deadline - now_us()) / 1000;
-        struct pollfd ready = {.fd = c->fd, .events = POLLIN};
-        if (left_ms < 0 || poll(&ready, 1, (int)left_ms + 1) <= 0)
+        if (!wait_input(c, deadline))
             return false;
         take_in(c);
     }
@@ -243,4 +247,9 @@ bool client_quiet(struct client *c, int wait_ms)
 {
     struct pollfd ready = {.fd = c->fd, .events = POLLIN};
     return c->start == c->end && !c->closed && poll(&ready, 1, wait_ms) == 0;
+}
+
+bool client_closed(const struct client *c)
+{
+    return c->closed;
 }

@@ -42,6 +42,8 @@ const char *client_event(struct client *c, int wait_ms);
 
 /* True: the other side closes within wait_ms and sends nothing more before. */
 bool client_ends(struct client *c, int wait_ms);
+/* True: the other side was seen to close; what it sent before may still be read. */
+bool client_closed(const struct client *c);
 /* True: nothing at all arrives within wait_ms and the session stays open. */
 bool client_quiet(struct client *c, int wait_ms);
 

@@ -10,6 +10,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* A reply that must be exactly this, shown when it is not. */
@@ -48,6 +49,10 @@
     int main(int argc, char **argv)                                                                                    \
     {                                                                                                                  \
         (void)signal(SIGPIPE, SIG_IGN);                                                                                \
+        if (access(daemon_binary(), X_OK) != 0) {                                                                      \
+            printf("skipped: no daemon at %s\n", daemon_binary());                                                     \
+            return TEST_SKIPPED;                                                                                       \
+        }                                                                                                              \
         return unit_main(suite_name, cases, sizeof(cases) / sizeof((cases)[0]), argc > 1 ? argv[1] : NULL);            \
     }
 

@@ -299,6 +299,15 @@ int daemon_refused(const struct daemon_spec *spec, char *output, size_t size)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+void daemon_start_and_kill(const struct daemon_spec *spec, int after_us)
+{
+    struct daemon *d = daemon_spawn(spec);
+    struct pollfd ended = {.fd = d->pid_fd, .events = POLLIN};
+    struct timespec wait = {0, (long)after_us * 1000};
+    (void)ppoll(&ended, 1, &wait, NULL);
+    daemon_kill(&d);
+}
+
 int daemon_port(const struct daemon *d)
 {
     return d->port;

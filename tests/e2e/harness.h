@@ -55,6 +55,9 @@ struct daemon *daemon_start(const struct daemon_spec *spec);
  * after READY_MS (and was killed); what it printed, cut to size, in output. */
 int daemon_refused(const struct daemon_spec *spec, char *output, size_t size);
 
+/* Starts it and kills it after_us later, wherever it is by then. */
+void daemon_start_and_kill(const struct daemon_spec *spec, int after_us);
+
 int daemon_port(const struct daemon *d);
 pid_t daemon_pid(const struct daemon *d);
 /* Microseconds from fork to its first line that says where it listens. */
