@@ -1,0 +1,107 @@
+/* Start: listen, pool, acceptor. Stop: acceptor (which drains the connections
+ * while the pool still works for them), pool; then, when the last completion has
+ * come back, the memory. */
+#include "server/server.h"
+
+#include "base/logger.h"
+#include "base/require.h"
+#include "server/acceptor.h"
+#include "server/pool.h"
+
+#include <stdlib.h>
+
+enum { SERVER_TAG = 0x73657276, WORKER_IDLE_US = 2 * 1000 * 1000 };
+
+struct server {
+    uint32_t tag;
+    struct conn_home home;
+    struct acceptor *acceptor;
+    _Atomic uint64_t own_handoffs;
+};
+
+static enum kq_err server_start_threads(struct server *server, struct fault *fault)
+{
+    const struct config *config = server->home.config;
+    struct pool_options pool = {
+        .min = (unsigned)config->workers_min,
+        .max = (unsigned)config->workers_max,
+        .stack_bytes = (size_t)config->stack_bytes,
+        .idle_us = WORKER_IDLE_US,
+        .handoffs = server->home.handoffs,
+    };
+    enum kq_err err = pool_start(&server->home.pool, &pool, fault);
+    if (err == KQ_OK)
+        err = acceptor_start(server->acceptor, (size_t)config->stack_bytes, fault);
+    if (err != KQ_OK)
+        pool_stop(&server->home.pool);
+    return err;
+}
+
+enum kq_err server_start(struct server **out, const struct server_options *options, struct fault *fault)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    if (server == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "no memory for the server");
+    server->tag = SERVER_TAG;
+    struct conn_home *home = &server->home;
+    home->config = options->config;
+    home->protocol = options->protocol;
+    home->context = options->context;
+    home->handoffs = options->handoffs != NULL ? options->handoffs : &server->own_handoffs;
+    account_init(&home->memory, options->config->memory_max_bytes);
+    (void)pthread_mutex_init(&home->lock, NULL);
+    enum kq_err err =
+        acceptor_open(&server->acceptor, home, options->config->host, (uint16_t)options->config->port, fault);
+    if (err == KQ_OK)
+        err = server_start_threads(server, fault);
+    if (err == KQ_OK) {
+        *out = server;
+        return KQ_OK;
+    }
+    acceptor_close(&server->acceptor);
+    (void)pthread_mutex_destroy(&home->lock);
+    free(server);
+    return err;
+}
+
+uint16_t server_port(const struct server *server)
+{
+    return acceptor_port(server->acceptor);
+}
+
+struct server_counters *server_counters(struct server *server)
+{
+    return &server->home.counters;
+}
+
+unsigned server_workers(struct server *server)
+{
+    return pool_workers(server->home.pool);
+}
+
+int64_t server_memory_bytes(const struct server *server)
+{
+    return account_used(&server->home.memory);
+}
+
+void server_stop(struct server *server)
+{
+    TAG_CHECK(server, SERVER_TAG);
+    acceptor_stop(server->acceptor, atomic_load(&server->home.config->stop_timeout_us));
+    pool_stop(&server->home.pool);
+}
+
+void server_free(struct server **out)
+{
+    struct server *server = *out;
+    if (server == NULL)
+        return;
+    TAG_CHECK(server, SERVER_TAG);
+    REQUIRE(server->home.pool == NULL);
+    REQUIRE(atomic_load(&server->home.counters.connections) == 0);
+    acceptor_close(&server->acceptor);
+    (void)pthread_mutex_destroy(&server->home.lock);
+    server->tag = TAG_DEAD;
+    free(server);
+    *out = NULL;
+}

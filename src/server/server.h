@@ -1,0 +1,36 @@
+/*
+ * The server: acceptor, pool and connections as one thing that starts and stops.
+ */
+#ifndef KQ_SERVER_SERVER_H
+#define KQ_SERVER_SERVER_H
+
+#include "base/config.h"
+#include "base/err.h"
+#include "server/conn.h"
+
+struct server;
+
+struct server_options {
+    const struct config *config; /* borrowed; its LIVE fields may change */
+    const struct conn_protocol *protocol;
+    void *context;              /* the protocol's: conn_home_of(conn)->context */
+    _Atomic uint64_t *handoffs; /* wake-ups are counted here */
+};
+
+/* The main thread. Listens on config's host and port and serves. The fault says
+ * which address cannot be had, and why. */
+enum kq_err server_start(struct server **server, const struct server_options *options, struct fault *fault);
+/* The port that is listened on, also when a free one was asked for. */
+uint16_t server_port(const struct server *server);
+struct server_counters *server_counters(struct server *server);
+unsigned server_workers(struct server *server);
+int64_t server_memory_bytes(const struct server *server);
+
+/* The main thread. Accepts no more; what was read is finished and answered, as
+ * far as stop.timeout allows; joins acceptor and workers. What it still waits
+ * for (partitions, cluster) must run until then. */
+void server_stop(struct server *server);
+/* The main thread, when nobody can answer any more: the partitions have stopped. */
+void server_free(struct server **server);
+
+#endif
