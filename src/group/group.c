@@ -214,6 +214,25 @@ static bool group_call_verb(void *machine, struct machine_call *base, struct mac
     return true;
 }
 
+static bool group_may_propose(const struct machine_call *base)
+{
+    const struct group_call *call = (const struct group_call *)(const void *)base; /* its first member */
+    switch (call->verb) {
+    case GROUP_SUBSCRIBE:
+    case GROUP_COMMIT:
+    case GROUP_UNSUBSCRIBE:
+    case GROUP_DROP_TOPICS:
+        return true;
+    case GROUP_RESOLVE:
+    case GROUP_RENEW:
+    case GROUP_SESSION_CLOSED:
+    case GROUP_LIST:
+    case GROUP_DESCRIBE:
+        break;
+    }
+    return false;
+}
+
 static void group_tick(void *machine, struct machine_turn *turn, const struct machine_now *now)
 {
     struct group_machine *m = machine;
@@ -291,6 +310,7 @@ static const struct machine_ops ops = {
     .name = "group",
     .serial = false,
     .call = group_call_verb,
+    .may_propose = group_may_propose,
     .apply = group_apply_record,
     .committed = group_committed,
     .tick = group_tick,

@@ -9,8 +9,6 @@
 /* Things that expire in one turn; the rest in the next, so that no turn is long. */
 enum { EXPIRE_A_TURN = 1000 };
 
-/* ---- what expires by itself --------------------------------------------------------------- */
-
 /* One pass over a topic. Counts down *left. False: the topic may be gone. */
 static bool expire_topic(struct step *step, struct group_topic *t, uint32_t *left)
 {
@@ -54,25 +52,30 @@ static int64_t forget_at_us(const struct step *step, const struct group *group)
     return step_add_us(step->now->mono_us - (step->now->wall_ms - since_ms) * 1000, retention_us);
 }
 
-static void expire_group(struct step *step, const char *name, uint32_t *left)
+/* Expires what it may of the group, then gives what is free to who wants it. */
+static struct group *expire_and_fill(struct step *step, const char *name, uint32_t *left)
 {
     struct group *group;
-    while ((group = group_find(step->m, name)) != NULL) {
-        struct group_topic *t = group->topics;
-        struct uuid topic_id;
-        bool whole = true;
-        for (struct group_topic *next; t != NULL && whole; t = next) {
+    bool whole = false;
+    while (!whole && (group = group_find(step->m, name)) != NULL) {
+        whole = true;
+        for (struct group_topic *t = group->topics, *next; t != NULL && whole; t = next) {
             next = t->next;
-            topic_id = t->id;
             whole = expire_topic(step, t, left);
         }
-        if (whole)
-            break;
-        step_fill_and_settle(step, name, &topic_id);
     }
     if (group == NULL)
-        return;
-    int64_t forget_us = forget_at_us(step, group);
+        return NULL;
+    for (struct group_topic *t = group->topics; t != NULL; t = t->next)
+        step_fill(step, t);
+    step_settle(step, name);
+    return group_find(step->m, name);
+}
+
+static void expire_group(struct step *step, const char *name, uint32_t *left)
+{
+    struct group *group = expire_and_fill(step, name, left);
+    int64_t forget_us = group == NULL ? CLOCK_NEVER : forget_at_us(step, group);
     if (forget_us > step->now->mono_us || *left == 0) {
         step_due_at(step->m, forget_us);
         return;

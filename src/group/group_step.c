@@ -166,8 +166,7 @@ void step_give_back(struct step *step, struct subscription *s)
     step_propose(step, &r);
 }
 
-/* Free partitions to the members that asked for more. */
-static void fill(struct step *step, struct group_topic *t)
+void step_fill(struct step *step, struct group_topic *t)
 {
     uint32_t partition;
     struct claim *c;
@@ -212,7 +211,7 @@ void step_fill_and_settle(struct step *step, const char *name, const struct uuid
         return;
     struct group_topic *t = group_find_topic(group, topic_id);
     if (t != NULL)
-        fill(step, t);
+        step_fill(step, t);
     step_settle(step, name);
 }
 
@@ -261,8 +260,6 @@ void step_drop_topic(struct step *step, struct group_topic *t)
 
 /* ---- sessions ---------------------------------------------------------------------------- */
 
-/* A session that was not known to live (after a change of coordinator) gets what
- * has been free since. */
 void step_revive(struct step *step, struct session *session)
 {
     if (session->live)
@@ -270,12 +267,10 @@ void step_revive(struct step *step, struct session *session)
     session->live = true;
     for (struct claim *c = session->claims; c != NULL; c = c->next_of_session) {
         c->seen_us = step->now->mono_us;
-        fill(step, c->topic);
-        step_settle(step, c->topic->group->name);
+        step_due_at(step->m, step->now->mono_us);
     }
 }
 
-/* The session has used s. */
 void step_use(struct step *step, struct subscription *s, const struct group_session *key)
 {
     s->used_us = step->now->mono_us;
@@ -320,20 +315,16 @@ void step_session_closed(struct step *step, const struct group_session *key)
     if (session == NULL)
         return;
     session->live = false;
-    uint32_t empty_claims = 0;
     for (struct claim *c = session->claims; c != NULL; c = c->next_of_session)
-        empty_claims += c->held_count == 0;
+        if (c->held_count == 0) {
+            c->seen_us = STEP_NEVER_SEEN_US;
+            step_due_at(step->m, step->now->mono_us);
+        }
     bool has_claims = session->claims != NULL;
     while (session->used != NULL) {
         bool last = session->used->next_used == NULL && !has_claims;
         group_set_user(step->m, session->used, NULL);
         if (last)
             return; /* the session went with it */
-    }
-    while (empty_claims-- > 0) {
-        struct claim *c = session->claims;
-        while (c->held_count > 0)
-            c = c->next_of_session;
-        step_drop_claim(step, c); /* the last one takes the session along */
     }
 }

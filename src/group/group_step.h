@@ -52,6 +52,8 @@ void step_propose_wanted(struct step *step, const struct claim *c, uint32_t want
 void step_drop_claim(struct step *step, struct claim *c);
 /* Everything of the topic, with events. The topic is gone, its group may be. */
 void step_drop_topic(struct step *step, struct group_topic *t);
+/* Free partitions to the members that asked for more. */
+void step_fill(struct step *step, struct group_topic *t);
 /* After something was freed: what is free goes to who asked for more, then the
  * group's own record follows. By name and id, since either may be gone, or go. */
 void step_fill_and_settle(struct step *step, const char *group, const struct uuid *topic_id);
@@ -59,10 +61,16 @@ void step_fill_and_settle(struct step *step, const char *group, const struct uui
 void step_settle(struct step *step, const char *group);
 bool step_has_members(const struct group *group);
 
+/* claim.seen_us of a session that is closed: long ago. */
+#define STEP_NEVER_SEEN_US (INT64_MIN / 2)
+
 /* ---- sessions --------------------------------------------------------------------------- */
 
+/* These change the leader's memory alone, so that they work on a full disk too;
+ * what has to follow is left to the next tick. */
+
 /* The session has called: it lives. If that was not known (after a change of
- * coordinator) it gets what is free. */
+ * coordinator) the next tick gives it what is free. */
 void step_revive(struct step *step, struct session *session);
 /* The session has used s. */
 void step_use(struct step *step, struct subscription *s, const struct group_session *key);

@@ -169,14 +169,19 @@ static void commit_turn(struct machine_turn *turn)
     group_machine_check(turn->group);
 }
 
+static void pass(struct machine_turn *turn, int64_t us);
+
 static enum kq_err run(struct machine_turn *turn, struct group_call *call)
 {
+    bool may_propose = turn->machine.ops->may_propose(&call->call);
     CU_ASSERT_TRUE(turn->machine.ops->call(turn->group, &call->call, turn, &turn->now));
+    CU_ASSERT_TRUE(may_propose || turn->proposed_count == 0);
     for (uint32_t i = 0; i < call->id_count; i++) {
         char id[SUBSCRIPTION_ID_TEXT_BYTES];
         tell_id(call->session, call->topic, subscription_id_format(&call->ids[i], id));
     }
     commit_turn(turn);
+    pass(turn, 0);
     return call->call.fault.err;
 }
 
