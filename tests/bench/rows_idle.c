@@ -132,6 +132,17 @@ static double p99_of_publisher(const struct server *s)
     return load_synchronous(&l).p99_us;
 }
 
+struct settle {
+    pid_t pid;
+    int64_t descriptors;
+};
+
+static bool has_settled(void *arg)
+{
+    struct settle *s = arg;
+    return proc_descriptors(s->pid) <= s->descriptors + 2;
+}
+
 void rows_connections(void)
 {
     enum { ROUNDS = 3 };
@@ -143,7 +154,9 @@ void rows_connections(void)
     struct client **idle = calloc(count, sizeof(*idle));
     server_start(&ours);
     server_create(&ours, "bench", 1);
+    struct settle settle = {ours.pid, proc_descriptors(ours.pid)};
     for (int i = 0; i < ROUNDS && idle != NULL; i++) {
+        (void)wait_until(has_settled, &settle, REPLY_MS); /* the last crowd has left */
         without[i] = p99_of_publisher(&ours);
         int64_t before = proc_rss_kib(ours.pid);
         for (unsigned k = 0; k < count; k++)
