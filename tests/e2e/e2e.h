@@ -13,6 +13,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* A sanitizer's allocator keeps what is freed: amounts of memory say nothing. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 /* A reply that must be exactly this, shown when it is not. */
 #define REPLY_IS(reply, expected)                                                                                      \
     do {                                                                                                               \
