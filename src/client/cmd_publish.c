@@ -28,7 +28,7 @@
 
 enum {
     UNSENT_MAX_BYTES = 4 * 1024 * 1024, /* queued for the socket; beyond it the input waits */
-    BACKOFF_FIRST_US = 50 * 1000,
+    BACKOFF_FIRST_US = 10 * 1000,
     BACKOFF_MOST_US = 1000 * 1000,
     TICK_MS = 100, /* the bar moves, a retry becomes due */
 };
@@ -110,13 +110,12 @@ static void add_line(struct publisher *p, struct slice body)
         return;
     }
     json_close(&j, '}');
-    if (p->json.bad || outbox_add(p->box, p->picked, p->lines.count, p->json.data, p->json.len) != KQ_OK) {
+    if (p->json.bad || outbox_add(p->box, p->picked, p->lines.count, body.len, p->json.data, p->json.len) != KQ_OK) {
         (void)fault_set(&why, KQ_NO_MEMORY, "out of memory at line %llu of the input",
                         (unsigned long long)p->lines.count);
         stop_with(p, KQ_NO_MEMORY, &why);
         return;
     }
-    p->body_bytes += body.len;
     p->picked = p->partition_count;
 }
 
@@ -162,11 +161,9 @@ static bool may_be_retried(enum kq_err err)
     switch (err) {
     case KQ_AGAIN:
     case KQ_FULL:
-    case KQ_TIMEOUT:
     case KQ_NOT_LEADER:
     case KQ_NO_LEADER:
     case KQ_NOT_ENOUGH_REPLICAS:
-    case KQ_OUTCOME_UNKNOWN:
     case KQ_STOPPING:
     case KQ_COORDINATOR_LOADING:
         return true;
@@ -198,7 +195,9 @@ static enum kq_err take_reply(struct publisher *p, struct slice line)
         enum kq_err err = answer_fault(line, &why);
         if (err == KQ_GARBAGE || kind == ANSWER_DATA)
             return fault_set(&p->client->fault, KQ_GARBAGE, "the broker's reply to a publish is not of the protocol");
-        verdict = may_be_retried(err) ? OUTBOX_RETRY : OUTBOX_REFUSE;
+        verdict = err == KQ_OUTCOME_UNKNOWN || err == KQ_TIMEOUT ? OUTBOX_UNKNOWN
+                  : may_be_retried(err)                          ? OUTBOX_RETRY
+                                                                 : OUTBOX_REFUSE;
     }
     struct outbox_item item;
     if (!outbox_reply(p->box, verdict, &verdict, &item))
@@ -206,8 +205,9 @@ static enum kq_err take_reply(struct publisher *p, struct slice line)
     p->replies++;
     if (verdict == OUTBOX_ACKNOWLEDGED) {
         p->acknowledged++;
+        p->body_bytes += item.body_bytes;
         p->failing_since_us = 0;
-    } else if (verdict == OUTBOX_RETRY) {
+    } else if (verdict == OUTBOX_RETRY || verdict == OUTBOX_UNKNOWN) {
         note_failure(p, &why);
     } else {
         struct fault refused;
@@ -245,18 +245,28 @@ static bool out_of_time(const struct publisher *p, int64_t now_us)
     return p->failing_since_us != 0 && now_us - p->failing_since_us > p->client->timeout_us;
 }
 
-/* Connects again, for as long as the timeout allows. */
+static void back_off(struct publisher *p)
+{
+    p->backoff_us = p->backoff_us * 2 < BACKOFF_MOST_US ? p->backoff_us * 2 : BACKOFF_MOST_US;
+}
+
+/* Connects again, for as long as the timeout allows: at once after something good,
+ * later and later while nothing is. */
 static enum kq_err reconnect(struct publisher *p)
 {
+    bool again = p->failing_since_us != 0;
     note_failure(p, &p->client->fault);
     wire_close(&p->client->wire);
     outbox_disconnected(p->box);
     while (!out_of_time(p, clock_mono_us())) {
+        if (again) {
+            (void)poll(NULL, 0, (int)(p->backoff_us / 1000));
+            back_off(p);
+        }
         if (wire_connect(&p->client->wire, &p->client->address, p->failing_since_us + p->client->timeout_us,
                          &p->client->fault) == KQ_OK)
             return KQ_OK;
-        (void)poll(NULL, 0, (int)(p->backoff_us / 1000));
-        p->backoff_us = p->backoff_us * 2 < BACKOFF_MOST_US ? p->backoff_us * 2 : BACKOFF_MOST_US;
+        again = true;
     }
     return KQ_EOF;
 }
@@ -266,7 +276,7 @@ static void recover_if_due(struct publisher *p, int64_t now_us)
     if (outbox_failed(p->box) == 0 || p->stopped || now_us < p->retry_at_us)
         return;
     outbox_recover(p->box);
-    p->backoff_us = p->backoff_us * 2 < BACKOFF_MOST_US ? p->backoff_us * 2 : BACKOFF_MOST_US;
+    back_off(p);
     p->retry_at_us = now_us + p->backoff_us;
 }
 
@@ -287,7 +297,8 @@ static void wait_and_read(struct publisher *p, bool want_input)
         {.fd = wire_fd(p->client->wire), .events = (short)(POLLIN | (wire_unsent(p->client->wire) > 0 ? POLLOUT : 0))},
         {.fd = want_input ? p->lines.fd : -1, .events = POLLIN},
     };
-    int ready = poll(waits, 2, TICK_MS);
+    int64_t left_ms = outbox_failed(p->box) > 0 ? (p->retry_at_us - clock_mono_us()) / 1000 + 1 : TICK_MS;
+    int ready = poll(waits, 2, left_ms > TICK_MS ? TICK_MS : left_ms < 0 ? 0 : (int)left_ms);
     if (ready > 0 && (waits[1].revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL)) != 0)
         read_input(p);
 }
@@ -379,9 +390,9 @@ static int conclude(struct publisher *p, enum kq_err err)
     if (err == KQ_OK)
         return CLIENT_DONE;
     int code = client_fail(p->client, err);
-    size_t open = p->box == NULL ? 0 : outbox_pending(p->box);
-    if (open > 0 && !(p->stopped && outbox_failed(p->box) == 0)) {
-        (void)fprintf(stderr, "kafkaesque: %zu more were sent and not acknowledged; they may yet appear\n", open);
+    size_t uncertain = outbox_uncertain(p->box);
+    if (uncertain > 0) {
+        (void)fprintf(stderr, "kafkaesque: %zu more were sent and not acknowledged; they may yet appear\n", uncertain);
         code = CLIENT_UNKNOWN;
     }
     return code;

@@ -17,6 +17,7 @@ enum state { UNSENT, SENT, FAILED };
 struct item {
     struct outbox_item is;
     enum state state;
+    bool uncertain;    /* it was under way when the connection went, or its outcome was unknown */
     struct item *next; /* in all */
     struct item *prev;
     struct item *sent_next;
@@ -108,7 +109,8 @@ uint32_t outbox_pick(struct outbox *box)
     return box->lane_count;
 }
 
-enum kq_err outbox_add(struct outbox *box, uint32_t partition, uint64_t number, const uint8_t *json, size_t json_bytes)
+enum kq_err outbox_add(struct outbox *box, uint32_t partition, uint64_t number, size_t body_bytes, const uint8_t *json,
+                       size_t json_bytes)
 {
     REQUIRE(outbox_has_room(box, partition));
     struct lane *lane = &box->lanes[partition];
@@ -123,6 +125,7 @@ enum kq_err outbox_add(struct outbox *box, uint32_t partition, uint64_t number, 
     *item = (struct item){.is = {.partition = partition,
                                  .sequence = lane->next_sequence,
                                  .number = number,
+                                 .body_bytes = body_bytes,
                                  .line_bytes = line_bytes,
                                  .line = item->bytes},
                           .prev = box->last};
@@ -195,8 +198,9 @@ bool outbox_reply(struct outbox *box, enum outbox_verdict said, enum outbox_verd
         *item = oldest->is;
         item->line = NULL;
     }
-    if (said == OUTBOX_RETRY) {
+    if (said == OUTBOX_RETRY || said == OUTBOX_UNKNOWN) {
         oldest->state = FAILED;
+        oldest->uncertain = oldest->uncertain || said == OUTBOX_UNKNOWN;
         lane->broken = true;
         box->failed++;
         return true;
@@ -227,8 +231,10 @@ void outbox_recover(struct outbox *box)
 
 void outbox_disconnected(struct outbox *box)
 {
-    for (struct item *item = box->first; item != NULL; item = item->next)
+    for (struct item *item = box->first; item != NULL; item = item->next) {
+        item->uncertain = item->uncertain || item->state == SENT;
         item->state = UNSENT;
+    }
     for (uint32_t i = 0; i < box->lane_count; i++) {
         box->lanes[i].sent = 0;
         box->lanes[i].broken = false;
@@ -248,6 +254,14 @@ size_t outbox_pending(const struct outbox *box)
 size_t outbox_sent(const struct outbox *box)
 {
     return box->sent;
+}
+
+size_t outbox_uncertain(const struct outbox *box)
+{
+    size_t count = 0;
+    for (const struct item *item = box->first; item != NULL; item = item->next)
+        count += item->uncertain || item->state == SENT;
+    return count;
 }
 
 void outbox_check(const struct outbox *box)

@@ -27,7 +27,8 @@ struct outbox;
 struct outbox_item {
     uint32_t partition;
     int32_t sequence;
-    uint64_t number; /* the caller's: the line of its input, from 1 */
+    uint64_t number;   /* the caller's: the line of its input, from 1 */
+    size_t body_bytes; /* the caller's, for its figures */
     size_t line_bytes;
     const uint8_t *line; /* the whole command with its line feed */
 };
@@ -41,7 +42,8 @@ bool outbox_has_room(const struct outbox *box, uint32_t partition);
 /* The next partition with room, round robin; partition_count: none has. */
 uint32_t outbox_pick(struct outbox *box);
 /* Adds a message; json is copied. Only when there is room. KQ_NO_MEMORY. */
-enum kq_err outbox_add(struct outbox *box, uint32_t partition, uint64_t number, const uint8_t *json, size_t json_bytes);
+enum kq_err outbox_add(struct outbox *box, uint32_t partition, uint64_t number, size_t body_bytes, const uint8_t *json,
+                       size_t json_bytes);
 
 /* The next message to send, marked as sent; NULL: nothing may be sent now.
  * Borrowed until its reply. */
@@ -49,8 +51,9 @@ const struct outbox_item *outbox_send(struct outbox *box);
 
 enum outbox_verdict {
     OUTBOX_ACKNOWLEDGED,
-    OUTBOX_RETRY,  /* it failed, and may be tried again */
-    OUTBOX_REFUSE, /* it failed for good */
+    OUTBOX_RETRY,   /* it was not stored, and may be tried again */
+    OUTBOX_UNKNOWN, /* whether it was stored is not known; trying again will tell */
+    OUTBOX_REFUSE,  /* it failed for good */
 };
 /* The reply to the oldest sent message came. *item (may be NULL) is a copy of it,
  * without its line. What it came to: a refusal behind a failure of the same
@@ -65,9 +68,12 @@ void outbox_recover(struct outbox *box);
 /* The connection is gone: everything unanswered is to be sent again. */
 void outbox_disconnected(struct outbox *box);
 
-/* Not acknowledged; sent and not answered; refused. */
+/* Not acknowledged. */
 size_t outbox_pending(const struct outbox *box);
+/* Sent and not answered. */
 size_t outbox_sent(const struct outbox *box);
+/* Not acknowledged, and perhaps stored. */
+size_t outbox_uncertain(const struct outbox *box);
 
 /* Tests, after every step: REQUIREs that the state is consistent. */
 void outbox_check(const struct outbox *box);

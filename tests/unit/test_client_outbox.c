@@ -51,7 +51,7 @@ static enum outbox_verdict serve(const struct outbox_item *item)
     if (roll()) {
         if (rand() % 2 == 0)
             store(p, item->number); /* the outcome is unknown, and it was stored */
-        return OUTBOX_RETRY;
+        return OUTBOX_UNKNOWN;
     }
     store(p, item->number);
     return OUTBOX_ACKNOWLEDGED;
@@ -106,7 +106,7 @@ static void run_once(unsigned seed, unsigned one_in)
             uint32_t partition = outbox_pick(box);
             if (partition == PARTITIONS)
                 break;
-            CU_ASSERT_EQUAL_FATAL(outbox_add(box, partition, ++number, (const uint8_t *)"{}", 2), KQ_OK);
+            CU_ASSERT_EQUAL_FATAL(outbox_add(box, partition, ++number, 2, (const uint8_t *)"{}", 2), KQ_OK);
             outbox_check(box);
         }
         send_some(box);
@@ -143,15 +143,16 @@ static void five_of_a_partition_are_under_way(void)
 {
     struct outbox *box = outbox_new("t", 2, 1, 0);
     for (uint64_t i = 0; i < OUTBOX_WINDOW; i++)
-        CU_ASSERT_EQUAL(outbox_add(box, 0, i, (const uint8_t *)"{}", 2), KQ_OK);
+        CU_ASSERT_EQUAL(outbox_add(box, 0, i, 2, (const uint8_t *)"{}", 2), KQ_OK);
     CU_ASSERT_FALSE(outbox_has_room(box, 0));
     CU_ASSERT_EQUAL(outbox_pick(box), 1);
     enum outbox_verdict verdict;
     CU_ASSERT_FALSE(outbox_reply(box, OUTBOX_ACKNOWLEDGED, &verdict, NULL)); /* nothing was sent */
     CU_ASSERT_EQUAL(outbox_send(box)->sequence, 0);
     CU_ASSERT_EQUAL(outbox_send(box)->sequence, 1);
-    CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_RETRY, &verdict, NULL));
+    CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_UNKNOWN, &verdict, NULL));
     CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_ACKNOWLEDGED, &verdict, NULL));
+    CU_ASSERT_EQUAL(outbox_uncertain(box), 1);
     CU_ASSERT_FALSE(outbox_has_room(box, 0)); /* the oldest is still open */
     CU_ASSERT_PTR_NULL(outbox_send(box));     /* and nothing passes it */
     outbox_recover(box);
@@ -167,7 +168,7 @@ static void a_gap_behind_a_failure_is_a_retry(void)
     enum outbox_verdict verdict;
     struct outbox_item item;
     for (uint64_t i = 1; i <= 2; i++)
-        CU_ASSERT_EQUAL(outbox_add(box, 0, i, (const uint8_t *)"{}", 2), KQ_OK);
+        CU_ASSERT_EQUAL(outbox_add(box, 0, i, 2, (const uint8_t *)"{}", 2), KQ_OK);
     (void)outbox_send(box);
     (void)outbox_send(box);
     CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_RETRY, &verdict, &item));
@@ -176,6 +177,7 @@ static void a_gap_behind_a_failure_is_a_retry(void)
     CU_ASSERT_EQUAL(verdict, OUTBOX_RETRY);
     CU_ASSERT_EQUAL(item.number, 2);
     CU_ASSERT_EQUAL(outbox_failed(box), 2);
+    CU_ASSERT_EQUAL(outbox_uncertain(box), 0);
     outbox_recover(box);
     CU_ASSERT_EQUAL(outbox_send(box)->sequence, 0);
     CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_REFUSE, &verdict, &item)); /* now it is about the message */
