@@ -103,7 +103,7 @@ enum {
     N(SPAN, LIVE, publish_timeout_us, "publish.timeout", "30s", "100ms", "1h",                                         \
       "a publish not committed by then is answered with an error")                                                     \
     N(SPAN, LIVE, stop_timeout_us, "stop.timeout", "30s", "100ms", "1h",                                               \
-      "a stop that has not finished by then is cut short; no acknowledged message is lost by it")                      \
+      "how long a stop waits for clients to take their answers; then they are cut off")                                \
     N(SIZE, FIXED, stack_bytes, "stack.bytes", "128KiB", "64KiB", "8MiB",                                              \
       "of each thread; there is a thread a partition")                                                                 \
     N(COUNT, FIXED, offsets_partitions, "offsets.partitions", "8", "1", "1000",                                        \

@@ -2,7 +2,7 @@
  * Prints what documents say about the configuration, from its table:
  *   config_doc conf   etc/kafkaesqued.conf
  *   config_doc man    the list of keys in man/kafkaesqued.conf.5
- * `make documents` writes them, tests/house/config_doc.sh fails when they differ.
+ * `make documents` writes them, tests/house/documents.sh fails when they differ.
  */
 #include "base/config.h"
 
