@@ -17,6 +17,28 @@ const uint8_t *cursor_bytes(struct cursor *c, size_t size_bytes)
     return p;
 }
 
+void cursor_copy(struct cursor *c, void *to, size_t size_bytes)
+{
+    const uint8_t *p = cursor_bytes(c, size_bytes);
+    if (p != NULL)
+        memcpy(to, p, size_bytes);
+}
+
+void cursor_text8(struct cursor *c, char *text, size_t room)
+{
+    size_t len = cursor_u8(c);
+    const uint8_t *bytes = cursor_bytes(c, len);
+    text[0] = '\0';
+    if (bytes == NULL)
+        return;
+    if (len >= room || memchr(bytes, '\0', len) != NULL) {
+        c->bad = true;
+        return;
+    }
+    memcpy(text, bytes, len);
+    text[len] = '\0';
+}
+
 uint8_t cursor_u8(struct cursor *c)
 {
     const uint8_t *p = cursor_bytes(c, 1);
@@ -178,6 +200,14 @@ void buf_uvarint(struct buf *b, uint32_t v)
 void buf_text(struct buf *b, const char *text)
 {
     buf_put(b, text, strlen(text));
+}
+
+void buf_text8(struct buf *b, const char *text)
+{
+    size_t len = strlen(text);
+    REQUIRE(len <= UINT8_MAX);
+    buf_u8(b, (uint8_t)len);
+    buf_put(b, text, len);
 }
 
 void buf_printf(struct buf *b, const char *format, ...)

@@ -46,6 +46,10 @@ int64_t cursor_varint(struct cursor *c);
 uint32_t cursor_uvarint(struct cursor *c);
 /* Borrows size_bytes bytes. */
 const uint8_t *cursor_bytes(struct cursor *c, size_t size_bytes);
+/* Copies size_bytes bytes; leaves to as it was when too little is left. */
+void cursor_copy(struct cursor *c, void *to, size_t size_bytes);
+/* What buf_text8 wrote, with a NUL; bad if it does not fit into room or holds one. */
+void cursor_text8(struct cursor *c, char *text, size_t room);
 
 /* ---- writing: a growing buffer --------------------------------------------- */
 
@@ -77,6 +81,8 @@ void buf_be64(struct buf *b, uint64_t v);
 void buf_varint(struct buf *b, int64_t v);
 void buf_uvarint(struct buf *b, uint32_t v);
 void buf_text(struct buf *b, const char *text);
+/* A byte of length and the text, which has at most 255 bytes. */
+void buf_text8(struct buf *b, const char *text);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Gives the bytes away (free(3) them) and leaves b empty. NULL if bad or empty. */
 uint8_t *buf_give(struct buf *b, size_t *size_bytes);

@@ -23,7 +23,7 @@ void image_drop(struct image **image);
 struct uuid image_cluster_id(const struct image *image);
 uint64_t image_version(const struct image *image); /* grows with each image */
 
-/* NULL: no such topic. */
+/* NULL: no such topic. By name is a binary search, by id a walk. */
 struct image_topic *image_find(const struct image *image, const char *name, size_t name_bytes);
 struct image_topic *image_find_id(const struct image *image, const struct uuid *id);
 /* By name, internal topics too. */
@@ -60,6 +60,9 @@ const struct image_broker *image_broker_at(const struct image *image, size_t i);
  * the same; `defaults` fill what a topic does not set. NULL: out of memory. */
 struct image *image_make(const struct metadata *metadata, const struct image *before,
                          const struct partition_limits *defaults);
+/* Whether the topic's local partitions are all started with these limits. */
+bool image_topic_settled(const struct image_topic *topic);
+void image_topic_settle(struct image_topic *topic);
 /* Sets the handle of partition p; takes a reference of its own. Once. */
 void image_topic_set_partition(struct image_topic *topic, uint32_t p, struct partition *partition);
 struct image_topic *image_topic_hold(struct image_topic *topic);

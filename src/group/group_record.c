@@ -19,52 +19,15 @@
  */
 #include "group/group_record.h"
 
-#include "base/require.h"
-
 enum { VERSION = 1 };
 
-void group_put_text(struct buf *b, const char *text)
-{
-    size_t len = strlen(text);
-    REQUIRE(len <= UINT8_MAX);
-    buf_u8(b, (uint8_t)len);
-    buf_put(b, text, len);
-}
-
-void group_get_text(struct cursor *c, char *text, size_t room)
-{
-    size_t len = cursor_u8(c);
-    const uint8_t *bytes = cursor_bytes(c, len);
-    text[0] = '\0';
-    if (bytes == NULL)
-        return;
-    if (len >= room || memchr(bytes, '\0', len) != NULL) {
-        c->bad = true;
-        return;
-    }
-    memcpy(text, bytes, len);
-    text[len] = '\0';
-}
-
-void group_put_uuid(struct buf *b, const struct uuid *id)
-{
-    buf_put(b, id->bytes, UUID_BYTES);
-}
-
-void group_get_uuid(struct cursor *c, struct uuid *id)
-{
-    const uint8_t *bytes = cursor_bytes(c, UUID_BYTES);
-    if (bytes != NULL)
-        memcpy(id->bytes, bytes, UUID_BYTES);
-}
-
-void group_put_session(struct buf *b, const struct group_session *session)
+static void put_session(struct buf *b, const struct group_session *session)
 {
     buf_le32(b, session->broker_id);
     buf_le64(b, session->id);
 }
 
-void group_get_session(struct cursor *c, struct group_session *session)
+static void get_session(struct cursor *c, struct group_session *session)
 {
     session->broker_id = cursor_le32(c);
     session->id = cursor_le64(c);
@@ -82,17 +45,17 @@ static void encode_value(const struct group_record *r, struct buf *value)
     case GROUP_RECORD_CLAIM:
         buf_le32(value, r->wanted);
         buf_le32(value, r->partition_count);
-        group_put_text(value, r->topic);
+        buf_text8(value, r->topic);
         break;
     case GROUP_RECORD_SUBSCRIPTION:
-        group_put_uuid(value, &r->secret);
-        group_put_session(value, &r->session);
-        group_put_text(value, r->topic);
+        buf_put(value, r->secret.bytes, UUID_BYTES);
+        put_session(value, &r->session);
+        buf_text8(value, r->topic);
         break;
     case GROUP_RECORD_OFFSET:
         buf_le64(value, (uint64_t)r->off);
         buf_le64(value, (uint64_t)r->time_ms);
-        group_put_text(value, r->topic);
+        buf_text8(value, r->topic);
         buf_le16(value, r->metadata_bytes);
         buf_put(value, r->metadata, r->metadata_bytes);
         break;
@@ -102,11 +65,11 @@ static void encode_value(const struct group_record *r, struct buf *value)
 void group_record_encode(const struct group_record *r, struct buf *key, struct buf *value)
 {
     buf_u8(key, (uint8_t)r->type);
-    group_put_text(key, r->group);
+    buf_text8(key, r->group);
     if (r->type != GROUP_RECORD_GROUP)
-        group_put_uuid(key, &r->topic_id);
+        buf_put(key, r->topic_id.bytes, UUID_BYTES);
     if (r->type == GROUP_RECORD_CLAIM)
-        group_put_session(key, &r->session);
+        put_session(key, &r->session);
     else if (r->type != GROUP_RECORD_GROUP)
         buf_le32(key, r->partition);
     if (!r->gone)
@@ -128,19 +91,19 @@ static void decode_value(struct group_record *r, struct cursor *c)
     case GROUP_RECORD_CLAIM:
         r->wanted = cursor_le32(c);
         r->partition_count = cursor_le32(c);
-        group_get_text(c, r->topic, sizeof r->topic);
+        cursor_text8(c, r->topic, sizeof r->topic);
         if (r->wanted == 0 || r->wanted > GROUP_PARTITIONS_MAX || r->partition_count > GROUP_PARTITIONS_MAX)
             c->bad = true;
         break;
     case GROUP_RECORD_SUBSCRIPTION:
-        group_get_uuid(c, &r->secret);
-        group_get_session(c, &r->session);
-        group_get_text(c, r->topic, sizeof r->topic);
+        cursor_copy(c, r->secret.bytes, UUID_BYTES);
+        get_session(c, &r->session);
+        cursor_text8(c, r->topic, sizeof r->topic);
         break;
     case GROUP_RECORD_OFFSET:
         r->off = (int64_t)cursor_le64(c);
         r->time_ms = (int64_t)cursor_le64(c);
-        group_get_text(c, r->topic, sizeof r->topic);
+        cursor_text8(c, r->topic, sizeof r->topic);
         r->metadata_bytes = cursor_le16(c);
         r->metadata = cursor_bytes(c, r->metadata_bytes);
         if (r->off < 0 || r->metadata_bytes > GROUP_METADATA_MAX_BYTES)
@@ -160,11 +123,11 @@ enum kq_err group_record_decode(struct group_record *r, const void *key, size_t 
     if (type < GROUP_RECORD_GROUP || type > GROUP_RECORD_OFFSET)
         return KQ_BAD_VERSION;
     r->type = (enum group_record_type)type;
-    group_get_text(&c, r->group, sizeof r->group);
+    cursor_text8(&c, r->group, sizeof r->group);
     if (r->type != GROUP_RECORD_GROUP)
-        group_get_uuid(&c, &r->topic_id);
+        cursor_copy(&c, r->topic_id.bytes, UUID_BYTES);
     if (r->type == GROUP_RECORD_CLAIM)
-        group_get_session(&c, &r->session);
+        get_session(&c, &r->session);
     else if (r->type != GROUP_RECORD_GROUP)
         r->partition = cursor_le32(&c);
     if (c.bad || cursor_left(&c) != 0 || r->group[0] == '\0' || r->partition >= GROUP_PARTITIONS_MAX)

@@ -52,12 +52,4 @@ void group_record_encode(const struct group_record *r, struct buf *key, struct b
 enum kq_err group_record_decode(struct group_record *r, const void *key, size_t key_bytes, const void *value,
                                 size_t value_bytes);
 
-/* For the snapshot, which has the same pieces. */
-void group_put_text(struct buf *b, const char *text);           /* u8 length, bytes */
-void group_get_text(struct cursor *c, char *text, size_t room); /* too long or with a NUL in it: c->bad */
-void group_put_uuid(struct buf *b, const struct uuid *id);
-void group_get_uuid(struct cursor *c, struct uuid *id);
-void group_put_session(struct buf *b, const struct group_session *session);
-void group_get_session(struct cursor *c, struct group_session *session);
-
 #endif

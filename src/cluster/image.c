@@ -1,0 +1,328 @@
+#include "cluster/image.h"
+
+#include "base/require.h"
+#include "cluster/metadata.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct image_topic {
+    uint32_t tag;
+    _Atomic uint32_t references;
+    struct uuid id;
+    uint64_t version; /* the metadata's, of this topic */
+    bool internal;
+    uint32_t partition_count;
+    uint32_t replica_count;
+    uint32_t *replicas;
+    struct partition_limits limits;
+    _Atomic uint32_t round_robin;
+    _Atomic bool settled;
+    char name[TOPIC_NAME_MAX_BYTES + 1];
+    _Atomic(struct partition *) partitions[]; /* with a reference each */
+};
+
+struct image {
+    uint32_t tag;
+    _Atomic uint32_t references;
+    uint64_t version;
+    struct uuid cluster_id;
+    struct image_broker *brokers;
+    size_t broker_count;
+    struct image_topic **topics; /* by name, with a reference each */
+    size_t topic_count;
+};
+
+enum { IMAGE_TAG = 0x6b71696d, IMAGE_TOPIC_TAG = 0x6b716974 };
+
+/* Taking a reference needs no order; giving one up must come after every use, and
+ * the last giver must see them all. */
+static bool drop_reference(_Atomic uint32_t *references)
+{
+    uint32_t before = atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel);
+    REQUIRE(before > 0);
+    return before == 1;
+}
+
+/* ---- topics --------------------------------------------------------------------------- */
+
+struct image_topic *image_topic_hold(struct image_topic *topic)
+{
+    TAG_CHECK(topic, IMAGE_TOPIC_TAG);
+    (void)atomic_fetch_add_explicit(&topic->references, 1, memory_order_relaxed);
+    return topic;
+}
+
+void image_topic_drop(struct image_topic **topic)
+{
+    struct image_topic *t = *topic;
+    *topic = NULL;
+    if (t == NULL)
+        return;
+    TAG_CHECK(t, IMAGE_TOPIC_TAG);
+    if (!drop_reference(&t->references))
+        return;
+    for (uint32_t p = 0; p < t->partition_count; p++) {
+        struct partition *partition = atomic_load_explicit(&t->partitions[p], memory_order_relaxed);
+        if (partition != NULL)
+            partition_drop(&partition);
+    }
+    t->tag = TAG_DEAD;
+    free(t->replicas);
+    free(t);
+}
+
+const char *image_topic_name(const struct image_topic *topic)
+{
+    return topic->name;
+}
+
+const struct uuid *image_topic_id(const struct image_topic *topic)
+{
+    return &topic->id;
+}
+
+uint32_t image_topic_partitions(const struct image_topic *topic)
+{
+    return topic->partition_count;
+}
+
+bool image_topic_internal(const struct image_topic *topic)
+{
+    return topic->internal;
+}
+
+const struct partition_limits *image_topic_limits(const struct image_topic *topic)
+{
+    return &topic->limits;
+}
+
+struct partition *image_partition(const struct image_topic *topic, uint32_t p)
+{
+    TAG_CHECK(topic, IMAGE_TOPIC_TAG);
+    /* Pairs with the release below: who sees the handle sees the partition made. */
+    return p < topic->partition_count ? atomic_load_explicit(&topic->partitions[p], memory_order_acquire) : NULL;
+}
+
+void image_topic_set_partition(struct image_topic *topic, uint32_t p, struct partition *partition)
+{
+    TAG_CHECK(topic, IMAGE_TOPIC_TAG);
+    REQUIRE(p < topic->partition_count);
+    REQUIRE(atomic_load_explicit(&topic->partitions[p], memory_order_relaxed) == NULL);
+    atomic_store_explicit(&topic->partitions[p], partition_hold(partition), memory_order_release);
+}
+
+const uint32_t *image_replicas(const struct image_topic *topic, uint32_t p, uint32_t *count)
+{
+    REQUIRE(p < topic->partition_count);
+    *count = topic->replica_count;
+    return topic->replicas + (size_t)p * topic->replica_count;
+}
+
+uint32_t image_topic_next_partition(struct image_topic *topic)
+{
+    return atomic_fetch_add_explicit(&topic->round_robin, 1, memory_order_relaxed) % topic->partition_count;
+}
+
+bool image_topic_settled(const struct image_topic *topic)
+{
+    return atomic_load_explicit(&topic->settled, memory_order_relaxed);
+}
+
+void image_topic_settle(struct image_topic *topic)
+{
+    atomic_store_explicit(&topic->settled, true, memory_order_relaxed);
+}
+
+static bool same_limits(const struct partition_limits *a, const struct partition_limits *b)
+{
+    return a->segment_bytes == b->segment_bytes && a->retention_bytes == b->retention_bytes &&
+           a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes;
+}
+
+static struct image_topic *make_topic(const struct metadata_topic *from, const struct partition_limits *limits,
+                                      struct image_topic *before)
+{
+    if (before != NULL && before->version == from->version && same_limits(&before->limits, limits))
+        return image_topic_hold(before);
+    size_t replica_bytes = (size_t)from->partition_count * from->replica_count * sizeof(uint32_t);
+    struct image_topic *t = calloc(1, sizeof *t + from->partition_count * sizeof t->partitions[0]);
+    uint32_t *replicas = malloc(replica_bytes);
+    if (t == NULL || replicas == NULL) {
+        free(t);
+        free(replicas);
+        return NULL;
+    }
+    t->tag = IMAGE_TOPIC_TAG;
+    atomic_init(&t->references, 1);
+    t->id = from->id;
+    t->version = from->version;
+    t->internal = from->internal;
+    t->partition_count = from->partition_count;
+    t->replica_count = from->replica_count;
+    t->replicas = replicas;
+    memcpy(replicas, from->replicas, replica_bytes);
+    t->limits = *limits;
+    memcpy(t->name, from->name, sizeof t->name);
+    if (before != NULL && before->partition_count == t->partition_count) {
+        atomic_init(&t->round_robin, atomic_load_explicit(&before->round_robin, memory_order_relaxed));
+        for (uint32_t p = 0; p < t->partition_count; p++) {
+            struct partition *partition = image_partition(before, p);
+            if (partition != NULL)
+                image_topic_set_partition(t, p, partition);
+        }
+    }
+    return t;
+}
+
+/* ---- images --------------------------------------------------------------------------------- */
+
+struct image *image_hold(struct image *image)
+{
+    TAG_CHECK(image, IMAGE_TAG);
+    (void)atomic_fetch_add_explicit(&image->references, 1, memory_order_relaxed);
+    return image;
+}
+
+void image_drop(struct image **image)
+{
+    struct image *i = *image;
+    *image = NULL;
+    if (i == NULL)
+        return;
+    TAG_CHECK(i, IMAGE_TAG);
+    if (!drop_reference(&i->references))
+        return;
+    for (size_t t = 0; t < i->topic_count; t++)
+        image_topic_drop(&i->topics[t]);
+    i->tag = TAG_DEAD;
+    free(i->topics);
+    free(i->brokers);
+    free(i);
+}
+
+struct uuid image_cluster_id(const struct image *image)
+{
+    return image->cluster_id;
+}
+
+uint64_t image_version(const struct image *image)
+{
+    return image->version;
+}
+
+/* As strcmp would order them, but name may hold anything. */
+static int compare_name(const struct image_topic *topic, const char *name, size_t name_bytes)
+{
+    size_t len = strlen(topic->name);
+    int order = memcmp(topic->name, name, len < name_bytes ? len : name_bytes);
+    return order != 0 ? order : (len > name_bytes) - (len < name_bytes);
+}
+
+struct image_topic *image_find(const struct image *image, const char *name, size_t name_bytes)
+{
+    TAG_CHECK(image, IMAGE_TAG);
+    size_t low = 0;
+    size_t high = image->topic_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        struct image_topic *t = image->topics[middle];
+        int order = compare_name(t, name, name_bytes);
+        if (order == 0)
+            return t;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+struct image_topic *image_find_id(const struct image *image, const struct uuid *id)
+{
+    for (size_t i = 0; i < image->topic_count; i++)
+        if (uuid_equal(&image->topics[i]->id, id))
+            return image->topics[i];
+    return NULL;
+}
+
+size_t image_topic_count(const struct image *image)
+{
+    return image->topic_count;
+}
+
+struct image_topic *image_topic_at(const struct image *image, size_t i)
+{
+    REQUIRE(i < image->topic_count);
+    return image->topics[i];
+}
+
+size_t image_broker_count(const struct image *image)
+{
+    return image->broker_count;
+}
+
+const struct image_broker *image_broker_at(const struct image *image, size_t i)
+{
+    REQUIRE(i < image->broker_count);
+    return &image->brokers[i];
+}
+
+static bool copy_brokers(struct image *image, const struct metadata *metadata)
+{
+    size_t count = metadata_broker_count(metadata);
+    image->brokers = calloc(count + 1, sizeof *image->brokers);
+    if (image->brokers == NULL)
+        return false;
+    for (; image->broker_count < count; image->broker_count++) {
+        const struct metadata_broker *from = metadata_broker_at(metadata, image->broker_count);
+        struct image_broker *to = &image->brokers[image->broker_count];
+        *to = (struct image_broker){
+            .id = from->id, .incarnation = from->incarnation, .port = from->port, .raft_port = from->raft_port};
+        (void)snprintf(to->host, sizeof to->host, "%s", from->host);
+    }
+    return true;
+}
+
+/* The topic of this name in `before`, going on from *at: both are in name order. */
+static struct image_topic *namesake(const struct image *before, size_t *at, const struct metadata_topic *topic)
+{
+    if (before == NULL)
+        return NULL;
+    while (*at < before->topic_count && strcmp(before->topics[*at]->name, topic->name) < 0)
+        (*at)++;
+    if (*at == before->topic_count || !uuid_equal(&before->topics[*at]->id, &topic->id))
+        return NULL;
+    return before->topics[*at];
+}
+
+struct image *image_make(const struct metadata *metadata, const struct image *before,
+                         const struct partition_limits *defaults)
+{
+    struct image *image = calloc(1, sizeof *image);
+    if (image == NULL)
+        return NULL;
+    image->tag = IMAGE_TAG;
+    atomic_init(&image->references, 1);
+    image->version = before == NULL ? 1 : before->version + 1;
+    image->cluster_id = metadata_cluster_id(metadata);
+    size_t count = metadata_topic_count(metadata);
+    image->topics = calloc(count + 1, sizeof(struct image_topic *));
+    if (image->topics == NULL || !copy_brokers(image, metadata)) {
+        image_drop(&image);
+        return NULL;
+    }
+    size_t at = 0;
+    for (; image->topic_count < count; image->topic_count++) {
+        const struct metadata_topic *from = metadata_topic_at(metadata, image->topic_count);
+        struct partition_limits limits = topic_config_limits(&from->config, defaults);
+        struct image_topic *topic = make_topic(from, &limits, namesake(before, &at, from));
+        if (topic == NULL) {
+            image_drop(&image);
+            return NULL;
+        }
+        image->topics[image->topic_count] = topic;
+    }
+    return image;
+}

@@ -1,0 +1,362 @@
+/*
+ * The controller's decisions: what may be created, where replicas go, which
+ * producer ids are free. Each verb looks, then proposes records; a record is
+ * applied at once (metadata_apply).
+ */
+#include "cluster/metadata.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/require.h"
+#include "base/slice.h"
+#include "cluster/metadata_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The metadata's log between two snapshots. */
+enum { SNAPSHOT_EVERY_BYTES = 4 * 1024 * 1024, KEY_BYTES = 1024 };
+
+static void propose(struct metadata *m, struct machine_turn *turn, const struct metadata_record *r)
+{
+    buf_reset(&m->key);
+    buf_reset(&m->value);
+    metadata_record_encode(r, &m->key, &m->value);
+    REQUIRE(!m->key.bad);
+    REQUIRE(!m->value.bad);
+    machine_propose(turn, slice_of(m->key.data, m->key.len),
+                    r->gone ? slice_of(NULL, 0) : slice_of(m->value.data, m->value.len));
+}
+
+/* ---- topic names ------------------------------------------------------------------- */
+
+static bool name_byte_ok(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+}
+
+enum kq_err cluster_check_topic_name(const char *name, size_t name_bytes, struct fault *fault)
+{
+    if (name_bytes == 0)
+        return fault_set(fault, KQ_BAD_TOPIC_NAME, "topic name is required field");
+    bool ok = name_bytes <= TOPIC_NAME_MAX_BYTES && !(name_bytes == 1 && name[0] == '.') &&
+              !(name_bytes == 2 && name[0] == '.' && name[1] == '.');
+    for (size_t i = 0; i < name_bytes && ok; i++)
+        ok = name_byte_ok(name[i]);
+    if (!ok)
+        return fault_set(
+            fault, KQ_BAD_TOPIC_NAME,
+            "topic name is not valid: 1 to %d of the characters A-Z a-z 0-9 . _ - are wanted, and not . or "
+            ".. alone",
+            TOPIC_NAME_MAX_BYTES);
+    if (name_bytes >= 2 && name[0] == '_' && name[1] == '_')
+        return fault_set(fault, KQ_BAD_TOPIC_NAME,
+                         "topic name is not valid: names that begin with __ are the broker's own");
+    return KQ_OK;
+}
+
+/* ---- brokers -------------------------------------------------------------------------- */
+
+static void register_broker(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
+{
+    if (uuid_is_zero(&m->cluster_id))
+        propose(m, turn, &(struct metadata_record){.type = METADATA_RECORD_CLUSTER, .cluster_id = call->cluster_id});
+    const struct metadata_broker *known = metadata_find_broker(m, call->broker.id);
+    if (known != NULL && uuid_equal(&known->incarnation, &call->broker.incarnation) &&
+        strcmp(known->host, call->broker.host) == 0 && known->port == call->broker.port &&
+        known->raft_port == call->broker.raft_port)
+        return;
+    if (known == NULL && m->broker_count >= METADATA_BROKERS_MAX) {
+        (void)fault_set(&call->call.fault, KQ_LIMIT, "the cluster has %d brokers already", METADATA_BROKERS_MAX);
+        return;
+    }
+    propose(m, turn, &(struct metadata_record){.type = METADATA_RECORD_BROKER, .broker = call->broker});
+}
+
+/* ---- topics ---------------------------------------------------------------------------- */
+
+/* How many replicas each partition gets; 0 and a fault: it cannot be. */
+static uint32_t replicas_for(const struct metadata *m, struct metadata_call *call)
+{
+    uint32_t brokers = (uint32_t)m->broker_count;
+    if (brokers == 0) {
+        (void)fault_set(&call->call.fault, KQ_NOT_ENOUGH_REPLICAS, "no broker is registered yet; try again");
+        return 0;
+    }
+    if (call->replicas == 0)
+        return brokers < METADATA_DEFAULT_REPLICAS ? brokers : METADATA_DEFAULT_REPLICAS;
+    if (call->replicas > brokers || call->replicas > METADATA_REPLICAS_MAX) {
+        (void)fault_set(&call->call.fault, KQ_BAD_REPLICAS,
+                        "%u replicas cannot be had: the cluster has %u broker%s (and a partition at most %d replicas)",
+                        call->replicas, brokers, brokers == 1 ? "" : "s", METADATA_REPLICAS_MAX);
+        return 0;
+    }
+    return call->replicas;
+}
+
+static enum kq_err check_room(const struct metadata *m, struct metadata_call *call, uint32_t replica_count)
+{
+    struct fault *fault = &call->call.fault;
+    if (call->internal)
+        return KQ_OK;
+    if (m->topic_count - m->internal_count >= call->limits.topics)
+        return fault_set(fault, KQ_LIMIT, "there are %u topics already, which is topics.max; delete some or raise it",
+                         call->limits.topics);
+    /* Replicas go round, so that each broker gets an equal share of the new ones. */
+    uint64_t share = ((uint64_t)call->partitions * replica_count + m->broker_count - 1) / m->broker_count;
+    for (size_t i = 0; i < m->broker_count; i++) {
+        uint32_t held = metadata_count_replicas(m, m->brokers[i]->id);
+        if (held + share > call->limits.broker_partitions)
+            return fault_set(fault, KQ_LIMIT,
+                             "broker %u holds %u partitions; with this topic it would pass partitions.max, which is %u",
+                             m->brokers[i]->id, held, call->limits.broker_partitions);
+    }
+    return KQ_OK;
+}
+
+static void propose_topic(struct metadata *m, struct metadata_call *call, uint32_t replica_count,
+                          struct machine_turn *turn)
+{
+    uint32_t *replicas = calloc((size_t)call->partitions * replica_count, sizeof *replicas);
+    if (replicas == NULL) {
+        (void)fault_set(&call->call.fault, KQ_NO_MEMORY, "out of memory for %u partitions", call->partitions);
+        return;
+    }
+    /* The first broker differs from topic to topic, so that leaders are spread. */
+    size_t first = m->topic_count;
+    for (uint32_t p = 0; p < call->partitions; p++)
+        for (uint32_t i = 0; i < replica_count; i++)
+            replicas[(size_t)p * replica_count + i] = m->brokers[(first + p + i) % m->broker_count]->id;
+    struct metadata_record r = {.type = METADATA_RECORD_TOPIC,
+                                .topic_id = call->topic_id,
+                                .internal = call->internal,
+                                .partition_count = call->partitions,
+                                .replica_count = replica_count,
+                                .replicas = replicas};
+    (void)snprintf(r.topic, sizeof r.topic, "%s", call->topic);
+    propose(m, turn, &r);
+    free(replicas);
+}
+
+static void create_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
+{
+    struct fault *fault = &call->call.fault;
+    if (!call->internal && cluster_check_topic_name(call->topic, strlen(call->topic), fault) != KQ_OK)
+        return;
+    uint32_t most = call->limits.topic_partitions;
+    if (most > METADATA_PARTITIONS_MAX)
+        most = METADATA_PARTITIONS_MAX;
+    if (call->partitions == 0 || (!call->internal && call->partitions > most)) {
+        (void)fault_set(fault, KQ_BAD_PARTITIONS, "please try again with correct Partition number (1 to %u)", most);
+        return;
+    }
+    const struct metadata_topic *known = metadata_find_topic(m, call->topic);
+    if (known != NULL && known->partition_count != call->partitions && !call->internal) {
+        (void)fault_set(fault, KQ_EXISTS, "topic %.100s exists with %u partition%s", call->topic,
+                        known->partition_count, known->partition_count == 1 ? "" : "s");
+        return;
+    }
+    if (known != NULL) {
+        call->existed = true;
+        call->topic_id = known->id;
+        return;
+    }
+    uint32_t replica_count = replicas_for(m, call);
+    if (replica_count == 0 || check_room(m, call, replica_count) != KQ_OK)
+        return;
+    REQUIRE(!uuid_is_zero(&call->topic_id));
+    propose_topic(m, call, replica_count, turn);
+}
+
+static const struct metadata_topic *find_for_user(const struct metadata *m, struct metadata_call *call)
+{
+    struct fault *fault = &call->call.fault;
+    const struct metadata_topic *t = metadata_find_topic(m, call->topic);
+    if (t == NULL || (!uuid_is_zero(&call->topic_id) && !uuid_equal(&call->topic_id, &t->id))) {
+        fault->err = KQ_UNKNOWN_TOPIC;
+        return NULL;
+    }
+    if (t->internal && !call->internal) {
+        (void)fault_set(fault, KQ_BAD_TOPIC_NAME, "topic %.100s is the broker's own", call->topic);
+        return NULL;
+    }
+    return t;
+}
+
+static void delete_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
+{
+    const struct metadata_topic *t = find_for_user(m, call);
+    if (t == NULL)
+        return;
+    call->topic_id = t->id;
+    struct metadata_record r = {.type = METADATA_RECORD_CONFIG, .gone = true, .topic_id = t->id};
+    for (int i = 0; i < TOPIC_CONFIG_COUNT; i++)
+        if (t->config.set[i]) {
+            r.config_key = (enum topic_config_key)i;
+            propose(m, turn, &r);
+        }
+    propose(m, turn,
+            &(struct metadata_record){.type = METADATA_RECORD_TOPIC, .gone = true, .topic_id = call->topic_id});
+}
+
+static void set_config(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
+{
+    const struct metadata_topic *t = find_for_user(m, call);
+    if (t == NULL)
+        return;
+    struct metadata_record r = {.type = METADATA_RECORD_CONFIG, .topic_id = t->id, .gone = call->value == NULL};
+    bool unset = call->value == NULL && topic_config_find(call->key, &r.config_key);
+    if (!unset && topic_config_parse(call->key, call->value == NULL ? "" : call->value, &r.config_key, &r.config_value,
+                                     &call->call.fault) != KQ_OK)
+        return;
+    bool is_set = t->config.set[r.config_key];
+    if (r.gone ? is_set : !is_set || t->config.value[r.config_key] != r.config_value)
+        propose(m, turn, &r);
+}
+
+static void producer_block(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
+{
+    REQUIRE(call->count > 0);
+    if (m->next_producer_id > INT64_MAX - (uint64_t)call->count) {
+        (void)fault_set(&call->call.fault, KQ_LIMIT, "no producer id is left");
+        return;
+    }
+    call->producer_id = (int64_t)m->next_producer_id;
+    propose(m, turn,
+            &(struct metadata_record){.type = METADATA_RECORD_PRODUCERS,
+                                      .next_producer_id = m->next_producer_id + call->count});
+}
+
+/* ---- the machine --------------------------------------------------------------------------- */
+
+static bool metadata_call_verb(void *machine, struct machine_call *base, struct machine_turn *turn,
+                               const struct machine_now *now)
+{
+    struct metadata *m = machine;
+    TAG_CHECK(m, METADATA_TAG);
+    (void)now;
+    struct metadata_call *call = CONTAINER_OF(base, struct metadata_call, call);
+    call->call.fault = (struct fault){.err = KQ_OK};
+    switch (call->verb) {
+    case METADATA_REGISTER_BROKER:
+        register_broker(m, call, turn);
+        break;
+    case METADATA_CREATE_TOPIC:
+        create_topic(m, call, turn);
+        break;
+    case METADATA_DELETE_TOPIC:
+        delete_topic(m, call, turn);
+        break;
+    case METADATA_SET_CONFIG:
+        set_config(m, call, turn);
+        break;
+    case METADATA_PRODUCER_BLOCK:
+        producer_block(m, call, turn);
+        break;
+    }
+    return true;
+}
+
+static void metadata_apply_record(void *machine, int64_t off, const struct record *record)
+{
+    struct metadata *m = machine;
+    TAG_CHECK(m, METADATA_TAG);
+    struct metadata_record r;
+    enum kq_err err =
+        metadata_record_decode(&r, record->key.data, record->key.len, record->value.data, record->value.len);
+    if (err != KQ_OK) {
+        SAY_ERROR("__cluster_metadata-0: the record at offset %" PRId64 " is skipped: %s; was it written by a newer "
+                  "version?",
+                  off, err_text(err));
+        return;
+    }
+    metadata_apply(m, &r);
+}
+
+static void metadata_committed(void *machine, const struct machine_now *now)
+{
+    struct metadata *m = machine;
+    TAG_CHECK(m, METADATA_TAG);
+    (void)now;
+    if (m->told_version == m->version)
+        return;
+    m->told_version = m->version;
+    if (m->options.changed != NULL)
+        m->options.changed(m->options.context, m);
+}
+
+static void metadata_tick(void *machine, struct machine_turn *turn, const struct machine_now *now)
+{
+    (void)machine;
+    (void)turn;
+    (void)now;
+}
+
+static int64_t metadata_deadline_us(const void *machine)
+{
+    (void)machine;
+    return CLOCK_NEVER;
+}
+
+static void metadata_leads(void *machine, bool leads, const struct machine_now *now)
+{
+    (void)machine;
+    (void)leads;
+    (void)now;
+}
+
+static void metadata_reset(void *machine)
+{
+    struct metadata *m = machine;
+    TAG_CHECK(m, METADATA_TAG);
+    metadata_clear(m);
+}
+
+static const struct machine_ops ops = {
+    .name = "metadata",
+    .serial = true,
+    .call = metadata_call_verb,
+    .apply = metadata_apply_record,
+    .committed = metadata_committed,
+    .tick = metadata_tick,
+    .deadline_us = metadata_deadline_us,
+    .leads = metadata_leads,
+    .snapshot = metadata_snapshot,
+    .restore = metadata_restore,
+    .reset = metadata_reset,
+};
+
+struct metadata *metadata_new(const struct metadata_options *options)
+{
+    struct metadata *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return NULL;
+    m->tag = METADATA_TAG;
+    m->options = *options;
+    map_init(&m->by_name);
+    map_init(&m->by_id);
+    buf_init(&m->key, KEY_BYTES);
+    buf_init(&m->value, METADATA_RECORD_BYTES);
+    return m;
+}
+
+void metadata_free(struct metadata **metadata)
+{
+    struct metadata *m = *metadata;
+    if (m == NULL)
+        return;
+    TAG_CHECK(m, METADATA_TAG);
+    metadata_clear(m);
+    buf_fini(&m->key);
+    buf_fini(&m->value);
+    m->tag = TAG_DEAD;
+    free(m);
+    *metadata = NULL;
+}
+
+struct machine metadata_machine(struct metadata *metadata)
+{
+    return (struct machine){.ops = &ops, .state = metadata, .snapshot_every_bytes = SNAPSHOT_EVERY_BYTES};
+}

@@ -1,0 +1,141 @@
+/*
+ * Keys (little-endian; text is a length of one byte and the bytes):
+ *
+ *    type 1 CLUSTER    u8 1
+ *    type 2 BROKER     u8 2 | broker u32
+ *    type 3 TOPIC      u8 3 | topic id 16
+ *    type 4 CONFIG     u8 4 | topic id 16 | text key ("retention.ms")
+ *    type 5 PRODUCERS  u8 5
+ *
+ * Values, each beginning with a version, u8 1:
+ *
+ *    CLUSTER    cluster id 16
+ *    BROKER     incarnation 16 | text host | port u16 | raft port u16
+ *    TOPIC      u8 flags (1: internal) | text name | u32 partitions | u8 replicas |
+ *               partitions * replicas broker ids u32, the preferred leader first
+ *    CONFIG     i64 value
+ *    PRODUCERS  u64 next producer id
+ */
+#include "cluster/metadata_record.h"
+
+#include "base/require.h"
+
+enum { VERSION = 1, FLAG_INTERNAL = 1 };
+
+static void encode_topic(const struct metadata_record *r, struct buf *value)
+{
+    REQUIRE(r->replica_count <= METADATA_REPLICAS_MAX);
+    buf_u8(value, r->internal ? FLAG_INTERNAL : 0);
+    buf_text8(value, r->topic);
+    buf_le32(value, r->partition_count);
+    buf_u8(value, (uint8_t)r->replica_count);
+    for (size_t i = 0; i < (size_t)r->partition_count * r->replica_count; i++)
+        buf_le32(value, r->replicas[i]);
+}
+
+void metadata_record_encode(const struct metadata_record *r, struct buf *key, struct buf *value)
+{
+    buf_u8(key, (uint8_t)r->type);
+    if (r->type == METADATA_RECORD_BROKER)
+        buf_le32(key, r->broker.id);
+    if (r->type == METADATA_RECORD_TOPIC || r->type == METADATA_RECORD_CONFIG)
+        buf_put(key, r->topic_id.bytes, UUID_BYTES);
+    if (r->type == METADATA_RECORD_CONFIG)
+        buf_text8(key, topic_config_name(r->config_key));
+    if (r->gone)
+        return;
+    buf_u8(value, VERSION);
+    switch (r->type) {
+    case METADATA_RECORD_CLUSTER:
+        buf_put(value, r->cluster_id.bytes, UUID_BYTES);
+        break;
+    case METADATA_RECORD_BROKER:
+        buf_put(value, r->broker.incarnation.bytes, UUID_BYTES);
+        buf_text8(value, r->broker.host);
+        buf_le16(value, r->broker.port);
+        buf_le16(value, r->broker.raft_port);
+        break;
+    case METADATA_RECORD_TOPIC:
+        encode_topic(r, value);
+        break;
+    case METADATA_RECORD_CONFIG:
+        buf_le64(value, (uint64_t)r->config_value);
+        break;
+    case METADATA_RECORD_PRODUCERS:
+        buf_le64(value, r->next_producer_id);
+        break;
+    }
+}
+
+static void decode_topic(struct metadata_record *r, struct cursor *c)
+{
+    uint8_t flags = cursor_u8(c);
+    r->internal = (flags & FLAG_INTERNAL) != 0;
+    cursor_text8(c, r->topic, sizeof r->topic);
+    r->partition_count = cursor_le32(c);
+    r->replica_count = cursor_u8(c);
+    if ((flags & ~FLAG_INTERNAL) != 0 || r->topic[0] == '\0' || r->partition_count == 0 ||
+        r->partition_count > METADATA_PARTITIONS_MAX || r->replica_count == 0 ||
+        r->replica_count > METADATA_REPLICAS_MAX)
+        c->bad = true;
+    if (!c->bad)
+        r->replica_bytes = cursor_bytes(c, (size_t)r->partition_count * r->replica_count * 4);
+}
+
+static void decode_value(struct metadata_record *r, struct cursor *c)
+{
+    switch (r->type) {
+    case METADATA_RECORD_CLUSTER:
+        cursor_copy(c, r->cluster_id.bytes, UUID_BYTES);
+        break;
+    case METADATA_RECORD_BROKER:
+        cursor_copy(c, r->broker.incarnation.bytes, UUID_BYTES);
+        cursor_text8(c, r->broker.host, sizeof r->broker.host);
+        r->broker.port = cursor_le16(c);
+        r->broker.raft_port = cursor_le16(c);
+        break;
+    case METADATA_RECORD_TOPIC:
+        decode_topic(r, c);
+        break;
+    case METADATA_RECORD_CONFIG:
+        r->config_value = (int64_t)cursor_le64(c);
+        break;
+    case METADATA_RECORD_PRODUCERS:
+        r->next_producer_id = cursor_le64(c);
+        break;
+    }
+}
+
+enum kq_err metadata_record_decode(struct metadata_record *r, const void *key, size_t key_bytes, const void *value,
+                                   size_t value_bytes)
+{
+    memset(r, 0, sizeof *r);
+    struct cursor c = cursor_over(key, key_bytes);
+    uint8_t type = cursor_u8(&c);
+    if (c.bad)
+        return KQ_CORRUPT;
+    if (type < METADATA_RECORD_CLUSTER || type > METADATA_RECORD_PRODUCERS)
+        return KQ_BAD_VERSION;
+    r->type = (enum metadata_record_type)type;
+    if (r->type == METADATA_RECORD_BROKER)
+        r->broker.id = cursor_le32(&c);
+    if (r->type == METADATA_RECORD_TOPIC || r->type == METADATA_RECORD_CONFIG)
+        cursor_copy(&c, r->topic_id.bytes, UUID_BYTES);
+    if (r->type == METADATA_RECORD_CONFIG) {
+        char name[64];
+        cursor_text8(&c, name, sizeof name);
+        if (!c.bad && !topic_config_find(name, &r->config_key))
+            return KQ_BAD_VERSION;
+    }
+    if (c.bad || cursor_left(&c) != 0)
+        return KQ_CORRUPT;
+    r->gone = value == NULL;
+    if (r->gone)
+        return KQ_OK;
+    c = cursor_over(value, value_bytes);
+    uint8_t version = cursor_u8(&c);
+    if (!c.bad && version != VERSION)
+        return KQ_BAD_VERSION;
+    decode_value(r, &c);
+    return c.bad || cursor_left(&c) != 0 ? KQ_CORRUPT : KQ_OK;
+}

@@ -1,0 +1,375 @@
+/* The cluster's metadata, driven without threads: this file is its actor. */
+#include "base/require.h"
+#include "base/slice.h"
+#include "cluster/metadata_state.h"
+#include "support/unit.h"
+
+#include <stdio.h>
+
+struct machine_turn {
+    struct metadata *metadata;
+    struct machine machine;
+    struct buf records; /* u16 key length, key, u32 value length or 0xffffffff, value */
+    size_t proposed_count;
+    size_t changed_count;
+};
+
+void machine_propose(struct machine_turn *turn, struct slice key, struct slice value)
+{
+    buf_le16(&turn->records, (uint16_t)key.len);
+    buf_put(&turn->records, key.data, key.len);
+    buf_le32(&turn->records, slice_is_absent(value) ? 0xffffffff : (uint32_t)value.len);
+    buf_put(&turn->records, value.data, value.len);
+    REQUIRE(!turn->records.bad);
+    turn->proposed_count++;
+    struct record record = {.key = key, .value = value};
+    turn->machine.ops->apply(turn->metadata, 0, &record);
+}
+
+static void changed(void *context, const struct metadata *metadata)
+{
+    (void)metadata;
+    ((struct machine_turn *)context)->changed_count++;
+}
+
+static const struct machine_now now = {.mono_us = 1, .wall_ms = 1};
+
+static struct machine_turn *actor_new(uint32_t broker_count)
+{
+    struct machine_turn *turn = calloc(1, sizeof *turn);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(turn);
+    buf_init(&turn->records, 1u << 30);
+    turn->metadata = metadata_new(&(struct metadata_options){.changed = changed, .context = turn});
+    turn->machine = metadata_machine(turn->metadata);
+    for (uint32_t i = 1; i <= broker_count; i++) {
+        struct metadata_call call = {.verb = METADATA_REGISTER_BROKER,
+                                     .cluster_id = {{7}},
+                                     .broker = {.id = i, .host = "127.0.0.1", .port = 8080, .raft_port = 7070}};
+        CU_ASSERT_TRUE(turn->machine.ops->call(turn->metadata, &call.call, turn, &now));
+    }
+    turn->machine.ops->committed(turn->metadata, &now);
+    return turn;
+}
+
+static void actor_free(struct machine_turn *turn)
+{
+    metadata_free(&turn->metadata);
+    buf_fini(&turn->records);
+    free(turn);
+}
+
+static enum kq_err run(struct machine_turn *turn, struct metadata_call *call)
+{
+    turn->proposed_count = 0;
+    CU_ASSERT_TRUE(turn->machine.ops->call(turn->metadata, &call->call, turn, &now));
+    turn->machine.ops->committed(turn->metadata, &now);
+    metadata_check(turn->metadata);
+    CU_ASSERT_TRUE(call->call.fault.err == KQ_OK || turn->proposed_count == 0);
+    return call->call.fault.err;
+}
+
+static uint32_t last_topic_id;
+
+static enum kq_err create(struct machine_turn *turn, const char *name, uint32_t partitions, uint32_t replicas,
+                          struct metadata_call *call)
+{
+    *call = (struct metadata_call){.verb = METADATA_CREATE_TOPIC,
+                                   .topic = name,
+                                   .partitions = partitions,
+                                   .replicas = replicas,
+                                   .limits = {.topics = 5, .topic_partitions = 100, .broker_partitions = 150}};
+    put_le32(call->topic_id.bytes, ++last_topic_id);
+    return run(turn, call);
+}
+
+static enum kq_err set(struct machine_turn *turn, const char *topic, const char *key, const char *value)
+{
+    struct metadata_call call = {.verb = METADATA_SET_CONFIG, .topic = topic, .key = key, .value = value};
+    return run(turn, &call);
+}
+
+/* ---- topics --------------------------------------------------------------------- */
+
+static void a_topic_is_made_once_and_again_only_with_as_many_partitions(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 3, 0, &call), KQ_OK);
+    CU_ASSERT_FALSE(call.existed);
+    struct uuid id = call.topic_id;
+    CU_ASSERT_EQUAL(create(turn, "t", 3, 0, &call), KQ_OK);
+    CU_ASSERT_TRUE(call.existed);
+    CU_ASSERT_TRUE(uuid_equal(&call.topic_id, &id));
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    CU_ASSERT_EQUAL(create(turn, "t", 4, 0, &call), KQ_EXISTS);
+    CU_ASSERT_EQUAL(metadata_topic_count(turn->metadata), 1);
+    CU_ASSERT_EQUAL(metadata_topic_at(turn->metadata, 0)->replica_count, 1);
+    actor_free(turn);
+}
+
+static void names_numbers_and_limits_are_refused_with_nothing_made(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call;
+    static const char *const names[] = {"", ".", "..", "a b", "a/b", "__x", "\xc3\xa4", "a\"", "a\n"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CU_ASSERT_EQUAL(create(turn, names[i], 1, 0, &call), KQ_BAD_TOPIC_NAME);
+    char name[TOPIC_NAME_MAX_BYTES + 2] = {0};
+    memset(name, 'x', TOPIC_NAME_MAX_BYTES + 1);
+    CU_ASSERT_EQUAL(create(turn, name, 1, 0, &call), KQ_BAD_TOPIC_NAME);
+    name[TOPIC_NAME_MAX_BYTES] = '\0';
+    CU_ASSERT_EQUAL(create(turn, name, 1, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(create(turn, "...", 1, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(create(turn, "t", 0, 0, &call), KQ_BAD_PARTITIONS);
+    CU_ASSERT_EQUAL(create(turn, "t", 101, 0, &call), KQ_BAD_PARTITIONS);
+    CU_ASSERT_EQUAL(create(turn, "t", 1, 2, &call), KQ_BAD_REPLICAS);
+    CU_ASSERT_EQUAL(create(turn, "t", 100, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(create(turn, "u", 49, 0, &call), KQ_LIMIT); /* 102 are held, 150 may be */
+    CU_ASSERT_EQUAL(create(turn, "u", 48, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(metadata_topic_count(turn->metadata), 4);
+    actor_free(turn);
+    turn = actor_new(1);
+    for (char i = 'a'; i < 'f'; i++)
+        CU_ASSERT_EQUAL(create(turn, (char[]){i, '\0'}, 1, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(create(turn, "f", 1, 0, &call), KQ_LIMIT);
+    actor_free(turn);
+}
+
+static void replicas_are_spread_over_different_brokers(void)
+{
+    struct machine_turn *turn = actor_new(4);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 8, 3, &call), KQ_OK);
+    const struct metadata_topic *t = metadata_find_topic(turn->metadata, "t");
+    uint32_t leads[5] = {0};
+    for (uint32_t p = 0; p < 8; p++) {
+        const uint32_t *r = t->replicas + (size_t)p * 3;
+        CU_ASSERT_TRUE(r[0] != r[1] && r[1] != r[2] && r[0] != r[2]);
+        leads[r[0]]++;
+    }
+    for (uint32_t i = 1; i <= 4; i++) {
+        CU_ASSERT_EQUAL(leads[i], 2);
+        CU_ASSERT_EQUAL(metadata_count_replicas(turn->metadata, i), 6);
+    }
+    actor_free(turn);
+}
+
+static void the_brokers_own_topics_are_not_the_users(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call = {.verb = METADATA_CREATE_TOPIC,
+                                 .topic = CLUSTER_OFFSETS_TOPIC,
+                                 .partitions = 8,
+                                 .internal = true,
+                                 .topic_id = {{99}}};
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    call.partitions = 16; /* the number is fixed when it is born */
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_TRUE(call.existed);
+    struct metadata_call del = {.verb = METADATA_DELETE_TOPIC, .topic = CLUSTER_OFFSETS_TOPIC};
+    CU_ASSERT_EQUAL(run(turn, &del), KQ_BAD_TOPIC_NAME);
+    CU_ASSERT_EQUAL(set(turn, CLUSTER_OFFSETS_TOPIC, "retention.ms", "5"), KQ_BAD_TOPIC_NAME);
+    actor_free(turn);
+}
+
+static void a_deleted_topic_is_gone_with_its_settings(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 3, 0, &call), KQ_OK);
+    struct uuid id = call.topic_id;
+    CU_ASSERT_EQUAL(set(turn, "t", "retention.ms", "5"), KQ_OK);
+    struct metadata_call del = {.verb = METADATA_DELETE_TOPIC, .topic = "t", .topic_id = {{250}}};
+    CU_ASSERT_EQUAL(run(turn, &del), KQ_UNKNOWN_TOPIC);
+    del.topic_id = (struct uuid){{0}};
+    CU_ASSERT_EQUAL(run(turn, &del), KQ_OK);
+    CU_ASSERT_TRUE(uuid_equal(&del.topic_id, &id));
+    del.topic_id = (struct uuid){{0}};
+    CU_ASSERT_EQUAL(run(turn, &del), KQ_UNKNOWN_TOPIC);
+    CU_ASSERT_EQUAL(create(turn, "t", 4, 0, &call), KQ_OK);
+    CU_ASSERT_FALSE(metadata_find_topic(turn->metadata, "t")->config.set[TOPIC_CONFIG_RETENTION_MS]);
+    actor_free(turn);
+}
+
+static void settings_are_checked_and_go_over_the_defaults(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(set(turn, "t", "retention.ms", "5"), KQ_UNKNOWN_TOPIC);
+    CU_ASSERT_EQUAL(create(turn, "t", 3, 0, &call), KQ_OK);
+    static const char *const bad[][2] = {{"retention.ms", ""},   {"retention.ms", "-2"},
+                                         {"retention.ms", "5s"}, {"retention.ms", "9999999999999999999"},
+                                         {"segment.bytes", "1"}, {"max.message.bytes", "1e6"},
+                                         {"retention", "5"},     {"", "5"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CU_ASSERT_EQUAL(set(turn, "t", bad[i][0], bad[i][1]), KQ_INVALID);
+    CU_ASSERT_EQUAL(set(turn, "t", "nothing", NULL), KQ_INVALID);
+    CU_ASSERT_EQUAL(set(turn, "t", "retention.ms", "-1"), KQ_OK);
+    CU_ASSERT_EQUAL(set(turn, "t", "segment.bytes", "65536"), KQ_OK);
+    size_t changes = turn->changed_count;
+    CU_ASSERT_EQUAL(set(turn, "t", "segment.bytes", "65536"), KQ_OK);
+    CU_ASSERT_EQUAL(turn->changed_count, changes);
+    struct partition_limits defaults = {
+        .segment_bytes = 1 << 20, .retention_bytes = 7, .retention_ms = 8, .max_message_bytes = 9};
+    struct partition_limits limits = topic_config_limits(&metadata_find_topic(turn->metadata, "t")->config, &defaults);
+    CU_ASSERT_EQUAL(limits.segment_bytes, 65536);
+    CU_ASSERT_EQUAL(limits.retention_bytes, 7);
+    CU_ASSERT_EQUAL(limits.retention_ms, -1);
+    CU_ASSERT_EQUAL(set(turn, "t", "retention.ms", NULL), KQ_OK);
+    limits = topic_config_limits(&metadata_find_topic(turn->metadata, "t")->config, &defaults);
+    CU_ASSERT_EQUAL(limits.retention_ms, 8);
+    actor_free(turn);
+}
+
+/* ---- brokers, producers ------------------------------------------------------------ */
+
+static void a_broker_that_is_known_proposes_nothing_at_its_next_start(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call = {.verb = METADATA_REGISTER_BROKER,
+                                 .cluster_id = {{8}},
+                                 .broker = {.id = 1, .host = "127.0.0.1", .port = 8080, .raft_port = 7070}};
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    CU_ASSERT_EQUAL(metadata_cluster_id(turn->metadata).bytes[0], 7);
+    call.broker.port = 8081;
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 1);
+    CU_ASSERT_EQUAL(metadata_broker_count(turn->metadata), 1);
+    CU_ASSERT_EQUAL(metadata_broker_at(turn->metadata, 0)->port, 8081);
+    actor_free(turn);
+}
+
+static void no_producer_id_is_given_twice(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    int64_t last = -1;
+    for (int i = 0; i < 5; i++) {
+        struct metadata_call call = {.verb = METADATA_PRODUCER_BLOCK, .count = 1000};
+        CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+        CU_ASSERT_TRUE(call.producer_id > last);
+        last = call.producer_id + 999;
+    }
+    actor_free(turn);
+}
+
+/* ---- replay --------------------------------------------------------------------------- */
+
+static void take_snapshot(struct metadata *m, struct buf *out)
+{
+    buf_init(out, 1u << 30);
+    metadata_machine(m).ops->snapshot(m, out);
+    CU_ASSERT_FALSE_FATAL(out->bad);
+}
+
+static void replay(struct metadata *m, const struct buf *records, size_t from)
+{
+    struct cursor c = cursor_over(records->data + from, records->len - from);
+    while (cursor_left(&c) > 0) {
+        struct record record = {0};
+        size_t key_bytes = cursor_le16(&c);
+        record.key = slice_of(cursor_bytes(&c, key_bytes), key_bytes);
+        size_t value_bytes = cursor_le32(&c);
+        if (value_bytes != 0xffffffff)
+            record.value = slice_of(cursor_bytes(&c, value_bytes), value_bytes);
+        REQUIRE(!c.bad);
+        metadata_machine(m).ops->apply(m, 0, &record);
+    }
+    metadata_check(m);
+}
+
+static void check_replay(struct machine_turn *turn, const struct buf *snapshot, size_t mark)
+{
+    struct buf at_end;
+    take_snapshot(turn->metadata, &at_end);
+    for (int with_snapshot = 0; with_snapshot < 2; with_snapshot++) {
+        struct metadata *m = metadata_new(&(struct metadata_options){NULL, NULL});
+        struct fault fault;
+        if (with_snapshot)
+            CU_ASSERT_EQUAL_FATAL(metadata_machine(m).ops->restore(m, snapshot->data, snapshot->len, &fault), KQ_OK);
+        replay(m, &turn->records, with_snapshot ? mark : 0);
+        struct buf again;
+        take_snapshot(m, &again);
+        CU_ASSERT_EQUAL_FATAL(again.len, at_end.len);
+        CU_ASSERT_EQUAL_FATAL(memcmp(again.data, at_end.data, at_end.len), 0);
+        buf_fini(&again);
+        metadata_machine(m).ops->reset(m);
+        metadata_check(m);
+        replay(m, &turn->records, 0);
+        metadata_free(&m);
+    }
+    buf_fini(&at_end);
+}
+
+static void a_random_life_replays_to_the_same_state(void)
+{
+    struct machine_turn *turn = actor_new(3);
+    uint64_t state = 7;
+    struct buf snapshot;
+    take_snapshot(turn->metadata, &snapshot);
+    size_t mark = turn->records.len;
+    for (int step = 0; step < 3000; step++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        uint32_t r = (uint32_t)(state >> 33);
+        const char *name = (const char *[]){"a", "b", "c", "dd", "ee", "ab"}[r % 6];
+        struct metadata_call call;
+        if (r / 6 % 4 == 0)
+            (void)create(turn, name, 1 + r / 24 % 3, r / 72 % 3, &call);
+        else if (r / 6 % 4 == 1) {
+            call = (struct metadata_call){.verb = METADATA_DELETE_TOPIC, .topic = name};
+            (void)run(turn, &call);
+        } else if (r / 6 % 4 == 2)
+            (void)set(turn, name, r / 24 % 2 == 0 ? "retention.ms" : "retention.bytes",
+                      r / 48 % 3 == 0   ? NULL
+                      : r / 48 % 3 == 1 ? "100"
+                                        : "-1");
+        else {
+            call = (struct metadata_call){.verb = METADATA_PRODUCER_BLOCK, .count = 1000};
+            (void)run(turn, &call);
+        }
+        if (step % 100 == 0)
+            check_replay(turn, &snapshot, mark);
+        if (step % 130 == 0) {
+            buf_fini(&snapshot);
+            take_snapshot(turn->metadata, &snapshot);
+            mark = turn->records.len;
+        }
+    }
+    buf_fini(&snapshot);
+    actor_free(turn);
+}
+
+static void a_damaged_snapshot_is_refused(void)
+{
+    struct machine_turn *turn = actor_new(2);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 3, 2, &call), KQ_OK);
+    CU_ASSERT_EQUAL(set(turn, "t", "retention.ms", "5"), KQ_OK);
+    struct buf snapshot;
+    take_snapshot(turn->metadata, &snapshot);
+    for (size_t n = 0; n < snapshot.len; n++) {
+        struct metadata *m = metadata_new(&(struct metadata_options){NULL, NULL});
+        struct fault fault;
+        CU_ASSERT_EQUAL(metadata_machine(m).ops->restore(m, snapshot.data, n, &fault), KQ_CORRUPT);
+        metadata_free(&m);
+    }
+    buf_fini(&snapshot);
+    actor_free(turn);
+}
+
+static const struct unit_case cases[] = {
+    {"a topic is made once, and again only with as many partitions",
+     a_topic_is_made_once_and_again_only_with_as_many_partitions},
+    {"names, numbers and limits are refused with nothing made", names_numbers_and_limits_are_refused_with_nothing_made},
+    {"replicas are spread over different brokers", replicas_are_spread_over_different_brokers},
+    {"the broker's own topics are not the users'", the_brokers_own_topics_are_not_the_users},
+    {"a deleted topic is gone with its settings", a_deleted_topic_is_gone_with_its_settings},
+    {"settings are checked and go over the defaults", settings_are_checked_and_go_over_the_defaults},
+    {"a broker that is known proposes nothing at its next start",
+     a_broker_that_is_known_proposes_nothing_at_its_next_start},
+    {"no producer id is given twice", no_producer_id_is_given_twice},
+    {"a random life replays to the same state", a_random_life_replays_to_the_same_state},
+    {"a damaged snapshot is refused", a_damaged_snapshot_is_refused},
+};
+
+UNIT_MAIN("metadata", cases)
