@@ -428,6 +428,7 @@ int command_consume(struct client *client, const struct arguments *arguments)
         err = fault_set(&client->fault, KQ_IO, "cannot write the output: %s", strerror(errno));
     unsubscribe(&c);
     client->on_event = NULL;
+    client->event_context = NULL;
     while (c.readers != NULL) {
         struct reader *next = c.readers->next;
         reader_free(&c.readers);
