@@ -67,8 +67,9 @@ static size_t put_escape(uint8_t *to, uint8_t byte)
     return 6;
 }
 
-/* Escapes up to BLOCK_BYTES from `from` (of which size_bytes are there). Returns
- * how many it took; 0: what stands there is no UTF-8, or there is no room. */
+/* Escapes about BLOCK_BYTES from `from` (of which size_bytes are there); a
+ * character that lies across the block's end is taken whole. Returns how many it took; 0: what stands there is no
+ * UTF-8, or there is no room. */
 static size_t put_block(struct buf *out, const uint8_t *from, size_t size_bytes)
 {
     size_t block = size_bytes < BLOCK_BYTES ? size_bytes : BLOCK_BYTES;
@@ -89,8 +90,8 @@ static size_t put_block(struct buf *out, const uint8_t *from, size_t size_bytes)
             continue;
         }
         size_t taken = utf8_char(from + at, size_bytes - at);
-        if (taken == 0 || at + taken > block)
-            break; /* the next block begins with it, and finds out which it is */
+        if (taken == 0)
+            break; /* if anything came before it, the next call says so */
         memcpy(to, from + at, taken);
         at += taken;
         to += taken;
