@@ -307,8 +307,13 @@ static enum kq_err assign(struct config *cfg, const char *text, size_t len, cons
         if ((unsigned char)text[i] < ' ' && !is_space(text[i]))
             return refuse(from, fault, "a control character; this is no configuration file");
     const char *equals = memchr(text, '=', len);
-    if (equals == NULL)
-        return refuse(from, fault, "key = value is wanted; a comment begins with #");
+    if (equals == NULL) {
+        char what[128];
+        char text_shown[SHOWN_BYTES];
+        (void)snprintf(what, sizeof what, "%s: key = value is wanted; a comment begins with #",
+                       shown(text, len, text_shown));
+        return refuse(from, fault, what);
+    }
     size_t name_len = (size_t)(equals - text);
     while (name_len > 0 && is_space(text[name_len - 1]))
         name_len--;

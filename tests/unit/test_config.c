@@ -124,7 +124,7 @@ static void bad_values_are_refused_with_file_and_line(void)
     CU_ASSERT_TRUE(refused("retention.ms = -2", "test.conf:1: ", "needs a unit"));
     CU_ASSERT_TRUE(refused("retention.ms = -2ms", "test.conf:1: ", "-1 for no limit"));
     CU_ASSERT_TRUE(refused("flush = sometimes", "test.conf:1: ", "always|interval"));
-    CU_ASSERT_TRUE(refused("port 8080", "test.conf:1: ", "key = value"));
+    CU_ASSERT_TRUE(refused("port 8080", "test.conf:1: port 8080: ", "key = value"));
     CU_ASSERT_TRUE(refused("port = 1\nhost = x\nport = 2", "test.conf:3: ", "line 1"));
     CU_ASSERT_TRUE(refused("port = 1\nho\001st = x", "test.conf:2: ", "control character"));
 }

@@ -83,7 +83,7 @@ static void wrong_options_are_named(void)
         {{"--port", NULL}, "--port needs a value"},
         {{"--port", "http"}, "--port: port = http"},
         {{"--set", "line.mux=1MiB"}, "--set: unknown key line.mux; did you mean line.max?"},
-        {{"--set", "port"}, "--set: key = value"},
+        {{"--set", "port"}, "--set: port: key = value"},
         {{"start", NULL}, "unexpected argument start"},
         {{"--config", "/nonexistent"}, "/nonexistent"},
         {{"--check-config=yes", NULL}, "--check-config"},
