@@ -186,9 +186,30 @@ static void a_gap_behind_a_failure_is_a_retry(void)
     outbox_free(&box);
 }
 
+static void what_failed_waits_for_what_is_under_way(void)
+{
+    struct outbox *box = outbox_new("t", 1, 1, 0);
+    enum outbox_verdict verdict;
+    for (uint64_t i = 1; i <= 2; i++) {
+        CU_ASSERT_EQUAL(outbox_add(box, 0, i, 2, (const uint8_t *)"{}", 2), KQ_OK);
+        (void)outbox_send(box);
+    }
+    CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_RETRY, &verdict, NULL));
+    outbox_recover(box); /* too early: the second is not answered */
+    CU_ASSERT_EQUAL(outbox_failed(box), 1);
+    CU_ASSERT_PTR_NULL(outbox_send(box));
+    CU_ASSERT_TRUE(outbox_reply(box, OUTBOX_REFUSE, &verdict, NULL));
+    outbox_recover(box);
+    CU_ASSERT_EQUAL(outbox_failed(box), 0);
+    CU_ASSERT_EQUAL(outbox_send(box)->sequence, 0);
+    CU_ASSERT_EQUAL(outbox_send(box)->sequence, 1);
+    outbox_free(&box);
+}
+
 static const struct unit_case cases[] = {
     {"every message is stored once and in order", every_message_is_stored_once_and_in_order},
     {"five of a partition are under way", five_of_a_partition_are_under_way},
+    {"what failed waits for what is under way", what_failed_waits_for_what_is_under_way},
     {"a gap behind a failure is a retry", a_gap_behind_a_failure_is_a_retry},
 };
 UNIT_MAIN("client outbox", cases)
