@@ -135,8 +135,10 @@ uint8_t *buf_reserve(struct buf *b, size_t size_bytes)
 
 void buf_put(struct buf *b, const void *data, size_t size_bytes)
 {
+    if (size_bytes == 0) /* data may be NULL, and so may b->data */
+        return;
     uint8_t *p = buf_reserve(b, size_bytes);
-    if (p != NULL && size_bytes > 0) {
+    if (p != NULL) {
         memcpy(p, data, size_bytes);
         b->len += size_bytes;
     }

@@ -60,6 +60,8 @@ enum kq_err answer_fault(struct slice line, struct fault *fault)
         return fault_set(fault, KQ_GARBAGE, "the reply is none of Kafkaesque's; is this another server's port?");
     size_t skip = sizeof(prefix) - 1;
     (void)fault_set(fault, KQ_INVALID, "%.*s", (int)(line.len - skip), (const char *)line.data + skip);
+    if (fault->text[0] == 0)
+        return fault_set(fault, KQ_INVALID, "the broker refused and gave no reason");
     /* The longest sentence wins: some are part of others. */
     size_t longest = 0;
     for (int code = KQ_OK + 1; code < KQ_ERR_COUNT; code++) {

@@ -308,7 +308,8 @@ static enum kq_err finish_line(struct records *r, enum records_line *line, struc
     bool one = r->has_offset;
     end_line(r);
     if (r->broken.err != KQ_OK)
-        return fault_set(fault, r->broken.err, "%s", r->broken.text);
+        return fault_set(fault, r->broken.err, "%s",
+                         r->broken.text[0] == 0 ? "the broker broke off and gave no reason" : r->broken.text);
     *line = event ? RECORDS_EVENT : one ? RECORDS_ONE : RECORDS_REPLY;
     return KQ_OK;
 }
