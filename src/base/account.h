@@ -30,6 +30,12 @@ static inline bool account_try_take(struct account *a, int64_t bytes)
     return false;
 }
 
+/* Any thread. Takes without asking, for what must go on even over the limit. */
+static inline void account_take(struct account *a, int64_t bytes)
+{
+    (void)atomic_fetch_add_explicit(&a->used_bytes, bytes, memory_order_relaxed);
+}
+
 /* Any thread. Returns the bytes still held afterwards. */
 static inline int64_t account_give(struct account *a, int64_t bytes)
 {

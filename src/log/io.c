@@ -65,16 +65,13 @@ enum kq_err io_writev(struct io *io, struct io_file *file, struct iovec *parts, 
         if (n <= 0)
             return n == 0 ? KQ_IO : err_from_errno((int)-n);
         pos += (uint64_t)n;
-        for (size_t left = (size_t)n; left > 0;) {
-            REQUIRE(part_count > 0);
-            size_t step = left < parts->iov_len ? left : parts->iov_len;
-            parts->iov_base = (char *)parts->iov_base + step;
-            parts->iov_len -= step;
-            left -= step;
-            if (parts->iov_len == 0) {
-                parts++;
-                part_count--;
-            }
+        size_t left = (size_t)n;
+        for (; part_count > 0 && left >= parts->iov_len; parts++, part_count--)
+            left -= parts->iov_len;
+        REQUIRE(left == 0 || part_count > 0);
+        if (left > 0) {
+            parts->iov_base = (char *)parts->iov_base + left;
+            parts->iov_len -= left;
         }
     }
     return KQ_OK;

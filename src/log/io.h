@@ -35,8 +35,8 @@ struct io_ops {
     ssize_t (*pread)(struct io *io, struct io_file *file, void *data, size_t size_bytes, uint64_t pos);
     ssize_t (*pwritev)(struct io *io, struct io_file *file, const struct iovec *parts, int part_count, uint64_t pos);
     /* Writes zeros so that the next datasync of other data in the file does not
-     * pay for them (direct I/O where the file system has it), and makes them
-     * durable itself, file size included. Both numbers are multiples of 4096. */
+     * pay for them (direct I/O where the file system has it), then syncs the file
+     * as datasync does, its size included. Both numbers are multiples of 4096. */
     int (*zero)(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes);
     /* Space for the range, so that stores through a mapping cannot meet a full
      * disk (posix_fallocate); grows the file. */

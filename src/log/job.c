@@ -1,0 +1,471 @@
+/*
+ * Jobs: what is due, running it, and taking in its result.
+ *
+ * log_next_job and log_job_done run on the owner's thread and move things between
+ * the log and the job; log_job_run runs elsewhere and touches the job alone (and
+ * log->tip under its lock). Anything that failed but for want of space fails the
+ * log for good: after a failed sync the pages of the file are clean and a second
+ * sync would lie.
+ */
+#include "log/log_impl.h"
+
+#include "base/require.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEP_FAST_US = 2000000, STEP_SLOW_US = 20000000, ROW_DENSITY_SAMPLE = 64 };
+
+/* ---- what is due ---------------------------------------------------------------------- */
+
+static struct log_job *job_begin(struct log *log, enum log_lane lane, enum job_kind kind)
+{
+    struct log_job *job = &log->jobs[lane];
+    memset(job, 0, sizeof *job);
+    job->log = log;
+    job->lane = lane;
+    job->kind = kind;
+    job->out = true;
+    job->place = log->place;
+    job->budget = log->budget;
+    job->have_spare = log->have_spare;
+    job->spare_bytes = log->spare_bytes;
+    return job;
+}
+
+static struct log_job *next_flush(struct log *log, int64_t now_us)
+{
+    if (log->state_dirty || log->last_idx > log->flushed_idx) {
+        struct log_job *job = job_begin(log, LOG_LANE_FLUSH, JOB_FLUSH);
+        job->flushed_idx = log->flushed_idx;
+        job->has_state = log->state_dirty;
+        if (log->state_dirty) {
+            job->state = log->state;
+            job->sync_dir_first = log->dir_unsynced;
+            log->dir_unsynced = false;
+        }
+        log->state_dirty = false;
+        return job;
+    }
+    if (log->flushed_idx > log->marked_idx && log->mark_due_us == CLOCK_NEVER)
+        log->mark_due_us = now_us + log->mark_delay_us;
+    if (log->flushed_idx == log->marked_idx || now_us < log->mark_due_us)
+        return NULL;
+    struct log_job *job = job_begin(log, LOG_LANE_FLUSH, JOB_MARK);
+    job->state = log->state;
+    log_fill_mark(log, &job->mark);
+    log->mark_due_us = CLOCK_NEVER;
+    return job;
+}
+
+/* Rows to have for so many bytes more, from the sizes seen so far. */
+static uint64_t rows_for(const struct log *log, uint64_t more_bytes)
+{
+    const struct segment *s = log_active(log);
+    uint64_t used = s != NULL ? log->last_idx + 1 - s->first_idx : 0;
+    uint64_t size = s != NULL ? log->write_pos - SEGMENT_HEAD_BYTES : 0;
+    uint64_t average = used >= ROW_DENSITY_SAMPLE ? size / used : 512;
+    if (average < ENTRY_HEAD_BYTES)
+        average = ENTRY_HEAD_BYTES;
+    uint64_t ahead = 2 * more_bytes / average;
+    return ahead < LOG_ROWS_AHEAD_MIN ? LOG_ROWS_AHEAD_MIN : ahead;
+}
+
+/* The step grows while it is used up quickly, and shrinks again. */
+static void adapt_step(struct log *log, int64_t now_us)
+{
+    int64_t since_us = now_us - log->step_us;
+    uint64_t doubled = 2 * (uint64_t)log->step_bytes;
+    if (log->step_us != 0 && since_us < STEP_FAST_US)
+        log->step_bytes = doubled < log->prepare_max_bytes ? (uint32_t)doubled : log->prepare_max_bytes;
+    else if (since_us > STEP_SLOW_US)
+        log->step_bytes = log->prepare_min_bytes;
+    log->step_us = now_us;
+}
+
+static struct log_job *begin_roll(struct log *log, int64_t now_us)
+{
+    struct segment *next = segment_new(log->place, log->next_off, log->last_idx + 1);
+    if (next == NULL)
+        return NULL;
+    next->prev_term = log->last_term;
+    next->prev_crc = log->last_crc;
+    next->index_map_bytes = log_index_map_bytes(log->segment_bytes);
+    adapt_step(log, now_us);
+    struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_ROLL);
+    job->next = next;
+    job->need_bytes = log->need_bytes + LOG_CONTROL_RESERVE_BYTES;
+    job->want_bytes = log->step_bytes;
+    job->want_rows = rows_for(log, log->step_bytes);
+    job->index_map_bytes = next->index_map_bytes;
+    struct segment *old = log_active(log);
+    if (old != NULL) {
+        job->segment = segment_hold(old);
+        job->rows = log->rows;
+        job->footer = (struct footer){.first_idx = old->first_idx,
+                                      .last_idx = log->last_idx,
+                                      .first_off = old->first_off,
+                                      .end_off = log->next_off,
+                                      .max_time_ms = log->max_time_ms,
+                                      .last_crc = log->last_crc,
+                                      .end_pos = log->write_pos};
+        job->blob = log->roll_state;
+        job->blob_bytes = log->roll_state_bytes;
+        log->roll_state = NULL;
+        log->roll_state_bytes = 0;
+        log->has_roll_state = false;
+    }
+    return job;
+}
+
+static struct log_job *begin_prepare(struct log *log, int64_t now_us)
+{
+    adapt_step(log, now_us);
+    const struct segment *s = log_active(log);
+    struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_PREPARE);
+    job->segment = segment_hold(log->segments[log->segment_count - 1]);
+    job->prepared_pos = log->prepared_pos;
+    job->rows = log->rows;
+    uint64_t until = log->write_pos + log->need_bytes + LOG_CONTROL_RESERVE_BYTES;
+    if (log->need_bytes > 0 && until > log->prepared_pos)
+        job->need_bytes = until - log->prepared_pos;
+    /* No more than the segment can still take. */
+    uint64_t limit = page_up(log->segment_bytes + SEGMENT_HEAD_BYTES);
+    job->want_bytes = log->step_bytes;
+    if (log->prepared_pos + job->want_bytes > limit)
+        job->want_bytes = limit > log->prepared_pos ? limit - log->prepared_pos : 0;
+    job->want_rows = log->last_idx + 1 - s->first_idx + rows_for(log, log->step_bytes);
+    uint64_t most = s->index_map_bytes / INDEX_ROW_BYTES;
+    if (job->want_rows > most)
+        job->want_rows = most;
+    return job;
+}
+
+static bool wants_ahead(const struct log *log)
+{
+    const struct segment *s = log_active(log);
+    if (s == NULL || log->prepared_pos >= log->segment_bytes + SEGMENT_HEAD_BYTES || s->file == NULL)
+        return false;
+    uint64_t rows_left = log->rows - (log->last_idx + 1 - s->first_idx);
+    return log->prepared_pos - log->write_pos < log->step_bytes / 2 + LOG_CONTROL_RESERVE_BYTES ||
+           rows_left < LOG_ROWS_AHEAD_MIN / 2;
+}
+
+/* The oldest segment leaves the log now; its files go with the job. */
+static struct log_job *begin_delete(struct log *log)
+{
+    struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_DELETE);
+    struct segment *s = log->segments[0];
+    uint64_t last_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed) - 1;
+    job->segment = s;
+    if (log_state_goes_with_first(log))
+        job->blob_idx = last_idx;
+    log->segments[1]->prev_term = log_term_at(log, last_idx);
+    log->segment_count--;
+    memmove(log->segments, log->segments + 1, log->segment_count * sizeof(struct segment *));
+    log_view_forget(log);
+    return job;
+}
+
+static struct log_job *next_keep(struct log *log, int64_t now_us)
+{
+    if (log->want_roll && (!log->active || log->has_roll_state))
+        return begin_roll(log, now_us);
+    if (log->need_bytes > 0 && !log->want_roll)
+        return begin_prepare(log, now_us);
+    if (log->want_roll || now_us < log->quiet_until_us)
+        return NULL;
+    if (log->snapshot_waits) {
+        struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_SNAPSHOT);
+        job->blob = log->snapshot;
+        job->blob_bytes = log->snapshot_bytes;
+        job->blob_idx = log->snapshot_idx;
+        log->snapshot = NULL;
+        log->snapshot_waits = false;
+        return job;
+    }
+    if (log_deletable(log))
+        return begin_delete(log);
+    if (wants_ahead(log))
+        return begin_prepare(log, now_us);
+    const struct segment *s = log_active(log);
+    if (s != NULL && s->file != NULL && !log->have_spare && log->write_pos > log->segment_bytes / 2) {
+        struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_SPARE);
+        job->want_bytes = log->step_bytes;
+        job->want_rows = rows_for(log, log->step_bytes);
+        job->index_map_bytes = log_index_map_bytes(log->segment_bytes);
+        return job;
+    }
+    return NULL;
+}
+
+struct log_job *log_next_job(struct log *log, enum log_lane lane, int64_t now_us)
+{
+    TAG_CHECK(log, LOG_TAG);
+    if (log->failed || log->jobs[lane].out)
+        return NULL;
+    log->now_us = now_us;
+    return lane == LOG_LANE_FLUSH ? next_flush(log, now_us) : next_keep(log, now_us);
+}
+
+int64_t log_next_deadline_us(const struct log *log)
+{
+    if (log->failed)
+        return CLOCK_NEVER;
+    int64_t due = log->jobs[LOG_LANE_FLUSH].out ? CLOCK_NEVER : log->mark_due_us;
+    if (log->snapshot_waits && !log->jobs[LOG_LANE_KEEP].out && log->quiet_until_us < due)
+        due = log->quiet_until_us;
+    return due;
+}
+
+/* ---- running ---------------------------------------------------------------------------- */
+
+static void run_flush(struct log_job *job)
+{
+    struct place *p = job->place;
+    if (job->sync_dir_first) { /* a crash may have left the file's name in memory only */
+        job->err = place_sync_dir(p);
+        if (job->err != KQ_OK) {
+            (void)fault_set(&job->fault, job->err, "syncing %s: %s", p->dir, err_text(job->err));
+            return;
+        }
+    }
+    if (job->has_state) {
+        PLACE_COUNT(p, fsyncs, 1);
+        job->err = hard_state_store(p->io, p->dir, &job->state, &job->fault);
+        if (job->err == KQ_NO_SPACE) /* an overwrite in place: it cannot be waited for */
+            job->err = KQ_IO;
+        if (job->err != KQ_OK)
+            return;
+    }
+    struct log *log = job->log;
+    (void)pthread_mutex_lock(&log->tip_lock);
+    struct segment *s = log->tip.segment != NULL ? segment_hold(log->tip.segment) : NULL;
+    uint64_t idx = log->tip.idx;
+    uint64_t term = log->tip.term;
+    (void)pthread_mutex_unlock(&log->tip_lock);
+    if (s != NULL && idx > job->flushed_idx) {
+        job->err = place_datasync(p, s->file);
+        if (job->err == KQ_NO_SPACE) /* delayed allocation that found none: what was written is lost */
+            job->err = KQ_IO;
+        job->flushed_idx = idx;
+        job->flushed_term = term;
+        if (job->err != KQ_OK)
+            (void)fault_set(&job->fault, job->err,
+                            "flushing %s/%0*lld.log: %s; nothing is tried again on the same pages: the replica stops",
+                            p->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off, err_text(job->err));
+    }
+    if (s != NULL)
+        segment_drop(s);
+}
+
+void log_job_run(struct log_job *job)
+{
+    struct place *p = job->place;
+    switch (job->kind) {
+    case JOB_FLUSH:
+        run_flush(job);
+        break;
+    case JOB_MARK:
+        PLACE_COUNT(p, fsyncs, 1);
+        job->err = hard_state_store_mark(p->io, p->dir, &job->state, &job->mark, &job->fault);
+        break;
+    case JOB_ROLL:
+        job_run_roll(job);
+        break;
+    case JOB_PREPARE:
+        job_run_prepare(job);
+        break;
+    case JOB_SPARE:
+        job_run_spare(job);
+        break;
+    case JOB_SNAPSHOT:
+        job->err = snapshot_store(p, job->blob_idx, job->blob, job->blob_bytes, &job->fault);
+        break;
+    case JOB_DELETE:
+        job_run_delete(job);
+        break;
+    }
+}
+
+/* ---- taking in ---------------------------------------------------------------------------- */
+
+static void done_flush(struct log *log, struct log_job *job, struct log_done *done)
+{
+    if (job->kind == JOB_MARK) { /* without space for it there is no mark: it is only a help */
+        log->marked_idx = job->mark.flushed_idx;
+        return;
+    }
+    if (job->has_state)
+        done->hard_state_version = job->state.version;
+    if (job->flushed_idx > log->flushed_idx) {
+        log->flushed_idx = job->flushed_idx;
+        log->flushed_term = job->flushed_term;
+        done->flushed = true;
+        done->flushed_idx = job->flushed_idx;
+        done->flushed_term = job->flushed_term;
+    }
+}
+
+/* The old segment stays the active one, without what was prepared. */
+static void undo_roll(struct log *log, struct log_job *job)
+{
+    segment_drop(job->next);
+    if (!job->trimmed)
+        return;
+    log->dirty_pos = page_up(job->prepared_pos);
+    log->prepared_pos = page_up(log->write_pos);
+}
+
+static void done_roll(struct log *log, struct log_job *job, struct log_done *done)
+{
+    struct segment *old = job->segment;
+    if (old != NULL)
+        segment_seal(old, &job->footer);
+    if (log->tail_page == NULL)
+        log->tail_page = calloc(1, PAGE_BYTES);
+    if (log->tail_page == NULL || !log_add_segment(log, job->next)) {
+        struct fault fault;
+        (void)fault_set(&fault, KQ_NO_MEMORY, "%s: out of memory while rolling", log->place->title);
+        segment_drop(job->next);
+        log->active = false;
+        log_fail(log, &fault);
+        return;
+    }
+    if (old != NULL && log->last_idx > log->flushed_idx) { /* the seal made it durable */
+        log->flushed_idx = log->last_idx;
+        log->flushed_term = log->last_term;
+        done->flushed = true;
+        done->flushed_idx = log->flushed_idx;
+        done->flushed_term = log->flushed_term;
+    }
+    log->active = true;
+    log->write_pos = SEGMENT_HEAD_BYTES;
+    log->prepared_pos = SEGMENT_HEAD_BYTES + job->spare_bytes;
+    log->dirty_pos = 0;
+    log->rows = job->rows;
+    log->max_time_ms = -1;
+    log->want_roll = false;
+    log->force_roll = false;
+    log->need_bytes = 0;
+    log->dir_unsynced = false;
+    log_view_forget(log);
+    done->space = true;
+    done->view_changed = true;
+}
+
+/* The account holds what is prepared and unused, no more and no less. */
+static void settle_budget(struct log *log)
+{
+    uint64_t held = log->have_spare ? log->spare_bytes : 0;
+    if (log->active)
+        held += log->prepared_pos - log->write_pos;
+    if (log->budget != NULL && held > log->budget_held)
+        account_take(log->budget, (int64_t)(held - log->budget_held));
+    else if (log->budget != NULL)
+        (void)account_give(log->budget, (int64_t)(log->budget_held - held));
+    log->budget_held = held;
+}
+
+static void done_keep(struct log *log, struct log_job *job, struct log_done *done)
+{
+    log->have_spare = job->have_spare;
+    log->spare_bytes = job->spare_bytes;
+    log->budget_held += job->taken_bytes;
+    bool full = job->err == KQ_NO_SPACE;
+    if (full)
+        log->quiet_until_us = log->now_us + LOG_QUIET_US;
+    if (full && (log->want_roll || log->need_bytes > 0)) {
+        log->no_space = true;
+        done->space = true;
+    }
+    if (job->file != NULL) { /* opened for the active segment */
+        REQUIRE(job->segment->file == NULL);
+        job->segment->file = job->file;
+    }
+    switch (job->kind) {
+    case JOB_ROLL:
+        if (full)
+            undo_roll(log, job);
+        else
+            done_roll(log, job, done);
+        break;
+    case JOB_PREPARE:
+        log->prepared_pos = job->prepared_pos;
+        log->rows = job->rows;
+        if (job->file != NULL && log_load_tail(log, &done->fault) != KQ_OK) {
+            done->err = done->fault.err;
+            log_fail(log, &done->fault);
+        }
+        if (!full) {
+            log->need_bytes = 0;
+            done->space = true;
+        }
+        break;
+    case JOB_SNAPSHOT:
+        if (full) { /* later */
+            log->snapshot = job->blob;
+            log->snapshot_bytes = job->blob_bytes;
+            log->snapshot_idx = job->blob_idx;
+            log->snapshot_waits = true;
+            job->blob = NULL;
+        } else {
+            log->kept_idx = job->blob_idx;
+        }
+        break;
+    case JOB_DELETE:
+        if (!full && job->blob_idx > log->kept_idx)
+            log->kept_idx = job->blob_idx;
+        done->view_changed = true;
+        break;
+    case JOB_SPARE:
+    case JOB_FLUSH:
+    case JOB_MARK:
+        break;
+    }
+}
+
+/* A sealed segment's descriptor goes once no flush can be using it. */
+static void close_sealed(struct log *log)
+{
+    if (log->jobs[LOG_LANE_FLUSH].out)
+        return;
+    uint32_t count = log->segment_count - (log->active ? 1 : 0);
+    for (uint32_t i = count; i > 0 && log->segments[i - 1]->file != NULL; i--)
+        io_close(log->place->io, &log->segments[i - 1]->file);
+}
+
+static void let_go(struct log_job *job)
+{
+    if (job->segment != NULL)
+        segment_drop(job->segment);
+    free(job->blob);
+    free(job->footer.runs);
+    job->segment = NULL;
+    job->blob = NULL;
+    job->footer.runs = NULL;
+}
+
+void log_job_done(struct log *log, struct log_job *job, struct log_done *done)
+{
+    TAG_CHECK(log, LOG_TAG);
+    REQUIRE(job->out);
+    memset(done, 0, sizeof *done);
+    job->out = false;
+    done->err = job->err;
+    done->fault = job->fault;
+    if (job->err != KQ_OK && job->err != KQ_NO_SPACE) {
+        if (job->kind == JOB_ROLL)
+            segment_drop(job->next);
+        if (job->file != NULL)
+            io_close(log->place->io, &job->file);
+        log_fail(log, &job->fault);
+    } else if (job->lane == LOG_LANE_FLUSH) {
+        done_flush(log, job, done);
+    } else {
+        done_keep(log, job, done);
+        settle_budget(log);
+    }
+    let_go(job);
+    close_sealed(log);
+}

@@ -1,0 +1,196 @@
+/*
+ * The body of struct log, and what its files (log.c, recover.c, prepare.c, job.c,
+ * retention.c, view.c) call of each other. Nobody else includes this.
+ *
+ * Who may touch what:
+ *   the owner's thread   everything but what is named below
+ *   a job while it runs  its own struct log_job, which carries copies and
+ *                        references of all it needs; the folder; and, for a
+ *                        flush, `tip` under tip_lock. Never another field.
+ *   readers              views, segments, and the atomics of struct place
+ * tip_lock is held for a few instructions only, by the owner once an append and
+ * by a flush as it begins: it makes one pair of (file, last entry appended).
+ */
+#ifndef KQ_LOG_LOG_IMPL_H
+#define KQ_LOG_LOG_IMPL_H
+
+#include "base/account.h"
+#include "base/clock.h"
+#include "log/footer.h"
+#include "log/hard_state.h"
+#include "log/segment.h"
+#include "log/snapshot.h"
+
+#include <pthread.h>
+
+#define SPARE_LOG_NAME "spare.log"
+#define SPARE_INDEX_NAME "spare.index"
+
+enum {
+    LOG_CONTROL_RESERVE_BYTES = 4096, /* of prepared space, for entries other than RECORDS */
+    LOG_ROWS_AHEAD_MIN = INDEX_GRAIN_BYTES / INDEX_ROW_BYTES,
+    LOG_DIR_BYTES_MAX = SEGMENT_PATH_BYTES - 64,
+    LOG_QUIET_US = 1000000, /* after a full disk, what nobody waits for is not tried for so long */
+    LOG_TAG = 0x10610610,
+};
+
+enum job_kind { JOB_FLUSH, JOB_MARK, JOB_ROLL, JOB_PREPARE, JOB_SPARE, JOB_SNAPSHOT, JOB_DELETE };
+
+struct log_job {
+    struct log *log; /* for tip alone */
+    enum log_lane lane;
+    enum job_kind kind;
+    bool out;
+    struct place *place;
+    struct account *budget;
+    enum kq_err err;
+    struct fault fault;
+
+    /* FLUSH, MARK */
+    bool has_state;
+    struct log_hard_state state;
+    struct log_mark mark;
+    uint64_t flushed_idx; /* in: before; out: now */
+    uint64_t flushed_term;
+    bool sync_dir_first;
+
+    /* ROLL, PREPARE, SPARE, SNAPSHOT, DELETE */
+    struct segment *segment; /* held: to seal, to prepare, to delete */
+    struct segment *next;    /* ROLL: the new one, the job's until done */
+    struct io_file *file;    /* PREPARE: opened here if the segment has none */
+    struct footer footer;    /* ROLL */
+    void *blob;              /* a state: owned */
+    size_t blob_bytes;
+    uint64_t blob_idx;
+    bool have_spare;       /* in and out */
+    bool trimmed;          /* ROLL failed after it had cut the prepared tail */
+    uint64_t prepared_pos; /* in and out */
+    uint64_t want_bytes;   /* to prepare */
+    uint64_t need_bytes;   /* what a waiting append needs of it; 0: nobody waits */
+    uint64_t taken_bytes;  /* out: from the budget */
+    uint64_t spare_bytes;  /* in and out: prepared behind the head of the spare */
+    uint64_t rows;         /* in: allocated; out: now */
+    uint64_t want_rows;
+    size_t index_map_bytes;
+};
+
+struct log {
+    uint32_t tag;
+    struct place *place;
+    uint64_t segment_bytes;
+    uint32_t prepare_min_bytes;
+    uint32_t prepare_max_bytes;
+    struct account *budget;
+    int64_t mark_delay_us;
+
+    struct log_hard_state state;
+    bool state_dirty;
+    bool dir_unsynced; /* opened, not created: its names may not be durable yet */
+
+    struct segment **segments; /* ascending, each held; the last may be active */
+    uint32_t segment_count;
+    uint32_t segment_cap;
+    bool active; /* the last segment takes entries */
+
+    uint64_t last_idx;
+    uint64_t last_term;
+    uint32_t last_crc;
+    int64_t next_off;
+    uint64_t flushed_idx;
+    uint64_t flushed_term;
+
+    /* The active segment's end. */
+    uint64_t write_pos;
+    uint64_t prepared_pos;
+    uint64_t dirty_pos; /* a failed write may have left bytes up to here */
+    uint64_t rows;      /* allocated in its index */
+    int64_t max_time_ms;
+    uint8_t *tail_page; /* what stands in the page of write_pos, before it */
+    uint64_t budget_held;
+
+    bool want_roll;
+    bool force_roll;
+    bool has_roll_state;
+    void *roll_state;
+    size_t roll_state_bytes;
+    uint64_t need_bytes; /* a waiting append needs so much */
+    bool no_space;
+    bool have_spare;
+    uint64_t spare_bytes;
+    uint32_t step_bytes;
+    int64_t step_us; /* when it was last asked for */
+    int64_t quiet_until_us;
+    int64_t now_us; /* as of the last log_next_job */
+
+    void *stored; /* newest stored state, until the first append */
+    size_t stored_bytes;
+    uint64_t stored_idx; /* of the newest stored state */
+    uint64_t kept_idx;   /* a snapshot holds the state at this idx (0: none) */
+    void *snapshot;      /* waiting to be stored */
+    size_t snapshot_bytes;
+    uint64_t snapshot_idx;
+    bool snapshot_waits;
+
+    uint64_t marked_idx;
+    int64_t mark_due_us; /* CLOCK_NEVER: none */
+    int64_t mark_time_us;
+
+    struct log_view *view; /* the present one, or NULL */
+    bool failed;
+    struct fault fault;
+
+    pthread_mutex_t tip_lock;
+    struct {
+        struct segment *segment;
+        uint64_t idx;
+        uint64_t term;
+    } tip;
+
+    struct log_job jobs[LOG_LANE_COUNT];
+};
+
+struct log_view {
+    uint32_t tag;
+    _Atomic uint32_t refs;
+    struct place *place;
+    uint32_t count;
+    struct segment *segments[];
+};
+
+static inline uint64_t page_up(uint64_t pos)
+{
+    return (pos + PAGE_BYTES - 1) & ~(uint64_t)(PAGE_BYTES - 1);
+}
+
+/* NULL: none takes entries. */
+static inline struct segment *log_active(const struct log *log)
+{
+    return log->active ? log->segments[log->segment_count - 1] : NULL;
+}
+
+/* log.c */
+bool log_add_segment(struct log *log, struct segment *s); /* takes s; false: out of memory, s is the caller's */
+void log_free(struct log *log);
+void log_fail(struct log *log, const struct fault *fault);
+struct segment *log_segment_of(const struct log *log, uint64_t idx); /* NULL: none */
+void log_fill_mark(const struct log *log, struct log_mark *mark);
+/* The largest index file of a segment, as its mapping is made. */
+size_t log_index_map_bytes(uint64_t segment_bytes);
+/* The tail page from the file, after opening. */
+enum kq_err log_load_tail(struct log *log, struct fault *fault);
+
+/* prepare.c: bodies of jobs */
+void job_run_roll(struct log_job *job);
+void job_run_prepare(struct log_job *job);
+void job_run_spare(struct log_job *job);
+void spare_remove(struct place *place);
+
+/* retention.c */
+bool log_deletable(const struct log *log);             /* the oldest segment may go */
+bool log_state_goes_with_first(const struct log *log); /* its footer has the newest stored state */
+void job_run_delete(struct log_job *job);
+
+/* view.c */
+void log_view_forget(struct log *log); /* segments came or went */
+
+#endif

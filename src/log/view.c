@@ -1,0 +1,279 @@
+/*
+ * Reading: views of the segments, held by whoever reads, on any thread.
+ *
+ * A view is immutable but for the numbers in struct place, which move on while it
+ * is held. The log keeps one and gives references to it; when segments come or go
+ * it makes another, and the old one lives until its last reader lets go.
+ *
+ * A row or an entry may be read if its idx is at or below the commit that this
+ * thread has read (acquire): the owner stored the row and wrote the entry before
+ * it released that commit.
+ */
+#include "log/log_impl.h"
+
+#include "base/require.h"
+
+#include <stdlib.h>
+
+enum { VIEW_TAG = 0x71e371e3 };
+
+/* ---- life -------------------------------------------------------------------------- */
+
+static struct log_view *view_new(const struct log *log)
+{
+    struct log_view *v = malloc(sizeof *v + log->segment_count * sizeof(struct segment *));
+    if (v == NULL)
+        return NULL;
+    v->tag = VIEW_TAG;
+    atomic_init(&v->refs, 1);
+    v->place = place_hold(log->place);
+    v->count = log->segment_count;
+    for (uint32_t i = 0; i < v->count; i++)
+        v->segments[i] = segment_hold(log->segments[i]);
+    return v;
+}
+
+struct log_view *log_view_take(struct log *log)
+{
+    TAG_CHECK(log, LOG_TAG);
+    if (log->view == NULL)
+        log->view = view_new(log);
+    return log->view != NULL ? log_view_hold(log->view) : NULL;
+}
+
+struct log_view *log_view_hold(struct log_view *view)
+{
+    TAG_CHECK(view, VIEW_TAG);
+    (void)atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
+    return view;
+}
+
+void log_view_drop(struct log_view **view)
+{
+    struct log_view *v = *view;
+    *view = NULL;
+    if (v == NULL)
+        return;
+    TAG_CHECK(v, VIEW_TAG);
+    if (atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < v->count; i++)
+        segment_drop(v->segments[i]);
+    place_drop(v->place);
+    v->tag = TAG_DEAD;
+    free(v);
+}
+
+void log_view_forget(struct log *log)
+{
+    log_view_drop(&log->view);
+}
+
+/* ---- numbers ------------------------------------------------------------------------- */
+
+int64_t log_view_high_watermark(const struct log_view *view)
+{
+    return atomic_load_explicit(&view->place->high_watermark, memory_order_acquire);
+}
+
+int64_t log_view_start_off(const struct log_view *view)
+{
+    return atomic_load_explicit(&view->place->start_off, memory_order_acquire);
+}
+
+static uint64_t commit_of(const struct log_view *view)
+{
+    return atomic_load_explicit(&view->place->commit_idx, memory_order_acquire);
+}
+
+/* The idx after the last committed one in s. */
+static uint64_t readable_end(const struct segment *s, uint64_t commit_idx)
+{
+    uint64_t end = atomic_load_explicit(&s->end_idx, memory_order_acquire);
+    return end <= commit_idx ? end : commit_idx + 1;
+}
+
+/* ---- seeking -------------------------------------------------------------------------- */
+
+enum kq_err log_iter_seek(struct log_iter *it, struct log_view *view, int64_t off)
+{
+    TAG_CHECK(view, VIEW_TAG);
+    int64_t high = log_view_high_watermark(view);
+    uint64_t commit_idx = commit_of(view);
+    *it = (struct log_iter){.view = view};
+    if (off < log_view_start_off(view) || off > high)
+        return KQ_OFFSET_OUT_OF_RANGE;
+    uint32_t i = view->count;
+    while (i > 0 && view->segments[i - 1]->first_off > off)
+        i--;
+    if (i == 0) { /* nothing is in it yet, or what is asked came or went since */
+        it->idx = 1;
+        return view->count == 0 && commit_idx == 0 ? KQ_OK : KQ_AGAIN;
+    }
+    struct segment *s = view->segments[i - 1];
+    uint64_t end = readable_end(s, commit_idx);
+    if (i == view->count && end <= commit_idx && off >= s->end_off)
+        return KQ_AGAIN; /* in a segment that this view does not have */
+    it->segment = i - 1;
+    it->idx = s->first_idx;
+    if (end <= s->first_idx)
+        return KQ_OK;
+    enum kq_err err = segment_ready(s, NULL);
+    if (err != KQ_OK)
+        return err == KQ_NOT_FOUND ? KQ_AGAIN : err;
+    uint64_t low = s->first_idx; /* the last row that begins at or before off */
+    while (end - low > 1) {
+        uint64_t mid = low + (end - low) / 2;
+        if (segment_row(s, mid).first_off <= off)
+            low = mid;
+        else
+            end = mid;
+    }
+    it->idx = low;
+    return KQ_OK;
+}
+
+enum kq_err log_iter_seek_idx(struct log_iter *it, struct log_view *view, uint64_t idx)
+{
+    TAG_CHECK(view, VIEW_TAG);
+    *it = (struct log_iter){.view = view, .idx = idx};
+    uint32_t i = view->count;
+    while (i > 0 && view->segments[i - 1]->first_idx > idx)
+        i--;
+    if (i == 0)
+        return view->count == 0 && idx == commit_of(view) + 1 ? KQ_OK : KQ_OFFSET_OUT_OF_RANGE;
+    it->segment = i - 1;
+    return idx <= commit_of(view) + 1 ? KQ_OK : KQ_OFFSET_OUT_OF_RANGE;
+}
+
+enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct fault *fault)
+{
+    struct log_view *view = it->view;
+    if (it->idx > commit_of(view))
+        return KQ_EOF;
+    if (view->count == 0)
+        return KQ_AGAIN;
+    struct segment *s = view->segments[it->segment];
+    while (it->idx >= atomic_load_explicit(&s->end_idx, memory_order_acquire)) {
+        if (it->segment + 1 == view->count)
+            return KQ_AGAIN;
+        s = view->segments[++it->segment];
+    }
+    enum kq_err err = segment_ready(s, fault);
+    struct entry_head head;
+    const uint8_t *body;
+    if (err == KQ_OK)
+        err = segment_read(s, it->idx, false, &head, &body, fault);
+    if (err != KQ_OK)
+        return err == KQ_NOT_FOUND ? KQ_AGAIN : err; /* deleted before this view opened it */
+    *slice = (struct log_slice){
+        .type = head.type,
+        .term = head.term,
+        .idx = head.idx,
+        .first_off = head.first_off,
+        .record_count = head.record_count,
+        .body = body,
+        .body_bytes = head.body_bytes,
+    };
+    it->idx++;
+    return KQ_OK;
+}
+
+/* ---- by time --------------------------------------------------------------------------- */
+
+/* The first record at or after time_ms among the batches of one entry. */
+static bool find_in_body(const struct entry_head *head, const uint8_t *body, int64_t time_ms, int64_t *off)
+{
+    struct cursor c = cursor_over(body, head->body_bytes);
+    struct batch_info info;
+    const uint8_t *batch;
+    while (cursor_left(&c) > 0 && batch_next(&c, &info, &batch) == KQ_OK) {
+        if (info.max_time_ms < time_ms)
+            continue;
+        *off = info.base_off;
+        struct record_walk w;
+        struct record r;
+        record_walk_init(&w, batch, &info);
+        while (record_walk_next(&w, &r) == KQ_OK) {
+            if (r.time_ms < time_ms)
+                continue;
+            *off = r.off;
+            break;
+        }
+        return true; /* a compressed batch: its first offset, as near as can be told */
+    }
+    return false;
+}
+
+enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, struct fault *fault)
+{
+    *off = log_view_high_watermark(view);
+    int64_t start = log_view_start_off(view);
+    uint64_t commit_idx = commit_of(view);
+    for (uint32_t i = 0; i < view->count; i++) {
+        struct segment *s = view->segments[i];
+        uint64_t end = readable_end(s, commit_idx);
+        bool sealed = atomic_load_explicit(&s->end_idx, memory_order_acquire) != SEGMENT_END_OPEN;
+        if (end <= s->first_idx || (sealed && (s->max_time_ms < time_ms || s->end_off <= start)))
+            continue;
+        enum kq_err err = segment_ready(s, fault);
+        if (err != KQ_OK)
+            return err == KQ_NOT_FOUND ? KQ_AGAIN : err;
+        if (segment_row(s, end - 1).max_time_ms < time_ms)
+            continue;
+        uint64_t low = s->first_idx; /* the first row that has reached the time */
+        uint64_t high = end - 1;
+        while (low < high) {
+            uint64_t mid = low + (high - low) / 2;
+            if (segment_row(s, mid).max_time_ms >= time_ms)
+                high = mid;
+            else
+                low = mid + 1;
+        }
+        struct entry_head head;
+        const uint8_t *body;
+        err = segment_read(s, low, false, &head, &body, fault);
+        if (err != KQ_OK)
+            return err == KQ_NOT_FOUND ? KQ_AGAIN : err;
+        if (find_in_body(&head, body, time_ms, off)) {
+            if (*off < start)
+                *off = start;
+            return KQ_OK;
+        }
+    }
+    return KQ_OK;
+}
+
+/* ---- the scrubber ------------------------------------------------------------------------ */
+
+enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t limit_bytes, bool *done,
+                           struct fault *fault)
+{
+    uint64_t seen = 0;
+    *done = false;
+    for (uint32_t i = 0; i < view->count; i++) {
+        struct segment *s = view->segments[i];
+        uint64_t end = atomic_load_explicit(&s->end_idx, memory_order_acquire);
+        if (end == SEGMENT_END_OPEN || end <= *cursor)
+            continue;
+        if (*cursor < s->first_idx)
+            *cursor = s->first_idx;
+        enum kq_err err = segment_ready(s, fault);
+        while (err == KQ_OK && *cursor < end && seen < limit_bytes) {
+            struct entry_head head = {0};
+            const uint8_t *body;
+            err = segment_read(s, (*cursor)++, true, &head, &body, fault);
+            seen += ENTRY_HEAD_BYTES + head.body_bytes;
+            PLACE_COUNT(view->place, scrubbed_bytes, ENTRY_HEAD_BYTES + head.body_bytes);
+        }
+        if (err == KQ_NOT_FOUND) { /* deleted meanwhile */
+            *cursor = end;
+            continue;
+        }
+        if (err != KQ_OK || seen >= limit_bytes)
+            return err;
+    }
+    *done = true;
+    *cursor = 0;
+    return KQ_OK;
+}
