@@ -13,6 +13,7 @@
 #include "base/logger.h"
 #include "base/map.h"
 #include "base/require.h"
+#include "base/threads.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -473,13 +474,9 @@ uint16_t acceptor_port(const struct acceptor *acceptor)
 
 enum kq_err acceptor_start(struct acceptor *acceptor, size_t stack_bytes, struct fault *fault)
 {
-    pthread_attr_t attributes;
-    (void)pthread_attr_init(&attributes);
-    (void)pthread_attr_setstacksize(&attributes, stack_bytes);
-    int failed = pthread_create(&acceptor->thread, &attributes, acceptor_main, acceptor);
-    (void)pthread_attr_destroy(&attributes);
-    if (failed != 0)
-        return fault_set(fault, KQ_LIMIT, "the acceptor's thread could not be started: %s", strerror(failed));
+    enum kq_err err = thread_start(&acceptor->thread, "acceptor", stack_bytes, acceptor_main, acceptor, fault);
+    if (err != KQ_OK)
+        return err;
     acceptor->started = true;
     return KQ_OK;
 }

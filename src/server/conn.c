@@ -78,7 +78,7 @@ struct conn {
     bool flush_queued;
     bool starved;
     bool watched;
-    bool cancelled;
+    bool cancelled; /* the acceptor's */
 
     uint8_t *in; /* what the session left; NULL when nothing */
     size_t in_off;
@@ -298,7 +298,7 @@ struct conn *conn_next_watched(const struct conn *conn)
     return conn->next_watched;
 }
 
-/* Lock held. */
+/* The acceptor. */
 static void conn_cancel(struct conn *conn)
 {
     if (conn->cancelled)
@@ -351,7 +351,6 @@ static void conn_bury(struct conn *conn)
     if (conn->state == CONN_DEAD)
         return;
     conn->state = CONN_DEAD;
-    conn_cancel(conn);
     (void)epoll_ctl(home->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
     (void)shutdown(conn->fd, SHUT_RDWR);
     if (!conn->sending)
@@ -384,6 +383,7 @@ void conn_drop_dead(struct conn_home *home)
     (void)pthread_mutex_unlock(&home->lock);
     while (conn != NULL) {
         struct conn *next = conn->next;
+        conn_cancel(conn);
         conn_drop(conn);
         conn = next;
     }
@@ -535,6 +535,25 @@ void conn_give(struct conn *conn, uint8_t *data, size_t size_bytes)
         conn_lost(conn, output_give(&conn->out, data, size_bytes));
     else
         free(data);
+}
+
+void conn_send_through(struct conn *conn, const uint8_t *data, size_t size_bytes)
+{
+    size_t sent = 0;
+    if (conn->out.pending_bytes == 0 && !conn->sending && !conn->peer_gone && conn->state != CONN_DEAD) {
+        conn->sending = true;
+        conn_unlock(conn);
+        ssize_t went = send(conn->fd, data, size_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+        count(&conn->home->counters.sends, 1);
+        conn_lock(conn);
+        conn->sending = false;
+        sent = went > 0 ? (size_t)went : 0; /* an error shows again when the rest is sent */
+        conn->sent_bytes += sent;
+        count(&conn->home->counters.sent_bytes, sent);
+    }
+    if (sent < size_bytes)
+        conn_put(conn, data + sent, size_bytes - sent);
+    conn_flush(conn);
 }
 
 size_t conn_output_bytes(const struct conn *conn)
@@ -715,9 +734,9 @@ bool conn_check_deadlines(struct conn *conn, int64_t now_us)
 
 void conn_stop_reading(struct conn *conn)
 {
+    conn_cancel(conn);
     conn_lock(conn);
     conn->eof = true;
-    conn_cancel(conn);
     if (conn->state == CONN_HELD)
         (void)shutdown(conn->fd, SHUT_RD); /* ends a linger */
     conn_flush(conn);
@@ -828,6 +847,8 @@ static enum receive conn_receive(struct conn *conn, struct worker *worker, bool 
         pool_linger_end(worker->pool);
     count(&conn->home->counters.reads, 1);
     if (got <= 0) {
+        if (got == 0)
+            conn->home->protocol->hangup(conn->session);
         conn_lock(conn);
         if (got == 0)
             conn->eof = true;
@@ -873,11 +894,11 @@ static bool conn_step(struct conn *conn, struct worker *worker, enum receive *la
     conn_flush(conn);
     if (conn->doomed)
         return false;
-    if (protocol->has_work(conn->session, conn->out.pending_bytes)) {
+    bool worked = protocol->has_work(conn->session, conn->out.pending_bytes);
+    if (worked) {
         conn_unlock(conn);
         protocol->work(conn->session, worker);
         conn_lock(conn);
-        return true;
     }
     bool ready = !conn->ending && conn->out.pending_bytes <= CONN_OUTPUT_HIGH_BYTES && protocol->ready(conn->session) &&
                  !conn_memory_over(conn->home);
@@ -887,13 +908,13 @@ static bool conn_step(struct conn *conn, struct worker *worker, enum receive *la
         return true;
     }
     if (!conn_may_read(conn))
-        return false;
-    bool linger = *last == RECEIVE_SOME && conn_may_linger(conn) && pool_linger_begin(worker->pool);
-    if (*last == RECEIVE_SOME && !linger)
+        return worked;
+    bool linger = !worked && *last == RECEIVE_SOME && conn_may_linger(conn) && pool_linger_begin(worker->pool);
+    if (*last == RECEIVE_SOME && !linger && !worked)
         return false; /* the socket was empty then; epoll tells when it is not */
     conn_unlock(conn);
     *last = conn_receive(conn, worker, linger);
-    return *last != RECEIVE_NONE || conn->eof;
+    return worked || *last != RECEIVE_NONE || conn->eof;
 }
 
 static void conn_serve(struct pool_job *job, struct worker *worker)

@@ -72,8 +72,11 @@ struct conn_protocol {
     bool (*settled)(const void *session);
     /* Lock held. A line that waited too long, as text for the client. */
     void (*late)(void *session);
-    /* Lock held; once, when the connection closes or the server stops: cut short
-     * what would wait for ever. Must not call back. */
+    /* The worker that holds the connection; its lock is not held. The client sends
+     * no more: what goes on until it does ends when it has caught up. */
+    void (*hangup)(void *session);
+    /* The acceptor; no lock held; once, when the connection is dead or the server
+     * stops: cut short what would wait for ever. */
     void (*cancel)(void *session);
     /* Nobody else knows the session any more. */
     void (*fini)(void *session);
@@ -142,6 +145,9 @@ void *conn_session(struct conn *conn);
 void conn_put(struct conn *conn, const void *data, size_t size_bytes);
 void conn_put_repeated(struct conn *conn, const char *text, size_t text_bytes, size_t count);
 void conn_give(struct conn *conn, uint8_t *data, size_t size_bytes); /* takes data */
+/* The same from memory that the caller keeps, let go and taken again: sends what
+ * goes at once and copies only the rest. Nobody else may append meanwhile. */
+void conn_send_through(struct conn *conn, const uint8_t *data, size_t size_bytes);
 size_t conn_output_bytes(const struct conn *conn);
 /* Lock held, let go and taken again. Sends what goes without waiting; the rest
  * waits for writability. */

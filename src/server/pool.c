@@ -14,11 +14,11 @@
 
 #include "base/logger.h"
 #include "base/require.h"
+#include "base/threads.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -166,19 +166,25 @@ static bool pool_spawn(struct pool *pool)
     (void)pthread_mutex_unlock(&pool->lock);
     if (join)
         (void)pthread_join(old, NULL);
-    pthread_attr_t attributes;
-    (void)pthread_attr_init(&attributes);
-    (void)pthread_attr_setstacksize(&attributes, pool->options.stack_bytes);
-    int failed = pthread_create(&slot->thread, &attributes, worker_main, slot);
-    (void)pthread_attr_destroy(&attributes);
+    struct fault fault;
+    enum kq_err err = thread_start(&slot->thread, "worker", pool->options.stack_bytes, worker_main, slot, &fault);
     (void)pthread_mutex_lock(&pool->lock);
-    if (failed == 0)
+    if (err == KQ_OK)
         return true;
-    SAY_WARNING("no further worker thread could be started (%s); %u go on", strerror(failed), pool->alive - 1);
+    SAY_WARNING("%s; %u workers go on", fault_text(&fault), pool->alive - 1);
     slot->state = SLOT_FREE;
     pool->alive--;
     pool->running--;
     return false;
+}
+
+static void worker_trim(struct worker *worker)
+{
+    free(worker->buffer);
+    worker->buffer = NULL;
+    if (worker->kept != NULL)
+        worker->kept_free(worker->kept);
+    worker->kept = NULL;
 }
 
 /* Lock held. Waits until somebody wakes the worker. False: it was idle for long
@@ -202,8 +208,7 @@ static bool worker_idle(struct pool *pool, struct slot *slot)
         if (waited != ETIMEDOUT || slot->woken)
             continue;
         trimmed = true;
-        free(slot->worker.buffer);
-        slot->worker.buffer = NULL;
+        worker_trim(&slot->worker);
         if (pool->alive <= pool->options.min)
             continue;
         struct slot **at = &pool->idle;
@@ -254,8 +259,7 @@ static void *worker_main(void *argument)
     }
     if (counted)
         pool->running--;
-    free(slot->worker.buffer);
-    slot->worker.buffer = NULL;
+    worker_trim(&slot->worker);
     slot->state = SLOT_LEFT;
     pool->alive--;
     if (pool->alive == 0)

@@ -25,6 +25,10 @@ enum { WORKER_BUFFER_BYTES = 256 * 1024 };
 struct worker {
     struct pool *pool;
     uint8_t *buffer; /* WORKER_BUFFER_BYTES; contents are the job's only while it runs; NULL: out of memory */
+    /* What jobs keep from one to the next, made by the first that wants it; given
+     * back when the worker is idle for long. */
+    void *kept;
+    void (*kept_free)(void *kept);
 };
 
 /* Embedded in what is to be served; the poster keeps it alive until it has run. */

@@ -19,8 +19,9 @@ struct server {
     _Atomic uint64_t own_handoffs;
 };
 
-static enum kq_err server_start_threads(struct server *server, struct fault *fault)
+enum kq_err server_start(struct server *server, struct fault *fault)
 {
+    TAG_CHECK(server, SERVER_TAG);
     const struct config *config = server->home.config;
     struct pool_options pool = {
         .min = (unsigned)config->workers_min,
@@ -37,7 +38,7 @@ static enum kq_err server_start_threads(struct server *server, struct fault *fau
     return err;
 }
 
-enum kq_err server_start(struct server **out, const struct server_options *options, struct fault *fault)
+enum kq_err server_listen(struct server **out, const struct server_options *options, struct fault *fault)
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL)
@@ -52,13 +53,10 @@ enum kq_err server_start(struct server **out, const struct server_options *optio
     (void)pthread_mutex_init(&home->lock, NULL);
     enum kq_err err =
         acceptor_open(&server->acceptor, home, options->config->host, (uint16_t)options->config->port, fault);
-    if (err == KQ_OK)
-        err = server_start_threads(server, fault);
     if (err == KQ_OK) {
         *out = server;
         return KQ_OK;
     }
-    acceptor_close(&server->acceptor);
     (void)pthread_mutex_destroy(&home->lock);
     free(server);
     return err;
@@ -82,6 +80,11 @@ unsigned server_workers(struct server *server)
 int64_t server_memory_bytes(const struct server *server)
 {
     return account_used(&server->home.memory);
+}
+
+int64_t server_memory_limit_bytes(const struct server *server)
+{
+    return server->home.memory.limit_bytes;
 }
 
 void server_stop(struct server *server)

@@ -17,14 +17,17 @@ struct server_options {
     _Atomic uint64_t *handoffs; /* wake-ups are counted here */
 };
 
-/* The main thread. Listens on config's host and port and serves. The fault says
- * which address cannot be had, and why. */
-enum kq_err server_start(struct server **server, const struct server_options *options, struct fault *fault);
+/* The main thread. Listens on config's host and port; clients wait in the backlog.
+ * The fault says which address cannot be had, and why. */
+enum kq_err server_listen(struct server **server, const struct server_options *options, struct fault *fault);
+/* The main thread. Serves. After an error: server_free. */
+enum kq_err server_start(struct server *server, struct fault *fault);
 /* The port that is listened on, also when a free one was asked for. */
 uint16_t server_port(const struct server *server);
 struct server_counters *server_counters(struct server *server);
 unsigned server_workers(struct server *server);
 int64_t server_memory_bytes(const struct server *server);
+int64_t server_memory_limit_bytes(const struct server *server);
 
 /* The main thread. Accepts no more; what was read is finished and answered, as
  * far as stop.timeout allows; joins acceptor and workers. What it still waits

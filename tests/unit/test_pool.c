@@ -269,6 +269,7 @@ static const struct conn_protocol echo_protocol = {
     .has_work = echo_has_work,
     .settled = echo_settled,
     .late = echo_late,
+    .hangup = echo_nothing,
     .cancel = echo_nothing,
     .fini = echo_nothing,
 };
@@ -293,7 +294,8 @@ static void rig_start(struct rig *rig, const char *const *settings)
         (void)pthread_create(&rig->answerers[i], NULL, answerer, NULL);
     struct server_options options = {.config = &rig->config, .protocol = &echo_protocol};
     struct fault fault;
-    CU_ASSERT_EQUAL_FATAL(server_start(&rig->server, &options, &fault), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(server_listen(&rig->server, &options, &fault), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(server_start(rig->server, &fault), KQ_OK);
 }
 
 static void rig_stop(struct rig *rig)

@@ -1,0 +1,41 @@
+/*
+ * The broker as its front ends see it: configuration, engine and cluster, and
+ * who is told when a subscription of one of its sessions changes.
+ */
+#ifndef KQ_API_BROKER_H
+#define KQ_API_BROKER_H
+
+#include "base/config.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "cluster/cluster.h"
+#include "partition/engine.h"
+
+struct broker {
+    const struct config *config;
+    struct engine *engine;
+    struct cluster *cluster;
+    int64_t started_us; /* CLOCK_MONOTONIC */
+    const char *version;
+    /* Set by the front end before the cluster starts; on an actor's turn, must not block. */
+    void (*event)(void *context, const struct group_event *event);
+    void *event_context;
+    /* The server's part of INFO: members of the present object. May be NULL. */
+    void (*describe_server)(void *context, struct json *json);
+    void *describe_context;
+};
+
+struct broker_options {
+    const struct config *config; /* borrowed; its LIVE fields may change */
+    const char *data_dir;        /* the broker's folder, locked and checked by the caller */
+    const char *version;
+    uint16_t port; /* that clients reach */
+};
+
+/* Main thread. Starts engine and cluster: returns when metadata is open and the
+ * partitions are on their way. event and describe_server are set before. */
+enum kq_err broker_start(struct broker *broker, const struct broker_options *options, struct fault *fault);
+/* Main thread, after the server has stopped. Closes every partition cleanly. */
+void broker_stop(struct broker *broker);
+
+#endif

@@ -1,0 +1,226 @@
+#include "api/fetch.h"
+
+#include "base/require.h"
+#include "log/io.h"
+
+#include <sched.h>
+
+enum { VIEW_TRIES = 100 };
+
+/* Why there is no view. */
+static enum kq_err no_view(struct partition *partition, struct fault *fault)
+{
+    struct partition_status status;
+    partition_status(partition, &status);
+    if (status.state == PARTITION_OPENING)
+        return fault_set(fault, KQ_AGAIN, "%s is being opened", partition_title(partition));
+    if (status.state == PARTITION_FAILED)
+        return fault_set(fault, KQ_PARTITION_FAILED, "%s: %s", partition_title(partition), fault_text(&status.fault));
+    return fault_set(fault, KQ_STOPPING, "%s is stopped", partition_title(partition));
+}
+
+bool fetch_bounds(struct partition *partition, int64_t *start_off, int64_t *end_off)
+{
+    struct log_view *view = partition_view(partition);
+    if (view == NULL)
+        return false;
+    *start_off = log_view_start_off(view);
+    *end_off = log_view_high_watermark(view);
+    log_view_drop(&view);
+    return true;
+}
+
+static enum kq_err out_of_range(const struct log_view *view, int64_t off, struct fault *fault)
+{
+    return fault_set(fault, KQ_OFFSET_OUT_OF_RANGE, "offset %lld is outside the log, which goes from %lld to %lld",
+                     (long long)off, (long long)log_view_start_off(view), (long long)log_view_high_watermark(view));
+}
+
+enum kq_err fetch_open(struct fetch *fetch, struct partition *partition, int64_t off, struct fault *fault)
+{
+    *fetch = (struct fetch){0};
+    struct log_view *view = partition_view(partition);
+    if (view == NULL)
+        return no_view(partition, fault);
+    int64_t start_off = log_view_start_off(view), end_off = log_view_high_watermark(view);
+    if (off == FETCH_FROM_START)
+        off = start_off;
+    if (off < start_off || off > end_off) {
+        enum kq_err err = out_of_range(view, off, fault);
+        log_view_drop(&view);
+        return err;
+    }
+    *fetch = (struct fetch){.partition = partition_hold(partition), .next_off = off, .end_off = end_off};
+    log_view_drop(&view);
+    return KQ_OK;
+}
+
+bool fetch_extend(struct fetch *fetch)
+{
+    int64_t start_off, end_off;
+    if (fetch_bounds(fetch->partition, &start_off, &end_off) && end_off > fetch->end_off)
+        fetch->end_off = end_off;
+    return fetch->next_off < fetch->end_off;
+}
+
+void fetch_rest(struct fetch *fetch)
+{
+    if (fetch->view != NULL)
+        log_view_drop(&fetch->view);
+    fetch->in_entry = fetch->in_batch = false;
+}
+
+void fetch_close(struct fetch *fetch)
+{
+    fetch_rest(fetch);
+    partition_drop(&fetch->partition);
+}
+
+/* Takes a view and stands at next_off. The log start may have passed it while
+ * nothing was held: what retention has taken is gone, and that is an error. */
+static enum kq_err fetch_seek(struct fetch *fetch, struct fault *fault)
+{
+    for (int tries = 0; tries < VIEW_TRIES; tries++) {
+        fetch_rest(fetch);
+        fetch->view = partition_view(fetch->partition);
+        if (fetch->view == NULL)
+            return no_view(fetch->partition, fault);
+        enum kq_err err = log_iter_seek(&fetch->iter, fetch->view, fetch->next_off);
+        if (err == KQ_OFFSET_OUT_OF_RANGE)
+            return out_of_range(fetch->view, fetch->next_off, fault);
+        if (err != KQ_AGAIN)
+            return err == KQ_OK ? KQ_OK : fault_set(fault, err, "%s", err_text(err));
+        (void)sched_yield(); /* the commit is ahead of the view by some instructions of its partition */
+    }
+    return fault_set(fault, KQ_AGAIN, "%s changes too quickly to be read; try again",
+                     partition_title(fetch->partition));
+}
+
+/* The next entry with records. KQ_EOF: there is none now. */
+static enum kq_err fetch_entry(struct fetch *fetch, struct fault *fault)
+{
+    for (int tries = 0; tries < VIEW_TRIES;) {
+        enum kq_err err = fetch->view == NULL ? KQ_AGAIN : log_iter_next(&fetch->iter, &fetch->entry, fault);
+        if (err == KQ_AGAIN) {
+            tries++;
+            err = fetch_seek(fetch, fault);
+            if (err != KQ_OK)
+                return err;
+        } else if (err != KQ_OK) {
+            return err;
+        } else if (fetch->entry.type == LOG_ENTRY_RECORDS && fetch->entry.record_count > 0) {
+            fetch->batches = cursor_over(fetch->entry.body, fetch->entry.body_bytes);
+            fetch->in_entry = true;
+            fetch->in_batch = false;
+            return KQ_OK;
+        }
+    }
+    return fault_set(fault, KQ_AGAIN, "%s changes too quickly to be read; try again",
+                     partition_title(fetch->partition));
+}
+
+/* ---- inside an entry: under the mapping --------------------------------------------------- */
+
+struct walk {
+    struct fetch *fetch;
+    bool (*each)(void *context, struct record *record);
+    void *context;
+    enum kq_err err; /* KQ_OK: each said enough; KQ_AGAIN: the entry is done */
+    int codec;
+};
+
+/* The next batch that has something at or after next_off. */
+static enum kq_err walk_batch(struct walk *w)
+{
+    struct fetch *fetch = w->fetch;
+    while (cursor_left(&fetch->batches) > 0) {
+        struct batch_info info;
+        const uint8_t *batch;
+        enum kq_err err = batch_next(&fetch->batches, &info, &batch);
+        if (err != KQ_OK)
+            return err;
+        int64_t last_off = info.base_off + info.last_offset_delta;
+        if (last_off < fetch->next_off)
+            continue;
+        w->codec = info.attributes & BATCH_CODEC_MASK;
+        if ((info.attributes & BATCH_CONTROL) != 0) {
+            fetch->next_off = last_off + 1;
+            continue;
+        }
+        if (w->codec != 0)
+            return KQ_BAD_VERSION;
+        record_walk_init(&fetch->walk, batch, &info);
+        fetch->in_batch = true;
+        return KQ_OK;
+    }
+    return KQ_EOF;
+}
+
+static void walk_entry(void *context)
+{
+    struct walk *w = context;
+    struct fetch *fetch = w->fetch;
+    for (;;) {
+        if (!fetch->in_batch) {
+            w->err = walk_batch(w);
+            if (w->err != KQ_OK)
+                break;
+        }
+        struct record record;
+        w->err = record_walk_next(&fetch->walk, &record);
+        if (w->err == KQ_EOF) {
+            fetch->in_batch = false;
+            continue;
+        }
+        if (w->err != KQ_OK || record.off >= fetch->end_off)
+            break;
+        if (record.off < fetch->next_off)
+            continue;
+        bool more = w->each(w->context, &record);
+        fetch->next_off = record.off + 1;
+        if (!more)
+            return;
+    }
+    if (w->err == KQ_EOF) {
+        fetch->in_entry = false;
+        if (fetch->next_off < fetch->entry.first_off + fetch->entry.record_count)
+            fetch->next_off = fetch->entry.first_off + fetch->entry.record_count;
+        w->err = KQ_AGAIN;
+    } else if (w->err == KQ_OK) {
+        w->err = KQ_EOF;
+    }
+}
+
+static enum kq_err walk_fault(const struct walk *w, struct fault *fault)
+{
+    const char *title = partition_title(w->fetch->partition);
+    if (w->err == KQ_BAD_VERSION)
+        return fault_set(fault, w->err,
+                         "%s: the messages from offset %lld on are compressed (codec %d); read them with a "
+                         "Kafka client",
+                         title, (long long)w->fetch->next_off, w->codec);
+    return fault_set(fault, w->err, "%s: what is stored at offset %lld is no record batch", title,
+                     (long long)w->fetch->next_off);
+}
+
+enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct record *record), void *context,
+                       struct fault *fault)
+{
+    REQUIRE(fetch->partition != NULL);
+    struct walk walk = {.fetch = fetch, .each = each, .context = context};
+    while (fetch->next_off < fetch->end_off) {
+        if (!fetch->in_entry) {
+            enum kq_err err = fetch_entry(fetch, fault);
+            if (err != KQ_OK)
+                return err;
+        }
+        if (!io_guarded(fetch->entry.body, fetch->entry.body_bytes, walk_entry, &walk))
+            return fault_set(fault, KQ_IO, "%s: the disk could not read the messages around offset %lld",
+                             partition_title(fetch->partition), (long long)fetch->next_off);
+        if (walk.err == KQ_OK || walk.err == KQ_EOF)
+            return walk.err;
+        if (walk.err != KQ_AGAIN)
+            return walk_fault(&walk, fault);
+    }
+    return KQ_EOF;
+}

@@ -1,0 +1,54 @@
+/*
+ * Reading what is committed, from an offset to an end that is fixed when the
+ * reading begins, in pieces of the reader's choice. Nothing is copied here: each
+ * record is shown where it lies in the mapped segment.
+ *
+ * A fetch belongs to one thread at a time. It holds the segments it reads, so it
+ * is not kept open while waiting for new records.
+ */
+#ifndef KQ_API_FETCH_H
+#define KQ_API_FETCH_H
+
+#include "api/broker.h"
+#include "log/batch.h"
+
+struct fetch {
+    struct partition *partition; /* a reference; NULL: not open */
+    struct log_view *view;       /* NULL: let go of, taken anew when needed */
+    struct log_iter iter;
+    int64_t next_off;
+    int64_t end_off;
+    /* Where it stands, while the view is held. */
+    struct log_slice entry;
+    struct cursor batches;
+    struct record_walk walk;
+    bool in_entry;
+    bool in_batch;
+};
+
+enum { FETCH_FROM_START = -1 };
+
+/* From off (FETCH_FROM_START: the log start) to the high watermark of now.
+ * KQ_OFFSET_OUT_OF_RANGE names both ends. KQ_AGAIN: the partition opens; wait for
+ * it (partition_wait for offset -1 is told then) and try again. KQ_PARTITION_FAILED
+ * and what else the partition says. After an error it is not open. */
+enum kq_err fetch_open(struct fetch *fetch, struct partition *partition, int64_t off, struct fault *fault);
+
+/* Shows records from next_off on to each(context, record), until it says false
+ * (which takes that record too): KQ_OK; or the end is reached: KQ_EOF. each must
+ * hold no lock and own no memory that an early return would leak: an I/O error
+ * under the mapping leaves it in the middle. *fault says which file and position
+ * is out of service, or that the records cannot be read. */
+enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct record *record), void *context,
+                       struct fault *fault);
+
+/* Moves the end to the high watermark of now; true: there is more to read. */
+bool fetch_extend(struct fetch *fetch);
+/* Lets go of the segments; fetch_some takes them again. */
+void fetch_rest(struct fetch *fetch);
+void fetch_close(struct fetch *fetch);
+
+/* Any thread. Log start and high watermark; false: not known at present. */
+bool fetch_bounds(struct partition *partition, int64_t *start_off, int64_t *end_off);
+
+#endif

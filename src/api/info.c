@@ -1,0 +1,65 @@
+#include "api/info.h"
+
+#include "base/clock.h"
+
+static int64_t counter(const _Atomic uint64_t *value)
+{
+    return (int64_t)atomic_load_explicit(value, memory_order_relaxed);
+}
+
+static void write_counters(struct broker *broker, struct json *json)
+{
+    struct engine_counters *c = engine_counters(broker->engine);
+    json_key(json, "Counters");
+    json_open(json, '{');
+    json_put_number(json, "messages_in", counter(&c->messages_in));
+    json_put_number(json, "batches_in", counter(&c->batches_in));
+    json_put_number(json, "entries", counter(&c->entries));
+    json_put_number(json, "turns", counter(&c->turns));
+    json_put_number(json, "slow_turns", counter(&c->slow_turns));
+    json_put_number(json, "handoffs", counter(&c->handoffs));
+    json_put_number(json, "fsyncs", counter(&c->log.fsyncs));
+    json_put_number(json, "writes", counter(&c->log.writes));
+    json_put_number(json, "bytes_written", counter(&c->log.written_bytes));
+    json_put_number(json, "bytes_copied", counter(&c->log.copied_bytes));
+    json_put_number(json, "bytes_prepared", counter(&c->log.prepared_bytes));
+    json_put_number(json, "recovery_bytes", counter(&c->log.recovery_read_bytes));
+    json_put_number(json, "scrubbed_bytes", counter(&c->log.scrubbed_bytes));
+    json_close(json, '}');
+}
+
+static void write_faults(const struct cluster_status *status, struct json *json)
+{
+    json_key(json, "Failed");
+    json_open(json, '[');
+    for (uint32_t i = 0; i < status->fault_count; i++) {
+        json_open(json, '{');
+        json_put_text(json, "Partition", status->faults[i].partition);
+        json_put_text(json, "Reason", fault_text(&status->faults[i].fault));
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+void info_write(struct broker *broker, struct json *json)
+{
+    struct cluster_status status;
+    char id[UUID_TEXT_BYTES];
+    cluster_status(broker->cluster, &status);
+    json_open(json, '{');
+    json_put_number(json, "BrokerId", status.broker_id);
+    json_put_text(json, "Version", broker->version);
+    json_put_text(json, "ClusterId", uuid_format(&status.cluster_id, id));
+    json_put_number(json, "Controller", status.controller_id);
+    json_put_number(json, "Brokers", status.broker_count);
+    json_put_number(json, "UptimeMs", (clock_mono_us() - broker->started_us) / 1000);
+    json_put_number(json, "Topics", status.topic_count);
+    json_put_number(json, "Partitions", status.partition_count);
+    json_put_number(json, "OpeningPartitions", status.opening_count);
+    json_put_number(json, "FailedPartitions", status.failed_count);
+    write_faults(&status, json);
+    if (broker->describe_server != NULL)
+        broker->describe_server(broker->describe_context, json);
+    write_counters(broker, json);
+    json_close(json, '}');
+}
