@@ -75,7 +75,9 @@ static struct group *expire_and_fill(struct step *step, const char *name, uint32
 static void expire_group(struct step *step, const char *name, uint32_t *left)
 {
     struct group *group = expire_and_fill(step, name, left);
-    int64_t forget_us = group == NULL ? CLOCK_NEVER : forget_at_us(step, group);
+    if (group == NULL)
+        return;
+    int64_t forget_us = forget_at_us(step, group);
     if (forget_us > step->now->mono_us || *left == 0) {
         step_due_at(step->m, forget_us);
         return;

@@ -396,7 +396,7 @@ static int listen_on(const struct addrinfo *address, uint16_t port)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {.ss_family = AF_UNSPEC};
     socklen_t at_bytes = sizeof(at);
     if (getsockname(fd, (struct sockaddr *)&at, &at_bytes) != 0)
         return 0;
