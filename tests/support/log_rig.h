@@ -107,8 +107,7 @@ static inline enum kq_err log_rig_append(struct log_rig *r, int count, size_t va
     int64_t off = log_next_off(r->log);
     for (int i = 0; i < count; i++) {
         memset(value, (int)(off + i) & 0xff, value_bytes);
-        batch_add(&m, time_ms, (struct slice){NULL, -1}, (struct slice){value, (int32_t)value_bytes}, NULL,
-                  (struct slice){NULL, -1});
+        batch_add(&m, time_ms, slice_of(NULL, 0), slice_of(value, value_bytes), NULL, slice_of(NULL, 0));
     }
     batch_end(&m, -1, -1, -1);
     batch_place(b.data, off, (int32_t)r->term);
@@ -160,7 +159,7 @@ static inline int64_t log_rig_read(struct log_rig *r, int64_t off)
             while (record_walk_next(&w, &rec) == KQ_OK) {
                 if (rec.off < next)
                     continue;
-                if (rec.off != next || (rec.value.size_bytes > 0 && rec.value.data[0] != (uint8_t)rec.off))
+                if (rec.off != next || (rec.value.len > 0 && rec.value.data[0] != (uint8_t)rec.off))
                     err = KQ_INVALID;
                 next = rec.off + 1;
             }
