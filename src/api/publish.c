@@ -178,7 +178,7 @@ enum kq_err publish_fold_add(struct publish_fold *fold, struct image_topic *topi
     uint32_t p = keyed ? fnv_partition(message->key.data, message->key.len, partitions) : 0;
     if (!keyed && partitions > 1)
         p = image_topic_next_partition(topic);
-    uint32_t index;
+    uint32_t index = 0;
     enum kq_err err = fold_part_for(fold, topic, p, message_bytes(message), expected_bytes, &index, fault);
     if (err != KQ_OK)
         return err;
@@ -221,7 +221,7 @@ enum kq_err publish_fold_produce(struct publish_fold *fold, struct image_topic *
                                  struct fault *fault)
 {
     REQUIRE(fold->part_count == 0);
-    uint32_t index;
+    uint32_t index = 0;
     enum kq_err err =
         fold_part_for(fold, topic, producer->partition, message_bytes(message), message_bytes(message), &index, fault);
     if (err != KQ_OK)

@@ -191,7 +191,7 @@ static void write_varint(struct buf *b, uint64_t v)
 
 void buf_varint(struct buf *b, int64_t v)
 {
-    write_varint(b, (uint64_t)v << 1 ^ (uint64_t)(v >> 63));
+    write_varint(b, (uint64_t)v << 1 ^ (v < 0 ? UINT64_MAX : 0));
 }
 
 void buf_uvarint(struct buf *b, uint32_t v)
@@ -243,7 +243,7 @@ uint8_t *buf_give(struct buf *b, size_t *size_bytes)
 
 size_t varint_size(int64_t v)
 {
-    uint64_t zigzag = (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+    uint64_t zigzag = (uint64_t)v << 1 ^ (v < 0 ? UINT64_MAX : 0);
     size_t n = 1;
     while (zigzag >= 0x80) {
         zigzag >>= 7;

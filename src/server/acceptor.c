@@ -396,8 +396,9 @@ static int listen_on(const struct addrinfo *address, uint16_t port)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage at = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage at;
     socklen_t at_bytes = sizeof(at);
+    memset(&at, 0, sizeof(at));
     if (getsockname(fd, (struct sockaddr *)&at, &at_bytes) != 0)
         return 0;
     return ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&at)->sin6_port
