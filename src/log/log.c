@@ -107,11 +107,8 @@ int64_t log_start_off(const struct log *log)
 
 uint64_t log_size_bytes(const struct log *log)
 {
-    uint64_t total = 0;
-    for (uint32_t i = 0; i < log->segment_count; i++)
-        total +=
-            (log->segments[i] == log_active(log) ? log->write_pos : log->segments[i]->end_pos) - SEGMENT_HEAD_BYTES;
-    return total;
+    const struct segment *active = log_active(log);
+    return log->sealed_bytes + (active != NULL ? log->write_pos - SEGMENT_HEAD_BYTES : 0);
 }
 
 struct segment *log_segment_of(const struct log *log, uint64_t idx)
@@ -283,17 +280,17 @@ static bool has_record(const struct log *log)
     return log->next_off > log_active(log)->first_off;
 }
 
-/* Whether the entry fits where it should go; if not, what is wanted is noted. */
-static bool has_place(struct log *log, const struct log_entry *entry, uint64_t size_bytes)
+/* Whether an entry fits where it should go; if not, what is wanted is noted. */
+static bool has_place(struct log *log, enum log_entry_type type, uint64_t size_bytes)
 {
     const struct segment *s = log_active(log);
     uint64_t limit = log->segment_bytes + SEGMENT_HEAD_BYTES;
     bool full = s == NULL ||
                 (has_record(log) && (log->force_roll || log->write_pos + size_bytes > limit || rows_left(log) == 0));
-    uint64_t reserve = entry->type == LOG_ENTRY_RECORDS ? LOG_CONTROL_RESERVE_BYTES : 0;
+    uint64_t reserve = type == LOG_ENTRY_RECORDS ? LOG_CONTROL_RESERVE_BYTES : 0;
     bool row = s != NULL && log->last_idx + 1 - s->first_idx < log->rows;
     bool space = s != NULL && log->write_pos + size_bytes + reserve <= log->prepared_pos;
-    if (s != NULL && row && space && (!full || (log->no_space && reserve == 0)))
+    if (s != NULL && s->file != NULL && row && space && (!full || (log->no_space && reserve == 0)))
         return true;
     log->want_roll = full;
     log->need_bytes = size_bytes;
@@ -441,29 +438,36 @@ static enum kq_err take_in(struct log *log, struct segment *s, const struct log_
     return KQ_OK;
 }
 
-enum kq_err log_append(struct log *log, const struct log_entry *entry)
+enum kq_err log_make_room(struct log *log, enum log_entry_type type, uint32_t body_bytes)
 {
     TAG_CHECK(log, LOG_TAG);
     if (log->failed)
         return log->fault.err;
-    REQUIRE(entry->idx == log->last_idx + 1);
-    REQUIRE(entry->first_off == log->next_off);
-    uint64_t size = ENTRY_HEAD_BYTES + (uint64_t)entry->body_bytes;
-    if (entry->term > INT32_MAX || entry->term < log->last_term)
-        return KQ_INVALID; /* a term is also the batches' leader epoch */
-    if (entry->body_bytes > ENTRY_BODY_BYTES_MAX)
+    if (body_bytes > ENTRY_BODY_BYTES_MAX)
         return KQ_TOO_LARGE;
     if (log->active && !has_record(log) && rows_left(log) == 0)
         return KQ_LIMIT; /* as many control entries as a segment has rows, and not one record */
-    if (!has_place(log, entry, size)) {
-        bool full = log->no_space;
-        log->no_space = false;
-        if (!full)
-            return KQ_AGAIN;
-        log->need_bytes = 0; /* refused: nothing waits; the next append asks anew */
-        log->want_roll = false;
-        return KQ_NO_SPACE;
-    }
+    if (has_place(log, type, ENTRY_HEAD_BYTES + (uint64_t)body_bytes))
+        return KQ_OK;
+    bool full = log->no_space;
+    log->no_space = false;
+    if (!full)
+        return KQ_AGAIN;
+    log->need_bytes = 0; /* refused: nothing waits; the next one asks anew */
+    log->want_roll = false;
+    return KQ_NO_SPACE;
+}
+
+enum kq_err log_append(struct log *log, const struct log_entry *entry)
+{
+    REQUIRE(entry->idx == log->last_idx + 1);
+    REQUIRE(entry->first_off == log->next_off);
+    if (entry->term > INT32_MAX || entry->term < log->last_term)
+        return KQ_INVALID; /* a term is also the batches' leader epoch */
+    uint64_t size = ENTRY_HEAD_BYTES + (uint64_t)entry->body_bytes;
+    enum kq_err room = log_make_room(log, entry->type, entry->body_bytes);
+    if (room != KQ_OK)
+        return room;
     struct segment *s = log_active(log);
     struct entry_head head = {
         .flushed_idx = log->flushed_idx,

@@ -90,7 +90,8 @@ struct log {
     struct segment **segments; /* ascending, each held; the last may be active */
     uint32_t segment_count;
     uint32_t segment_cap;
-    bool active; /* the last segment takes entries */
+    uint64_t sealed_bytes; /* of entries in all but the active one */
+    bool active;           /* the last segment takes entries */
 
     uint64_t last_idx;
     uint64_t last_term;
@@ -191,6 +192,6 @@ bool log_state_goes_with_first(const struct log *log); /* its footer has the new
 void job_run_delete(struct log_job *job);
 
 /* view.c */
-void log_view_forget(struct log *log); /* segments came or went */
+void log_view_forget(struct log *log); /* segments came or went: the next view is made anew, sizes are added up */
 
 #endif

@@ -754,6 +754,7 @@ static enum kq_err begin(struct log *log, struct fault *fault)
     struct place *p = log->place;
     log->flushed_idx = log->last_idx;
     log->flushed_term = log->last_term;
+    log_view_forget(log);
     if (log->segment_count > 0 && log->segments[0]->first_off > log_start_off(log))
         atomic_store_explicit(&p->start_off, log->segments[0]->first_off, memory_order_relaxed);
     uint64_t commit_idx = log->state.commit_idx < log->last_idx ? log->state.commit_idx : log->last_idx;

@@ -67,6 +67,10 @@ void log_view_drop(struct log_view **view)
 void log_view_forget(struct log *log)
 {
     log_view_drop(&log->view);
+    log->sealed_bytes = 0;
+    for (uint32_t i = 0; i < log->segment_count; i++)
+        if (log->segments[i] != log_active(log))
+            log->sealed_bytes += log->segments[i]->end_pos - SEGMENT_HEAD_BYTES;
 }
 
 /* ---- numbers ------------------------------------------------------------------------- */

@@ -91,7 +91,7 @@ static void on_hard_state(struct raft *raft, const struct raft_event *event, str
 
 void raft_saving(struct raft *raft, uint64_t version)
 {
-    REQUIRE(version > raft->hard_version);
+    REQUIRE(version >= raft->hard_version); /* a state not yet written may be replaced */
     raft->hard_version = version;
 }
 
