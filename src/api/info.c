@@ -41,7 +41,7 @@ static void write_faults(const struct cluster_status *status, struct json *json)
     json_close(json, ']');
 }
 
-void info_write(struct broker *broker, struct json *json)
+void info_write(struct broker *broker, int64_t group_count, struct json *json)
 {
     struct cluster_status status;
     char id[UUID_TEXT_BYTES];
@@ -58,6 +58,11 @@ void info_write(struct broker *broker, struct json *json)
     json_put_number(json, "OpeningPartitions", status.opening_count);
     json_put_number(json, "FailedPartitions", status.failed_count);
     write_faults(&status, json);
+    json_key(json, "Groups");
+    if (group_count < 0)
+        json_add_null(json);
+    else
+        json_add_number(json, group_count);
     if (broker->describe_server != NULL)
         broker->describe_server(broker->describe_context, json);
     write_counters(broker, json);

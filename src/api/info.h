@@ -4,7 +4,8 @@
 
 #include "api/broker.h"
 
-/* Any thread. Appends the object. Counters only ever grow. */
-void info_write(struct broker *broker, struct json *json);
+/* Any thread. Appends the object. Counters only ever grow. group_count
+ * -1: not known now. */
+void info_write(struct broker *broker, int64_t group_count, struct json *json);
 
 #endif

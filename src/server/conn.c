@@ -650,12 +650,12 @@ void conn_event(struct conn *conn, uint32_t events)
     } else if (conn->state == CONN_IDLE && (events & EPOLLIN) != 0) {
         conn->state = CONN_QUEUED;
         pool_post(conn->home->pool, &conn_hold(conn)->serve_job);
-    } else if (conn->state == CONN_QUEUED || conn->state == CONN_HELD || conn->out.pending_bytes == 0) {
+    } else if ((conn->state == CONN_IDLE || conn->state == CONN_PARKED) && conn->out.pending_bytes > 0) {
+        conn->state = CONN_QUEUED; /* a worker sends, and goes on with what waited for room */
+        pool_post(conn->home->pool, &conn_hold(conn)->serve_job);
+    } else {
         conn_flush(conn);
         conn_place(conn);
-    } else if (!conn->flush_queued) {
-        conn->flush_queued = true;
-        pool_post(conn->home->pool, &conn_hold(conn)->flush_job);
     }
     conn_unlock(conn);
 }
