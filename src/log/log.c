@@ -289,8 +289,10 @@ static bool has_place(struct log *log, enum log_entry_type type, uint64_t size_b
                 (has_record(log) && (log->force_roll || log->write_pos + size_bytes > limit || rows_left(log) == 0));
     uint64_t reserve = type == LOG_ENTRY_RECORDS ? LOG_CONTROL_RESERVE_BYTES : 0;
     bool row = s != NULL && log->last_idx + 1 - s->first_idx < log->rows;
-    bool space = s != NULL && log->write_pos + size_bytes + reserve <= log->prepared_pos;
-    if (s != NULL && s->file != NULL && row && space && (!full || (log->no_space && reserve == 0)))
+    /* After a clean start the file is not open: its tail is prepared anew first,
+     * which grows it, so that the clean mark no longer fits. */
+    bool space = s != NULL && s->file != NULL && log->write_pos + size_bytes + reserve <= log->prepared_pos;
+    if (s != NULL && row && space && (!full || (log->no_space && reserve == 0)))
         return true;
     log->want_roll = full;
     log->need_bytes = size_bytes;

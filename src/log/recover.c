@@ -384,9 +384,49 @@ static enum kq_err open_active_index(struct log *log, struct segment *s, const s
     return KQ_OK;
 }
 
-/* Without a footer and without a clean mark: every entry is walked. */
+/* The first segment's head tells the term before it. */
+static void read_prev_term(struct segment *s, struct io_file *file)
+{
+    int64_t off = s->first_off;
+    uint64_t idx = s->first_idx;
+    uint8_t *block = malloc(SEGMENT_HEAD_BYTES);
+    if (block == NULL || io_read(s->place->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL) != KQ_OK ||
+        segment_head_decode(s, block) != KQ_OK || s->first_off != off || s->first_idx != idx)
+        s->prev_term = 0; /* not known; the entries themselves may still be read */
+    s->first_off = off;
+    s->first_idx = idx;
+    free(block);
+}
+
+static enum kq_err open_sealed(struct log *log, struct segment *s, struct footer *f, struct fault *fault)
+{
+    if (f->first_off != s->first_off ||
+        (log->segment_count > 0 && (f->first_idx != log->last_idx + 1 || f->first_off != log->next_off))) {
+        enum kq_err err = fault_set(fault, KQ_CORRUPT,
+                                    "%s: %0*lld.log does not follow the segment before it (entry %llu was expected, "
+                                    "it begins with %llu): a file is missing or misplaced",
+                                    log->place->title, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off,
+                                    (unsigned long long)log->last_idx + 1, (unsigned long long)f->first_idx);
+        free(f->runs);
+        return err;
+    }
+    s->first_idx = f->first_idx;
+    if (log->segment_count == 0 && s->first_idx > 1)
+        read_prev_term(s, s->file);
+    log->last_idx = f->last_idx;
+    log->last_term = f->runs[f->run_count - 1].term;
+    log->last_crc = f->last_crc;
+    log->next_off = f->end_off;
+    segment_seal(s, f);
+    log->active = false;
+    return KQ_OK;
+}
+
+/* Without a clean mark every entry of the last segment is walked. Its footer, if
+ * it has one, counts only if all entries before it are there: a seal that the
+ * power cut off may have left the footer and not the entries. */
 static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t file_bytes, const struct log_mark *mark,
-                                struct log_report *report, struct fault *fault)
+                                struct footer *footer, struct log_report *report, struct fault *fault)
 {
     struct place *p = log->place;
     struct walk w;
@@ -400,6 +440,13 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
         flushed = mark->flushed_idx;
     if (err == KQ_OK && flushed >= w.next_idx)
         err = corrupt_tail(log, s, &w, flushed, fault);
+    report->scanned_bytes += file_bytes;
+    if (err == KQ_OK && footer->runs != NULL && footer->end_pos == w.pos && footer->last_idx + 1 == w.next_idx) {
+        walk_fini(&w);
+        return open_sealed(log, s, footer, fault);
+    }
+    free(footer->runs);
+    footer->runs = NULL;
     if (err == KQ_OK && w.nonzero_end > w.pos) {
         report->cut_bytes += w.nonzero_end - w.pos;
         err = cut(p, s->file, w.pos, w.nonzero_end);
@@ -407,7 +454,6 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
             (void)cannot(fault, err, "cutting the torn tail in", p->dir);
     }
     if (err == KQ_OK) {
-        report->scanned_bytes += file_bytes;
         take_end(log, &w, file_bytes);
         err = open_active_index(log, s, &w, fault);
     }
@@ -487,46 +533,6 @@ static enum kq_err walk_sealed(struct segment *s, uint64_t file_bytes, struct fo
     return err;
 }
 
-/* The first segment's head tells the term before it. */
-static void read_prev_term(struct segment *s, struct io_file *file)
-{
-    int64_t off = s->first_off;
-    uint64_t idx = s->first_idx;
-    uint8_t *block = malloc(SEGMENT_HEAD_BYTES);
-    if (block == NULL || io_read(s->place->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL) != KQ_OK ||
-        segment_head_decode(s, block) != KQ_OK || s->first_off != off || s->first_idx != idx)
-        s->prev_term = 0; /* not known; the entries themselves may still be read */
-    s->first_off = off;
-    s->first_idx = idx;
-    free(block);
-}
-
-static enum kq_err open_sealed(struct log *log, struct segment *s, uint64_t file_bytes, struct footer *f,
-                               struct fault *fault)
-{
-    if (f->first_off != s->first_off ||
-        (log->segment_count > 0 && (f->first_idx != log->last_idx + 1 || f->first_off != log->next_off))) {
-        enum kq_err err = fault_set(fault, KQ_CORRUPT,
-                                    "%s: %0*lld.log does not follow the segment before it (entry %llu was expected, "
-                                    "it begins with %llu): a file is missing or misplaced",
-                                    log->place->title, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off,
-                                    (unsigned long long)log->last_idx + 1, (unsigned long long)f->first_idx);
-        free(f->runs);
-        return err;
-    }
-    (void)file_bytes;
-    s->first_idx = f->first_idx;
-    if (log->segment_count == 0 && s->first_idx > 1)
-        read_prev_term(s, s->file);
-    log->last_idx = f->last_idx;
-    log->last_term = f->runs[f->run_count - 1].term;
-    log->last_crc = f->last_crc;
-    log->next_off = f->end_off;
-    segment_seal(s, f);
-    log->active = false;
-    return KQ_OK;
-}
-
 /* One segment, in order; leaves its file open only if it is the last. */
 static enum kq_err open_segment(struct log *log, struct segment *s, bool last, const struct log_mark *mark,
                                 struct log_report *report, struct fault *fault)
@@ -544,14 +550,14 @@ static enum kq_err open_segment(struct log *log, struct segment *s, bool last, c
         return KQ_OK;
     struct footer f;
     err = footer_load(p->io, s->file, file_bytes, &p->seed, &f);
-    if (err == KQ_NOT_FOUND && last)
-        return recover_tail(log, s, file_bytes, mark, report, fault);
+    if (last && (err == KQ_OK || err == KQ_NOT_FOUND))
+        return recover_tail(log, s, file_bytes, mark, &f, report, fault);
     if (err == KQ_NOT_FOUND)
         err = walk_sealed(s, file_bytes, &f, report, fault);
     else if (err != KQ_OK)
         (void)cannot(fault, err, "reading", path);
     if (err == KQ_OK)
-        err = open_sealed(log, s, file_bytes, &f, fault);
+        err = open_sealed(log, s, &f, fault);
     if (!last)
         io_close(p->io, &s->file);
     return err;
@@ -587,6 +593,7 @@ static enum kq_err open_segments(struct log *log, const struct folder *f, const 
 static enum kq_err load_state(struct log *log, const struct folder *f, struct fault *fault)
 {
     struct place *p = log->place;
+    bool lost = false;
     if (f->snapshot) {
         enum kq_err err = snapshot_load(p, &log->kept_idx, &log->stored, &log->stored_bytes, fault);
         if (err == KQ_BAD_VERSION || (err != KQ_OK && log_first_idx(log) > 1))
@@ -619,6 +626,7 @@ static enum kq_err load_state(struct log *log, const struct folder *f, struct fa
         }
         if (err != KQ_OK) { /* an older one and more entries make the same state */
             SAY_WARNING("the state stored in %s cannot be used: %s; an older one is taken", path, err_text(err));
+            lost = true;
             continue;
         }
         free(log->stored);
@@ -627,6 +635,9 @@ static enum kq_err load_state(struct log *log, const struct folder *f, struct fa
         log->stored_idx = end_idx - 1;
         break;
     }
+    if (lost && log->stored_idx + 1 < log_first_idx(log))
+        return fault_set(fault, KQ_CORRUPT, "%s: no stored state checks out, and entries before %llu are deleted",
+                         p->title, (unsigned long long)log_first_idx(log));
     return KQ_OK;
 }
 
@@ -856,8 +867,8 @@ static enum kq_err close_clean(struct log *log, const void *state, size_t state_
     if (err == KQ_OK)
         err = index_trim(p->io, path, rows);
     if (err == KQ_OK)
-        err = hard_state_store_mark(p->io, p->dir, &log->state, &mark, fault);
-    return err;
+        return hard_state_store_mark(p->io, p->dir, &log->state, &mark, fault);
+    return fault->err != KQ_OK ? err : cannot(fault, err, "closing", path);
 }
 
 void log_close(struct log **log_in, const void *state, size_t state_bytes)

@@ -1,0 +1,842 @@
+/*
+ * See io_mem.h. Every inode has its bytes (what the page cache holds) and its
+ * durable bytes in two regions of fixed size, so that a mapping is simply the
+ * address of the first and stays valid however the file grows. Regions are reused,
+ * with only the touched part cleared, so that a run costs microseconds.
+ */
+#include "support/io_mem.h"
+
+#include "base/require.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { SECTOR_BYTES = 512, PATH_MAX_BYTES = 256, ENTRIES_MAX = 256, OPS_MAX = 1024, BLOCK_BYTES = 4096, OP_KINDS = 16 };
+
+struct inode {
+    struct inode *next;
+    uint8_t *bytes;
+    uint8_t *durable;
+    uint64_t size_bytes;
+    uint64_t durable_size;
+    uint64_t touched; /* bytes and durable are zero from here on */
+    uint64_t dirty_from;
+    uint64_t dirty_to;
+    bool mapped_writable; /* dirty is not known: all of it may be */
+    int opens;
+};
+
+struct entry {
+    char path[PATH_MAX_BYTES];
+    struct inode *inode; /* NULL: a folder */
+};
+
+struct names {
+    struct entry at[ENTRIES_MAX];
+    int count;
+};
+
+enum change_kind { CHANGE_LINK, CHANGE_UNLINK, CHANGE_RENAME };
+
+struct change {
+    enum change_kind kind;
+    char from[PATH_MAX_BYTES];
+    char to[PATH_MAX_BYTES];
+    struct inode *inode;
+};
+
+struct io_file {
+    struct inode *inode;
+    bool writable;
+};
+
+struct io_mem {
+    struct io io;
+    size_t file_max;
+    struct inode *inodes;
+    struct inode *unused;
+    struct names live;
+    struct names durable;
+    struct change *changes;
+    int change_count;
+
+    uint64_t calls;
+    uint64_t calls_of[OP_KINDS];
+    uint64_t cut_at;
+    bool cut;
+    enum io_mem_mercy mercy;
+    uint64_t chance;
+    unsigned fail_ops;
+    uint64_t fail_skip;
+    uint64_t fail_times;
+    bool fail_for_ever;
+    int fail_error;
+    bool shorten;
+    uint64_t capacity;
+};
+
+static uint64_t roll(struct io_mem *m)
+{
+    m->chance += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+    uint64_t z = m->chance;
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+/* ---- names ------------------------------------------------------------------------- */
+
+static struct entry *find(const struct names *n, const char *path)
+{
+    for (int i = 0; i < n->count; i++)
+        if (strcmp(n->at[i].path, path) == 0)
+            return (struct entry *)(uintptr_t)&n->at[i];
+    return NULL;
+}
+
+static void put(struct names *n, const char *path, struct inode *inode)
+{
+    struct entry *e = find(n, path);
+    if (e == NULL) {
+        REQUIRE(n->count < ENTRIES_MAX);
+        e = &n->at[n->count++];
+        REQUIRE(snprintf(e->path, sizeof e->path, "%s", path) < (int)sizeof e->path);
+    }
+    e->inode = inode;
+}
+
+static void drop(struct names *n, const char *path)
+{
+    struct entry *e = find(n, path);
+    if (e != NULL)
+        *e = n->at[--n->count];
+}
+
+/* Whether path stands directly in folder. */
+static bool is_in(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+    while (length > 1 && folder[length - 1] == '/')
+        length--;
+    if (strncmp(path, folder, length) != 0)
+        return false;
+    const char *rest = path + length;
+    if (length == 1 && folder[0] == '/')
+        return rest[0] != '\0' && strchr(rest, '/') == NULL;
+    return rest[0] == '/' && strchr(rest + 1, '/') == NULL;
+}
+
+static void apply(struct names *n, const struct change *c)
+{
+    switch (c->kind) {
+    case CHANGE_LINK:
+        put(n, c->to, c->inode);
+        break;
+    case CHANGE_UNLINK:
+        drop(n, c->from);
+        break;
+    case CHANGE_RENAME:
+        drop(n, c->from);
+        put(n, c->to, c->inode);
+        break;
+    }
+}
+
+static void change(struct io_mem *m, enum change_kind kind, const char *from, const char *to, struct inode *inode)
+{
+    REQUIRE(m->change_count < OPS_MAX);
+    struct change *c = &m->changes[m->change_count++];
+    c->kind = kind;
+    c->inode = inode;
+    (void)snprintf(c->from, sizeof c->from, "%s", from);
+    (void)snprintf(c->to, sizeof c->to, "%s", to);
+    apply(&m->live, c);
+}
+
+/* ---- inodes ------------------------------------------------------------------------- */
+
+static uint8_t *region(size_t size_bytes)
+{
+    void *at = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    REQUIRE(at != MAP_FAILED);
+    return at;
+}
+
+static struct inode *inode_new(struct io_mem *m)
+{
+    struct inode *n = m->unused;
+    if (n != NULL) {
+        m->unused = n->next;
+    } else {
+        n = calloc(1, sizeof *n);
+        REQUIRE(n != NULL);
+        n->bytes = region(m->file_max);
+        n->durable = region(m->file_max);
+    }
+    n->next = m->inodes;
+    m->inodes = n;
+    return n;
+}
+
+static void inode_clear(struct inode *n)
+{
+    memset(n->bytes, 0, n->touched);
+    memset(n->durable, 0, n->touched);
+    n->size_bytes = n->durable_size = n->touched = n->dirty_from = n->dirty_to = 0;
+    n->mapped_writable = false;
+    n->opens = 0;
+}
+
+static void touch(struct inode *n, uint64_t from, uint64_t to)
+{
+    if (n->dirty_from == n->dirty_to) {
+        n->dirty_from = from;
+        n->dirty_to = to;
+    } else {
+        n->dirty_from = from < n->dirty_from ? from : n->dirty_from;
+        n->dirty_to = to > n->dirty_to ? to : n->dirty_to;
+    }
+    if (to > n->touched)
+        n->touched = to;
+}
+
+/* What may differ between bytes and durable. */
+static void dirty_range(const struct inode *n, uint64_t *from, uint64_t *to)
+{
+    *from = n->mapped_writable ? 0 : n->dirty_from;
+    *to = n->mapped_writable ? n->touched : n->dirty_to;
+}
+
+static void make_durable(struct inode *n)
+{
+    uint64_t from;
+    uint64_t to;
+    dirty_range(n, &from, &to);
+    if (to > from)
+        memcpy(n->durable + from, n->bytes + from, to - from);
+    n->durable_size = n->size_bytes;
+    n->dirty_from = n->dirty_to = 0;
+}
+
+static uint64_t used_blocks(const struct io_mem *m)
+{
+    uint64_t total = 0;
+    for (const struct inode *n = m->inodes; n != NULL; n = n->next)
+        total += (n->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+    return total;
+}
+
+/* How far the file may reach, at most to. */
+static uint64_t room(const struct io_mem *m, const struct inode *n, uint64_t to)
+{
+    if (to > m->file_max)
+        to = m->file_max;
+    if (m->capacity == 0 || to <= n->size_bytes)
+        return to;
+    uint64_t used = used_blocks(m);
+    uint64_t capacity = m->capacity / BLOCK_BYTES;
+    uint64_t left = used < capacity ? capacity - used : 0;
+    uint64_t most = ((n->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES + left) * BLOCK_BYTES;
+    return to < most ? to : most;
+}
+
+/* ---- the power -------------------------------------------------------------------------- */
+
+static bool survives(struct io_mem *m)
+{
+    return m->mercy == IO_MEM_ALL_KEPT || (m->mercy == IO_MEM_BY_CHANCE && (roll(m) & 1) != 0);
+}
+
+static void sector_survives(struct io_mem *m, struct inode *n, uint64_t at)
+{
+    uint8_t *now = n->bytes + at;
+    uint8_t *then = n->durable + at;
+    if (memcmp(now, then, SECTOR_BYTES) == 0)
+        return;
+    uint64_t chance = m->mercy == IO_MEM_BY_CHANCE ? roll(m) : 0;
+    if (m->mercy == IO_MEM_BY_CHANCE && chance % 4 == 0) { /* torn */
+        size_t cut = (size_t)(chance >> 8) % SECTOR_BYTES;
+        if ((chance & 0x80) != 0)
+            memcpy(then, now, cut);
+        else
+            memcpy(then + cut, now + cut, SECTOR_BYTES - cut);
+    } else if (m->mercy == IO_MEM_ALL_KEPT || (m->mercy == IO_MEM_BY_CHANCE && (chance & 0x40) != 0)) {
+        memcpy(then, now, SECTOR_BYTES);
+    }
+}
+
+/* The durable side becomes what is found after the cut. */
+static void lose_power(struct io_mem *m)
+{
+    m->cut = true;
+    for (struct inode *n = m->inodes; n != NULL; n = n->next) {
+        uint64_t from;
+        uint64_t to;
+        dirty_range(n, &from, &to);
+        for (uint64_t at = from - from % SECTOR_BYTES; at < to; at += SECTOR_BYTES)
+            sector_survives(m, n, at);
+        if (n->size_bytes != n->durable_size && survives(m))
+            n->durable_size = n->size_bytes;
+        /* Behind the end there is nothing, whatever was written there. */
+        if (n->touched > n->durable_size)
+            memset(n->durable + n->durable_size, 0, n->touched - n->durable_size);
+    }
+    for (int i = 0; i < m->change_count; i++)
+        if (survives(m))
+            apply(&m->durable, &m->changes[i]);
+    m->change_count = 0;
+}
+
+/* Entries of folders that are gone, gone with them. */
+static void drop_orphans(struct names *n)
+{
+    for (bool again = true; again;) {
+        again = false;
+        for (int i = 0; i < n->count && !again; i++) {
+            char folder[PATH_MAX_BYTES];
+            (void)snprintf(folder, sizeof folder, "%s", n->at[i].path);
+            char *slash = strrchr(folder, '/');
+            if (slash == NULL || slash == folder)
+                continue;
+            *slash = '\0';
+            if (find(n, folder) == NULL) {
+                n->at[i] = n->at[--n->count];
+                again = true;
+            }
+        }
+    }
+}
+
+void io_mem_reboot(struct io_mem *m, enum io_mem_mercy mercy, uint64_t seed)
+{
+    if (!m->cut) {
+        m->mercy = mercy;
+        m->chance = seed;
+        lose_power(m);
+    }
+    drop_orphans(&m->durable);
+    m->live = m->durable;
+    struct inode *all = m->inodes;
+    m->inodes = NULL;
+    while (all != NULL) {
+        struct inode *n = all;
+        all = n->next;
+        bool named = false;
+        for (int i = 0; i < m->live.count && !named; i++)
+            named = m->live.at[i].inode == n;
+        REQUIRE(n->opens == 0);
+        if (named) {
+            memcpy(n->bytes, n->durable, n->touched);
+            n->size_bytes = n->durable_size;
+            n->dirty_from = n->dirty_to = 0;
+            n->mapped_writable = false;
+            n->next = m->inodes;
+            m->inodes = n;
+        } else {
+            inode_clear(n);
+            n->next = m->unused;
+            m->unused = n;
+        }
+    }
+    m->cut = false;
+    m->cut_at = 0;
+    io_mem_fail_not(m);
+    m->calls = 0;
+}
+
+/* ---- each call ---------------------------------------------------------------------------- */
+
+static struct io_mem *self(struct io *io)
+{
+    return CONTAINER_OF(io, struct io_mem, io);
+}
+
+/* 0: go on; else the error to give. *last: the power goes during this call. */
+static int enter(struct io_mem *m, enum io_mem_op op, bool *last)
+{
+    *last = false;
+    if (m->cut)
+        return -EIO;
+    m->calls++;
+    m->calls_of[__builtin_ctz((unsigned)op)]++;
+    *last = m->calls == m->cut_at;
+    if ((m->fail_ops & (unsigned)op) == 0)
+        return 0;
+    if (m->fail_skip > 0) {
+        m->fail_skip--;
+        return 0;
+    }
+    if (!m->fail_for_ever && m->fail_times == 0)
+        return 0;
+    if (m->fail_times > 0)
+        m->fail_times--;
+    return -m->fail_error;
+}
+
+static int leave(struct io_mem *m, bool last, int result)
+{
+    if (!last)
+        return result;
+    lose_power(m);
+    return -EIO;
+}
+
+static int mem_open(struct io *io, const char *path, int flags, struct io_file **file)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_OPEN, &last);
+    if (err < 0)
+        return leave(m, last, err);
+    struct entry *e = find(&m->live, path);
+    if (e != NULL && e->inode == NULL)
+        return leave(m, last, -EISDIR);
+    if (e == NULL && (flags & IO_CREATE) == 0)
+        return leave(m, last, -ENOENT);
+    if (e != NULL && (flags & IO_CREATE) != 0 && (flags & IO_EXCLUSIVE) != 0)
+        return leave(m, last, -EEXIST);
+    struct inode *n = e != NULL ? e->inode : NULL;
+    if (n == NULL) {
+        n = inode_new(m);
+        change(m, CHANGE_LINK, "", path, n);
+    }
+    if (last)
+        return leave(m, last, 0);
+    *file = malloc(sizeof **file);
+    REQUIRE(*file != NULL);
+    **file = (struct io_file){.inode = n, .writable = (flags & IO_WRITE) != 0};
+    n->opens++;
+    return 0;
+}
+
+static void mem_close(struct io *io, struct io_file *file)
+{
+    (void)io;
+    file->inode->opens--;
+    free(file);
+}
+
+static ssize_t mem_pread(struct io *io, struct io_file *file, void *data, size_t size_bytes, uint64_t pos)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_READ, &last);
+    if (err < 0 || last)
+        return leave(m, last, err);
+    const struct inode *n = file->inode;
+    if (pos >= n->size_bytes)
+        return 0;
+    size_t take = size_bytes < n->size_bytes - pos ? size_bytes : (size_t)(n->size_bytes - pos);
+    if (m->shorten && take > 1)
+        take = 1 + (size_t)(roll(m) % take);
+    memcpy(data, n->bytes + pos, take);
+    return (ssize_t)take;
+}
+
+static ssize_t mem_pwritev(struct io *io, struct io_file *file, const struct iovec *parts, int part_count, uint64_t pos)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_WRITE, &last);
+    struct inode *n = file->inode;
+    REQUIRE(file->writable || m->cut);
+    if (m->cut)
+        return err;
+    uint64_t total = 0;
+    for (int i = 0; i < part_count; i++)
+        total += parts[i].iov_len;
+    uint64_t want = err < 0 ? total / 2 : total;
+    if (m->shorten && want > 1)
+        want = 1 + roll(m) % want;
+    uint64_t end = room(m, n, pos + want);
+    uint64_t done = end > pos ? end - pos : 0;
+    uint64_t at = pos;
+    for (int i = 0; i < part_count && at < pos + done; i++) {
+        uint64_t step = parts[i].iov_len < pos + done - at ? parts[i].iov_len : pos + done - at;
+        memcpy(n->bytes + at, parts[i].iov_base, step);
+        at += step;
+    }
+    if (done > 0) {
+        touch(n, pos < n->size_bytes ? pos : n->size_bytes, pos + done);
+        if (pos + done > n->size_bytes)
+            n->size_bytes = pos + done;
+    }
+    if (err < 0 || last)
+        return leave(m, last, err);
+    return done > 0 || total == 0 ? (ssize_t)done : -ENOSPC;
+}
+
+/* Zeros [pos, to) in the cache; grows the file. */
+static void put_zeros(struct inode *n, uint64_t pos, uint64_t to)
+{
+    memset(n->bytes + pos, 0, to - pos);
+    touch(n, pos < n->size_bytes ? pos : n->size_bytes, to);
+    if (to > n->size_bytes)
+        n->size_bytes = to;
+}
+
+static int mem_zero(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_ZERO, &last);
+    if (m->cut)
+        return err;
+    struct inode *n = file->inode;
+    REQUIRE(pos % BLOCK_BYTES == 0 && size_bytes % BLOCK_BYTES == 0);
+    uint64_t want = pos + (err < 0 ? size_bytes / 2 : size_bytes);
+    uint64_t to = room(m, n, want);
+    if (to > pos)
+        put_zeros(n, pos, to);
+    if (err < 0 || last)
+        return leave(m, last, err);
+    if (to < want)
+        return -ENOSPC;
+    make_durable(n);
+    return 0;
+}
+
+static int mem_allocate(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_ALLOCATE, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    struct inode *n = file->inode;
+    uint64_t to = pos + size_bytes;
+    if (room(m, n, to) < to)
+        return leave(m, last, -ENOSPC);
+    if (to > n->size_bytes)
+        put_zeros(n, n->size_bytes, to);
+    return leave(m, last, 0);
+}
+
+static int mem_datasync(struct io *io, struct io_file *file)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_SYNC, &last);
+    if (m->cut || last)
+        return leave(m, last, err);
+    if (err < 0) /* the pages are clean now, and what they hold was never written */
+        file->inode->dirty_from = file->inode->dirty_to = 0;
+    else
+        make_durable(file->inode);
+    return err;
+}
+
+static int mem_truncate(struct io *io, struct io_file *file, uint64_t size_bytes)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_TRUNCATE, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    struct inode *n = file->inode;
+    if (size_bytes > m->file_max)
+        return leave(m, last, -EFBIG);
+    if (size_bytes < n->size_bytes) {
+        memset(n->bytes + size_bytes, 0, n->touched > size_bytes ? n->touched - size_bytes : 0);
+        touch(n, size_bytes, n->size_bytes);
+    } else if (size_bytes > n->size_bytes) {
+        touch(n, n->size_bytes, size_bytes);
+    }
+    n->size_bytes = size_bytes;
+    return leave(m, last, 0);
+}
+
+static int mem_size(struct io *io, struct io_file *file, uint64_t *size_bytes)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_SIZE, &last);
+    *size_bytes = file->inode->size_bytes;
+    return leave(m, last, err);
+}
+
+static int mem_map(struct io *io, struct io_file *file, size_t size_bytes, bool writable, void **address)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_MAP, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    (void)size_bytes;
+    file->inode->mapped_writable = file->inode->mapped_writable || writable;
+    *address = file->inode->bytes;
+    return leave(m, last, 0);
+}
+
+static void mem_unmap(struct io *io, void *address, size_t size_bytes)
+{
+    (void)io;
+    (void)address;
+    (void)size_bytes;
+}
+
+static int mem_rename(struct io *io, const char *from, const char *to)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_RENAME, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    struct entry *e = find(&m->live, from);
+    if (e == NULL)
+        return leave(m, last, -ENOENT);
+    change(m, CHANGE_RENAME, from, to, e->inode);
+    return leave(m, last, 0);
+}
+
+static int mem_unlink(struct io *io, const char *path)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_UNLINK, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    struct entry *e = find(&m->live, path);
+    if (e == NULL)
+        return leave(m, last, -ENOENT);
+    change(m, CHANGE_UNLINK, path, "", e->inode);
+    return leave(m, last, 0);
+}
+
+static int mem_mkdir(struct io *io, const char *path)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_MKDIR, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    if (find(&m->live, path) != NULL)
+        return leave(m, last, -EEXIST);
+    change(m, CHANGE_LINK, "", path, NULL);
+    return leave(m, last, 0);
+}
+
+static int mem_rmdir(struct io *io, const char *path)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_RMDIR, &last);
+    if (m->cut || err < 0)
+        return leave(m, last, err);
+    if (find(&m->live, path) == NULL)
+        return leave(m, last, -ENOENT);
+    for (int i = 0; i < m->live.count; i++)
+        if (is_in(m->live.at[i].path, path))
+            return leave(m, last, -ENOTEMPTY);
+    change(m, CHANGE_UNLINK, path, "", NULL);
+    return leave(m, last, 0);
+}
+
+static int mem_sync_dir(struct io *io, const char *path)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_SYNC_DIR, &last);
+    if (m->cut || err < 0 || last)
+        return leave(m, last, err);
+    if (strcmp(path, "/") != 0 && find(&m->live, path) == NULL)
+        return -ENOENT;
+    int kept = 0;
+    for (int i = 0; i < m->change_count; i++) {
+        const struct change *c = &m->changes[i];
+        if (is_in(c->kind == CHANGE_UNLINK ? c->from : c->to, path))
+            apply(&m->durable, c);
+        else
+            m->changes[kept++] = *c;
+    }
+    m->change_count = kept;
+    return 0;
+}
+
+static int mem_list(struct io *io, const char *path, void (*each)(void *context, const char *name), void *context)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_LIST, &last);
+    if (m->cut || err < 0 || last)
+        return leave(m, last, err);
+    if (strcmp(path, "/") != 0 && find(&m->live, path) == NULL)
+        return -ENOENT;
+    for (int i = 0; i < m->live.count; i++)
+        if (is_in(m->live.at[i].path, path))
+            each(context, strrchr(m->live.at[i].path, '/') + 1);
+    return 0;
+}
+
+static int mem_space(struct io *io, const char *path, uint64_t *free_bytes)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    (void)path;
+    int err = enter(m, IO_MEM_SPACE, &last);
+    uint64_t used = used_blocks(m) * BLOCK_BYTES;
+    *free_bytes = m->capacity == 0 ? UINT64_C(1) << 40 : m->capacity > used ? m->capacity - used : 0;
+    return leave(m, last, err);
+}
+
+static const struct io_ops mem_ops = {
+    .open = mem_open,
+    .close = mem_close,
+    .pread = mem_pread,
+    .pwritev = mem_pwritev,
+    .zero = mem_zero,
+    .allocate = mem_allocate,
+    .datasync = mem_datasync,
+    .truncate = mem_truncate,
+    .size = mem_size,
+    .map = mem_map,
+    .unmap = mem_unmap,
+    .rename = mem_rename,
+    .unlink = mem_unlink,
+    .mkdir = mem_mkdir,
+    .rmdir = mem_rmdir,
+    .sync_dir = mem_sync_dir,
+    .list = mem_list,
+    .space = mem_space,
+};
+
+/* ---- what tests call -------------------------------------------------------------------- */
+
+struct io_mem *io_mem_new(size_t file_bytes_max)
+{
+    struct io_mem *m = calloc(1, sizeof *m);
+    REQUIRE(m != NULL);
+    m->io.ops = &mem_ops;
+    m->file_max = (file_bytes_max + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+    m->changes = malloc(OPS_MAX * sizeof *m->changes);
+    REQUIRE(m->changes != NULL);
+    return m;
+}
+
+static void free_inodes(struct io_mem *m, struct inode *n)
+{
+    while (n != NULL) {
+        struct inode *next = n->next;
+        (void)munmap(n->bytes, m->file_max);
+        (void)munmap(n->durable, m->file_max);
+        free(n);
+        n = next;
+    }
+}
+
+void io_mem_free(struct io_mem *m)
+{
+    if (m == NULL)
+        return;
+    free_inodes(m, m->inodes);
+    free_inodes(m, m->unused);
+    free(m->changes);
+    free(m);
+}
+
+void io_mem_wipe(struct io_mem *m)
+{
+    m->live.count = 0;
+    m->durable.count = 0;
+    m->change_count = 0;
+    m->shorten = false;
+    m->capacity = 0;
+    io_mem_reboot(m, IO_MEM_ALL_LOST, 0);
+    io_mem_calls_reset(m);
+}
+
+struct io *io_mem_io(struct io_mem *m)
+{
+    return &m->io;
+}
+
+uint64_t io_mem_calls(const struct io_mem *m)
+{
+    return m->calls;
+}
+
+void io_mem_calls_reset(struct io_mem *m)
+{
+    m->calls = 0;
+    memset(m->calls_of, 0, sizeof m->calls_of);
+}
+
+uint64_t io_mem_calls_of(const struct io_mem *m, enum io_mem_op op)
+{
+    return m->calls_of[__builtin_ctz((unsigned)op)];
+}
+
+void io_mem_cut_at(struct io_mem *m, uint64_t call, enum io_mem_mercy mercy, uint64_t seed)
+{
+    m->cut_at = call;
+    m->mercy = mercy;
+    m->chance = seed;
+}
+
+bool io_mem_is_cut(const struct io_mem *m)
+{
+    return m->cut;
+}
+
+void io_mem_fail(struct io_mem *m, unsigned ops, uint64_t skip, int error, uint64_t times)
+{
+    m->fail_ops = ops;
+    m->fail_skip = skip;
+    m->fail_error = error;
+    m->fail_times = times;
+    m->fail_for_ever = times == 0;
+}
+
+void io_mem_fail_not(struct io_mem *m)
+{
+    m->fail_ops = 0;
+}
+
+void io_mem_short(struct io_mem *m, bool on)
+{
+    m->shorten = on;
+}
+
+void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes)
+{
+    m->capacity = size_bytes;
+}
+
+uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes)
+{
+    struct entry *e = find(&m->live, path);
+    if (e == NULL || e->inode == NULL)
+        return NULL;
+    *size_bytes = e->inode->size_bytes;
+    return e->inode->bytes;
+}
+
+void io_mem_put(struct io_mem *m, const char *path, const void *data, size_t size_bytes)
+{
+    REQUIRE(size_bytes <= m->file_max);
+    struct entry *e = find(&m->live, path);
+    struct inode *n = e != NULL ? e->inode : inode_new(m);
+    inode_clear(n);
+    if (size_bytes > 0)
+        memcpy(n->bytes, data, size_bytes);
+    n->size_bytes = size_bytes;
+    touch(n, 0, size_bytes);
+    make_durable(n);
+    put(&m->live, path, n);
+    put(&m->durable, path, n);
+}
+
+bool io_mem_exists(const struct io_mem *m, const char *path)
+{
+    return find(&m->live, path) != NULL;
+}
+
+void io_mem_each(struct io_mem *m, void (*each)(void *context, const char *path), void *context)
+{
+    for (int i = 0; i < m->live.count; i++)
+        if (m->live.at[i].inode != NULL)
+            each(context, m->live.at[i].path);
+}
