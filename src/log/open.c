@@ -1,0 +1,377 @@
+/*
+ * Making a replica, opening it (recover.c has the rules for its segments), and
+ * closing it well.
+ *
+ * A folder is durable in its parent before it has a hard state; the hard state is
+ * whole before it has its name. What a dead process left in memory alone is made
+ * durable before anyone builds on it. The clean mark is the last thing that a
+ * close writes, and only if all before it went well.
+ */
+#include "log/recover.h"
+
+#include "base/logger.h"
+#include "base/require.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static enum kq_err cannot(struct fault *fault, enum kq_err err, const char *doing, const char *path)
+{
+    return fault_set(fault, err, "%s %s: %s", doing, path, err_text(err));
+}
+
+/* ---- making a replica ---------------------------------------------------------------- */
+
+static enum kq_err sync_parent(struct place *p, struct fault *fault)
+{
+    char parent[SEGMENT_PATH_BYTES];
+    size_t length = strlen(p->dir);
+    while (length > 1 && p->dir[length - 1] == '/')
+        length--;
+    while (length > 0 && p->dir[length - 1] != '/')
+        length--;
+    memcpy(parent, p->dir, length);
+    if (length == 0)
+        parent[length++] = '.';
+    parent[length] = '\0';
+    PLACE_COUNT(p, fsyncs, 1);
+    enum kq_err err = err_from_errno(-p->io->ops->sync_dir(p->io, parent));
+    return err == KQ_OK ? KQ_OK : cannot(fault, err, "syncing", parent);
+}
+
+/* The folder is durable in its parent before there is a hard state in it: a
+ * folder with a hard state needs no such sync when it is opened again. */
+static enum kq_err create_replica(struct log *log, const struct log_hard_state *create, bool have_folder,
+                                  struct fault *fault)
+{
+    struct place *p = log->place;
+    enum kq_err err = have_folder ? KQ_OK : err_from_errno(-p->io->ops->mkdir(p->io, p->dir));
+    if (err != KQ_OK)
+        return cannot(fault, err, "making", p->dir);
+    err = sync_parent(p, fault);
+    if (err != KQ_OK)
+        return err;
+    log->state = *create;
+    log->state.version = 1;
+    log->state.topic_id = p->topic_id;
+    log->state.partition = p->partition;
+    PLACE_COUNT(p, fsyncs, 1);
+    err = hard_state_create(p->io, p->dir, &log->state, fault);
+    if (err != KQ_OK)
+        return err;
+    err = place_sync_dir(p);
+    return err == KQ_OK ? KQ_OK : cannot(fault, err, "syncing", p->dir);
+}
+
+static void remove_leftovers(struct place *p, const struct folder *f)
+{
+    char path[SEGMENT_PATH_BYTES];
+    static const char *const names[] = {HARD_STATE_TEMP_NAME, SNAPSHOT_TEMP_NAME, SPARE_LOG_NAME, SPARE_INDEX_NAME};
+    for (size_t i = 0; f->leftovers && i < sizeof names / sizeof names[0]; i++) {
+        place_path(p, names[i], path);
+        (void)p->io->ops->unlink(p->io, path);
+    }
+    for (uint32_t i = 0; i < f->indexes.count; i++) { /* of a log file that a roll never named, or that is deleted */
+        if (f->logs.count > 0 &&
+            bsearch(&f->indexes.at[i], f->logs.at, f->logs.count, sizeof(int64_t), offs_compare) != NULL)
+            continue;
+        place_segment_path(p, f->indexes.at[i], "index", path);
+        (void)p->io->ops->unlink(p->io, path);
+    }
+}
+
+/* ---- the stored state ------------------------------------------------------------------------ */
+
+static enum kq_err load_state(struct log *log, const struct folder *f, struct fault *fault)
+{
+    struct place *p = log->place;
+    bool lost = false;
+    if (f->snapshot) {
+        enum kq_err err = snapshot_load(p, &log->kept_idx, &log->stored, &log->stored_bytes, fault);
+        if (err == KQ_BAD_VERSION || (err != KQ_OK && log_first_idx(log) > 1))
+            return err;
+        if (err != KQ_OK) {
+            SAY_WARNING("%s; it is not needed: the entries are all there", fault_text(fault));
+            log->kept_idx = 0;
+        } else if (log->kept_idx > log->last_idx) {
+            return fault_set(fault, KQ_CORRUPT, "%s: the snapshot stands at entry %llu, but the log ends with %llu",
+                             p->title, (unsigned long long)log->kept_idx, (unsigned long long)log->last_idx);
+        }
+        log->stored_idx = log->kept_idx;
+    }
+    for (uint32_t i = log->segment_count; i > 0; i--) {
+        struct segment *s = log->segments[i - 1];
+        uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed);
+        if (end_idx == SEGMENT_END_OPEN || s->state_bytes == 0)
+            continue;
+        if (end_idx - 1 <= log->stored_idx && log->stored_bytes > 0)
+            break;
+        char path[SEGMENT_PATH_BYTES];
+        place_segment_path(p, s->first_off, "log", path);
+        struct footer footer = {.end_pos = s->end_pos, .state_bytes = s->state_bytes};
+        struct io_file *file;
+        void *state = NULL;
+        enum kq_err err = io_open(p->io, path, 0, &file);
+        if (err == KQ_OK) {
+            err = footer_load_state(p->io, file, &footer, &p->seed, &state);
+            io_close(p->io, &file);
+        }
+        if (err != KQ_OK) { /* an older one and more entries make the same state */
+            SAY_WARNING("the state stored in %s cannot be used: %s; an older one is taken", path, err_text(err));
+            lost = true;
+            continue;
+        }
+        free(log->stored);
+        log->stored = state;
+        log->stored_bytes = s->state_bytes;
+        log->stored_idx = end_idx - 1;
+        break;
+    }
+    if (lost && log->stored_idx + 1 < log_first_idx(log))
+        return fault_set(fault, KQ_CORRUPT, "%s: no stored state checks out, and entries before %llu are deleted",
+                         p->title, (unsigned long long)log_first_idx(log));
+    return KQ_OK;
+}
+
+/* ---- open --------------------------------------------------------------------------------------- */
+
+static struct log *log_new(const struct log_options *o)
+{
+    size_t dir_bytes = strlen(o->dir) + 1;
+    struct log *log = calloc(1, sizeof *log);
+    struct place *p = calloc(1, sizeof *p + dir_bytes);
+    char *title = strdup(o->title);
+    if (log == NULL || p == NULL || title == NULL) {
+        free(log);
+        free(p);
+        free(title);
+        return NULL;
+    }
+    atomic_init(&p->refs, 1);
+    p->io = o->io;
+    p->counters = o->counters;
+    p->topic_id = o->topic_id;
+    p->partition = o->partition;
+    p->read_map_bytes = page_up(o->segment_bytes + o->segment_bytes / 8 + SEGMENT_HEAD_BYTES);
+    p->title = title;
+    memcpy(p->dir, o->dir, dir_bytes);
+    log->tag = LOG_TAG;
+    log->place = p;
+    log->segment_bytes = o->segment_bytes;
+    log->prepare_min_bytes = (uint32_t)page_up(o->prepare_min_bytes);
+    log->prepare_max_bytes = (uint32_t)page_up(o->prepare_max_bytes);
+    log->step_bytes = log->prepare_min_bytes;
+    log->budget = o->prepare_budget;
+    log->mark_delay_us = o->mark_delay_us;
+    log->mark_due_us = CLOCK_NEVER;
+    log->max_time_ms = -1;
+    (void)pthread_mutex_init(&log->tip_lock, NULL);
+    return log;
+}
+
+/* What was only in memory when the process died is made durable before anyone
+ * builds on it. */
+static enum kq_err settle(struct log *log, bool clean, struct fault *fault)
+{
+    struct place *p = log->place;
+    if (clean)
+        return KQ_OK;
+    enum kq_err err = KQ_OK;
+    if (log->state.version > 1) {
+        PLACE_COUNT(p, fsyncs, 1);
+        err = hard_state_store(p->io, p->dir, &log->state, fault);
+        if (err != KQ_OK)
+            return err;
+    }
+    if (log->segment_count == 0)
+        return KQ_OK;
+    struct segment *s = log->segments[log->segment_count - 1];
+    err = place_datasync(p, s->file);
+    if (err == KQ_OK)
+        err = place_sync_dir(p);
+    log->dir_unsynced = false;
+    return err == KQ_OK ? KQ_OK : cannot(fault, err, "syncing the end of", p->dir);
+}
+
+static enum kq_err check_state(struct log *log, bool one_bad, struct fault *fault)
+{
+    struct place *p = log->place;
+    if (!uuid_equal(&log->state.topic_id, &p->topic_id) || log->state.partition != p->partition) {
+        char text[UUID_TEXT_BYTES];
+        return fault_set(fault, KQ_INVALID, "%s holds a replica of topic id %s partition %u, not %s", p->dir,
+                         uuid_format(&log->state.topic_id, text), (unsigned)log->state.partition, p->title);
+    }
+    if (one_bad)
+        SAY_WARNING("%s/" HARD_STATE_NAME ": one slot does not check out; the other (version %llu) is used", p->dir,
+                    (unsigned long long)log->state.version);
+    p->seed = entry_seed_make(&p->topic_id, p->partition, &log->state.incarnation);
+    return KQ_OK;
+}
+
+/* A folder with a hard state. */
+static enum kq_err recover(struct log *log, const struct folder *f, struct log_report *report, struct fault *fault)
+{
+    struct place *p = log->place;
+    struct log_mark mark;
+    bool one_bad;
+    PLACE_COUNT(p, recovery_read_bytes, HARD_STATE_FILE_BYTES);
+    enum kq_err err = hard_state_load(p->io, p->dir, &log->state, &mark, &one_bad, fault);
+    if (err == KQ_OK)
+        err = check_state(log, one_bad, fault);
+    if (err != KQ_OK)
+        return err;
+    log->dir_unsynced = true;
+    err = log_recover_segments(log, f, &mark, report, fault);
+    if (err != KQ_OK)
+        return err;
+    if (one_bad && log->state.voter_count > 1 && log->last_term > log->state.term)
+        return fault_set(fault, KQ_CORRUPT,
+                         "%s/" HARD_STATE_NAME
+                         ": its newest slot does not check out and the other is stale (term %llu, "
+                         "the log has term %llu); this replica must not vote. See `kafkaesque log repair`",
+                         p->dir, (unsigned long long)log->state.term, (unsigned long long)log->last_term);
+    err = load_state(log, f, fault);
+    if (err != KQ_OK)
+        return err;
+    bool clean = log->active && log->segments[log->segment_count - 1]->file == NULL;
+    err = settle(log, clean || one_bad, fault);
+    if (err == KQ_OK && one_bad) { /* the bad slot is written anew, so that there are two again */
+        log->state.version++;
+        err = hard_state_store(p->io, p->dir, &log->state, fault);
+        if (err == KQ_OK)
+            err = settle(log, clean, fault);
+    }
+    if (err != KQ_OK)
+        return err;
+    remove_leftovers(p, f);
+    if (log_mark_is_set(&mark) && mark.commit_idx > log->state.commit_idx)
+        log->state.commit_idx = mark.commit_idx;
+    if (log_mark_is_set(&mark))
+        atomic_store_explicit(&p->start_off, mark.start_off, memory_order_relaxed);
+    return KQ_OK;
+}
+
+/* Once all is known. */
+static enum kq_err begin(struct log *log, struct fault *fault)
+{
+    struct place *p = log->place;
+    log->flushed_idx = log->last_idx;
+    log->flushed_term = log->last_term;
+    log_view_forget(log);
+    if (log->segment_count > 0 && log->segments[0]->first_off > log_start_off(log))
+        atomic_store_explicit(&p->start_off, log->segments[0]->first_off, memory_order_relaxed);
+    uint64_t commit_idx = log->state.commit_idx < log->last_idx ? log->state.commit_idx : log->last_idx;
+    if (commit_idx + 1 >= log_first_idx(log)) {
+        log_set_commit(log, commit_idx);
+    } else {
+        atomic_store_explicit(&p->commit_idx, log_first_idx(log) - 1, memory_order_relaxed);
+        atomic_store_explicit(&p->high_watermark, log->segments[0]->first_off, memory_order_relaxed);
+    }
+    struct segment *s = log_active(log);
+    if (s != NULL && s->file != NULL)
+        return log_load_tail(log, fault);
+    if (s == NULL && log->segment_count > 0) /* sealed: the next append makes another */
+        io_close(p->io, &log->segments[log->segment_count - 1]->file);
+    return KQ_OK;
+}
+
+enum kq_err log_open(struct log **log_out, const struct log_options *options, const struct log_hard_state *create,
+                     struct log_report *report, struct fault *fault)
+{
+    *log_out = NULL;
+    memset(report, 0, sizeof *report);
+    if (strlen(options->dir) > LOG_DIR_BYTES_MAX)
+        return fault_set(fault, KQ_INVALID, "the path of the data folder is longer than %d bytes",
+                         (int)LOG_DIR_BYTES_MAX);
+    struct log *log = log_new(options);
+    if (log == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "opening %s: out of memory", options->dir);
+    struct place *p = log->place;
+    struct folder folder;
+    enum kq_err err = folder_list(p->io, p->dir, &folder);
+    bool have_folder = err == KQ_OK;
+    if (folder.no_memory)
+        err = fault_set(fault, KQ_NO_MEMORY, "listing %s: out of memory", p->dir);
+    else if (err != KQ_OK && err != KQ_NOT_FOUND)
+        (void)cannot(fault, err, "listing", p->dir);
+    else if (folder.hard_state)
+        err = KQ_OK;
+    else if (folder.logs.count > 0 || folder.snapshot)
+        err = fault_set(fault, KQ_CORRUPT, "%s: there are segments but no " HARD_STATE_NAME " file", p->dir);
+    else if (create == NULL)
+        err = fault_set(fault, KQ_NOT_FOUND, "%s: there is no replica here", p->dir);
+    else
+        err = KQ_OK;
+    if (err == KQ_OK && folder.hard_state) {
+        err = recover(log, &folder, report, fault);
+    } else if (err == KQ_OK) {
+        report->created = true;
+        err = create_replica(log, create, have_folder, fault);
+        p->seed = entry_seed_make(&p->topic_id, p->partition, &log->state.incarnation);
+    }
+    if (err == KQ_OK)
+        err = begin(log, fault);
+    folder_fini(&folder);
+    if (err != KQ_OK) {
+        log_free(log);
+        return err;
+    }
+    *log_out = log;
+    return KQ_OK;
+}
+
+/* ---- close ---------------------------------------------------------------------------------------- */
+
+enum { CLOSE_SNAPSHOT_BYTES = 1024 * 1024 };
+
+/* Flushed, cut to its entries, and said so in the mark. */
+static enum kq_err close_clean(struct log *log, const void *state, size_t state_bytes, struct fault *fault)
+{
+    struct place *p = log->place;
+    struct segment *s = log_active(log);
+    enum kq_err err = KQ_OK;
+    if (log->have_spare)
+        spare_remove(p);
+    if (log->state_dirty)
+        err = hard_state_store(p->io, p->dir, &log->state, fault);
+    if (err != KQ_OK || s == NULL || s->file == NULL) /* nothing was appended since a clean start */
+        return err;
+    log->state_dirty = false;
+    uint64_t tail = log->last_idx - (log->stored_idx > log->kept_idx ? log->stored_idx : log->kept_idx);
+    if (state_bytes > 0 && tail > 0 && log->write_pos > CLOSE_SNAPSHOT_BYTES)
+        err = snapshot_store(p, log->last_idx, state, state_bytes, fault);
+    if (err == KQ_OK)
+        err = err_from_errno(-p->io->ops->truncate(p->io, s->file, page_up(log->write_pos)));
+    if (err == KQ_OK)
+        err = place_datasync(p, s->file);
+    log->flushed_idx = log->last_idx;
+    log->flushed_term = log->last_term;
+    struct log_mark mark;
+    log_fill_mark(log, &mark);
+    mark.clean = true;
+    uint64_t rows = log->last_idx + 1 - s->first_idx;
+    if (err == KQ_OK)
+        err = index_crc(&s->index, rows, &mark.index_crc);
+    char path[SEGMENT_PATH_BYTES];
+    place_segment_path(p, s->first_off, "index", path);
+    if (err == KQ_OK)
+        err = index_trim(p->io, path, rows);
+    if (err == KQ_OK)
+        return hard_state_store_mark(p->io, p->dir, &log->state, &mark, fault);
+    return fault->err != KQ_OK ? err : cannot(fault, err, "closing", path);
+}
+
+void log_close(struct log **log_in, const void *state, size_t state_bytes)
+{
+    struct log *log = *log_in;
+    *log_in = NULL;
+    if (log == NULL)
+        return;
+    TAG_CHECK(log, LOG_TAG);
+    for (int i = 0; i < LOG_LANE_COUNT; i++)
+        REQUIRE(!log->jobs[i].out);
+    struct fault fault = {.err = KQ_OK};
+    if (!log->failed && close_clean(log, state, state_bytes, &fault) != KQ_OK)
+        SAY_WARNING("%s was not closed cleanly, its next start reads more: %s", log->place->title, fault_text(&fault));
+    log_free(log);
+}
