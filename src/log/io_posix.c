@@ -107,20 +107,29 @@ static int write_zeros(int fd, uint64_t pos, uint64_t size_bytes, bool each_sync
     return 0;
 }
 
+/* An open of its own also for the fallback: the system tells an error of writing
+ * back once to each open file, and must not tell it here instead of to whoever
+ * syncs the entries. */
 static int posix_zero(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes)
 {
     (void)io;
     char path[PROC_PATH_BYTES];
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file->fd);
-    int direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-    if (direct < 0)
-        return write_zeros(file->fd, pos, size_bytes, true);
-    int err = write_zeros(direct, pos, size_bytes, false);
-    if (err == -EINVAL) /* accepts the flag and then not the write: some file systems do */
-        err = write_zeros(file->fd, pos, size_bytes, true);
-    else if (err == 0)
-        err = sync_fd(direct);
-    (void)close(direct);
+    int err = -EINVAL;
+    int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd >= 0) {
+        err = write_zeros(fd, pos, size_bytes, false);
+        if (err == 0)
+            err = sync_fd(fd);
+        (void)close(fd);
+    }
+    if (err != -EINVAL) /* some file systems accept the flag and then not the write */
+        return err;
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    err = write_zeros(fd, pos, size_bytes, true);
+    (void)close(fd);
     return err;
 }
 

@@ -167,8 +167,17 @@ static struct log_job *begin_delete(struct log *log)
     return job;
 }
 
+/* Sealing syncs the same file as a flush, and the system tells an error to one of
+ * them only: the other would take lost pages for durable. So they go one by one. */
+static bool is_out(const struct log *log, enum log_lane lane, enum job_kind kind)
+{
+    return log->jobs[lane].out && log->jobs[lane].kind == kind;
+}
+
 static struct log_job *next_keep(struct log *log, int64_t now_us)
 {
+    if (log->want_roll && is_out(log, LOG_LANE_FLUSH, JOB_FLUSH))
+        return NULL;
     if (log->want_roll && (!log->active || log->has_roll_state))
         return begin_roll(log, now_us);
     if (log->need_bytes > 0 && !log->want_roll)
@@ -203,6 +212,8 @@ struct log_job *log_next_job(struct log *log, enum log_lane lane, int64_t now_us
 {
     TAG_CHECK(log, LOG_TAG);
     if (log->failed || log->jobs[lane].out)
+        return NULL;
+    if (lane == LOG_LANE_FLUSH && is_out(log, LOG_LANE_KEEP, JOB_ROLL))
         return NULL;
     log->now_us = now_us;
     return lane == LOG_LANE_FLUSH ? next_flush(log, now_us) : next_keep(log, now_us);

@@ -7,12 +7,19 @@
  */
 #include "partition/actor_internal.h"
 
+#include "base/logger.h"
+
 enum { STATE_VERSION = 1 };
 
 void actor_encode_state(const struct actor *actor, struct buf *out)
 {
+    /* As of the last append: a log start that is appended and not yet committed
+     * counts, since its entry will not be replayed after this state. */
+    int64_t start_off = log_start_off(actor->log);
+    if (actor->start.idx != 0 && actor->start.off > start_off)
+        start_off = actor->start.off;
     buf_u8(out, STATE_VERSION);
-    buf_le64(out, (uint64_t)log_start_off(actor->log));
+    buf_le64(out, (uint64_t)start_off);
     producers_encode(&actor->producers, out);
     size_t size_at = out->len;
     buf_le32(out, 0);
@@ -94,6 +101,21 @@ static enum kq_err replay_entry(struct actor *actor, const struct log_slice *sli
     return KQ_OK;
 }
 
+/* The log begins after the newest state that can be used. Producers' state is
+ * made good by their next batches; a machine's cannot be guessed. */
+static enum kq_err miss_state(const struct actor *actor, struct fault *fault)
+{
+    if (actor->options.machine.ops != NULL)
+        return fault_set(fault, KQ_CORRUPT,
+                         "%s: the state stored with the log is missing or damaged, and the log no longer begins at the "
+                         "beginning; restore %s from a backup, or see `kafkaesque log check`",
+                         actor->options.log.title, actor->options.log.dir);
+    SAY_WARNING("%s: what was known of exactly-once producers is lost: a publish sent again after this start may be "
+                "stored twice",
+                actor->options.log.title);
+    return KQ_OK;
+}
+
 enum kq_err actor_replay(struct actor *actor, struct fault *fault)
 {
     size_t state_bytes;
@@ -107,8 +129,12 @@ enum kq_err actor_replay(struct actor *actor, struct fault *fault)
         state_idx = 0;
     }
     uint64_t from_idx = state_idx + 1;
-    if (from_idx < log_first_idx(actor->log))
+    if (from_idx < log_first_idx(actor->log)) {
+        enum kq_err err = miss_state(actor, fault);
+        if (err != KQ_OK)
+            return err;
         from_idx = log_first_idx(actor->log);
+    }
     if (from_idx > log_last_idx(actor->log))
         return KQ_OK;
     struct log_view *view = log_view_take(actor->log);

@@ -5,8 +5,8 @@
  * with EIO and ENOSPC. After each: every acknowledged message is there, in
  * order, and nothing else but a prefix of what was in flight.
  *
- *   test_actor_power              a spread of calls (make check)
- *   KQ_POWER_ALL=1 ...            every call, more chances
+ *   test_actor_power              ten chances at every call (make check)
+ *   KQ_POWER_ALL=1 ...            a hundred
  */
 #include "base/require.h"
 #include "support/io_mem.h"
@@ -130,7 +130,9 @@ static bool step(int number)
         pump_settle(&run.pump);
     }
     look();
-    return true;
+    /* Once one is refused the numbers of the rest would not be their offsets. */
+    const struct pump_publish *last = &run.publishes[run.submitted - 1];
+    return !last->done || last->err == KQ_OK;
 }
 
 static void play(void)
@@ -255,7 +257,7 @@ static void power_may_go_at_any_call(void)
 {
     run.mem = io_mem_new(FILE_BYTES_MAX);
     uint64_t calls = count_calls();
-    unsigned chances = thorough() ? 10 : 2;
+    unsigned chances = thorough() ? 100 : 10;
     uint64_t cuts = 0;
     for (uint64_t call = 1; call <= calls; call++)
         for (unsigned seed = 0; seed < chances + 2; seed++) {
@@ -279,8 +281,7 @@ static void any_call_may_fail_and_what_was_acknowledged_stays(void)
 {
     run.mem = io_mem_new(FILE_BYTES_MAX);
     uint64_t calls = count_calls();
-    uint64_t stride = thorough() ? 1 : 3;
-    for (uint64_t call = 1; call <= calls; call += stride) {
+    for (uint64_t call = 1; call <= calls; call++) {
         char when[80];
         (void)snprintf(when, sizeof when, "EIO at call %llu", (unsigned long long)call);
         begin();
