@@ -60,21 +60,13 @@ struct cluster_request {
     void (*done)(struct cluster_request *request);
     struct fault fault; /* the answer: err KQ_OK, or an error with its sentence */
     const char *topic;
-    uint32_t partitions;  /* create */
-    uint32_t replicas;    /* create; 0: the default */
-    const char *key;      /* config: "retention.bytes", "retention.ms", ... */
-    const char *value;    /* a number, as text; NULL: back to the default */
-    struct uuid topic_id; /* the answer of create */
-    int64_t producer_id;  /* the answer of next_producer_id */
-    /* the cluster's */
-    struct {
-        struct cluster *cluster;
-        struct cluster_request *next;
-        struct cluster_request *prev;
-        struct engine_deadline deadline;
-        void *step;
-        int state;
-    } own;
+    uint32_t partitions;          /* create */
+    uint32_t replicas;            /* create; 0: the default */
+    const char *key;              /* config: "retention.bytes", "retention.ms", ... */
+    const char *value;            /* a number, as text; NULL: back to the default */
+    struct uuid topic_id;         /* the answer of create */
+    int64_t producer_id;          /* the answer of next_producer_id */
+    struct cluster_request *next; /* the cluster's */
 };
 
 /* Done when the topic is committed and its partitions serve; also when it existed

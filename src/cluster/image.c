@@ -16,6 +16,7 @@ struct image_topic {
     uint32_t partition_count;
     uint32_t replica_count;
     uint32_t *replicas;
+    struct topic_config config;
     struct partition_limits limits;
     _Atomic uint32_t round_robin;
     _Atomic bool settled;
@@ -141,38 +142,71 @@ static bool same_limits(const struct partition_limits *a, const struct partition
            a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes;
 }
 
+/* Without handles; replicas: partition_count * replica_count. */
+static struct image_topic *new_topic(const struct uuid *id, const char *name, uint32_t partition_count,
+                                     uint32_t replica_count, const uint32_t *replicas)
+{
+    size_t replica_bytes = (size_t)partition_count * replica_count * sizeof(uint32_t);
+    struct image_topic *t = calloc(1, sizeof *t + partition_count * sizeof t->partitions[0]);
+    uint32_t *copy = malloc(replica_bytes);
+    if (t == NULL || copy == NULL) {
+        free(t);
+        free(copy);
+        return NULL;
+    }
+    t->tag = IMAGE_TOPIC_TAG;
+    atomic_init(&t->references, 1);
+    t->id = *id;
+    (void)snprintf(t->name, sizeof t->name, "%s", name);
+    t->partition_count = partition_count;
+    t->replica_count = replica_count;
+    memcpy(copy, replicas, replica_bytes);
+    t->replicas = copy;
+    return t;
+}
+
+/* What moves in a topic goes on in the one that follows it; not the handle of
+ * partition `except` (UINT32_MAX: none is left out). */
+static void inherit(struct image_topic *t, const struct image_topic *before, uint32_t except)
+{
+    atomic_init(&t->round_robin, atomic_load_explicit(&before->round_robin, memory_order_relaxed));
+    for (uint32_t p = 0; p < t->partition_count && t->partition_count == before->partition_count; p++) {
+        struct partition *partition = image_partition(before, p);
+        if (partition != NULL && p != except)
+            image_topic_set_partition(t, p, partition);
+    }
+}
+
 static struct image_topic *make_topic(const struct metadata_topic *from, const struct partition_limits *limits,
                                       struct image_topic *before)
 {
     if (before != NULL && before->version == from->version && same_limits(&before->limits, limits))
         return image_topic_hold(before);
-    size_t replica_bytes = (size_t)from->partition_count * from->replica_count * sizeof(uint32_t);
-    struct image_topic *t = calloc(1, sizeof *t + from->partition_count * sizeof t->partitions[0]);
-    uint32_t *replicas = malloc(replica_bytes);
-    if (t == NULL || replicas == NULL) {
-        free(t);
-        free(replicas);
+    struct image_topic *t =
+        new_topic(&from->id, from->name, from->partition_count, from->replica_count, from->replicas);
+    if (t == NULL)
         return NULL;
-    }
-    t->tag = IMAGE_TOPIC_TAG;
-    atomic_init(&t->references, 1);
-    t->id = from->id;
     t->version = from->version;
     t->internal = from->internal;
-    t->partition_count = from->partition_count;
-    t->replica_count = from->replica_count;
-    t->replicas = replicas;
-    memcpy(replicas, from->replicas, replica_bytes);
+    t->config = from->config;
     t->limits = *limits;
-    memcpy(t->name, from->name, sizeof t->name);
-    if (before != NULL && before->partition_count == t->partition_count) {
-        atomic_init(&t->round_robin, atomic_load_explicit(&before->round_robin, memory_order_relaxed));
-        for (uint32_t p = 0; p < t->partition_count; p++) {
-            struct partition *partition = image_partition(before, p);
-            if (partition != NULL)
-                image_topic_set_partition(t, p, partition);
-        }
-    }
+    if (before != NULL)
+        inherit(t, before, UINT32_MAX);
+    return t;
+}
+
+static struct image_topic *clone_topic(const struct image_topic *before, const struct partition_limits *limits,
+                                       uint32_t except)
+{
+    struct image_topic *t =
+        new_topic(&before->id, before->name, before->partition_count, before->replica_count, before->replicas);
+    if (t == NULL)
+        return NULL;
+    t->version = before->version;
+    t->internal = before->internal;
+    t->config = before->config;
+    t->limits = *limits;
+    inherit(t, before, except);
     return t;
 }
 
@@ -323,6 +357,58 @@ struct image *image_make(const struct metadata *metadata, const struct image *be
             return NULL;
         }
         image->topics[image->topic_count] = topic;
+    }
+    return image;
+}
+
+/* An image like `before`, without topics, with room for as many. */
+static struct image *copy_without_topics(const struct image *before)
+{
+    struct image *image = calloc(1, sizeof *image);
+    if (image == NULL)
+        return NULL;
+    image->tag = IMAGE_TAG;
+    atomic_init(&image->references, 1);
+    image->version = before->version + 1;
+    image->cluster_id = before->cluster_id;
+    image->topics = calloc(before->topic_count + 1, sizeof(struct image_topic *));
+    image->brokers = calloc(before->broker_count + 1, sizeof *image->brokers);
+    if (image->topics == NULL || image->brokers == NULL) {
+        image_drop(&image);
+        return NULL;
+    }
+    memcpy(image->brokers, before->brokers, before->broker_count * sizeof *image->brokers);
+    image->broker_count = before->broker_count;
+    return image;
+}
+
+struct image *image_with_defaults(const struct image *before, const struct partition_limits *defaults)
+{
+    struct image *image = copy_without_topics(before);
+    for (size_t i = 0; image != NULL && i < before->topic_count; i++) {
+        struct image_topic *old = before->topics[i];
+        struct partition_limits limits = topic_config_limits(&old->config, defaults);
+        struct image_topic *topic =
+            same_limits(&old->limits, &limits) ? image_topic_hold(old) : clone_topic(old, &limits, UINT32_MAX);
+        if (topic == NULL)
+            image_drop(&image);
+        else
+            image->topics[image->topic_count++] = topic;
+    }
+    return image;
+}
+
+struct image *image_without_partition(const struct image *before, const struct uuid *topic_id, uint32_t p)
+{
+    struct image *image = copy_without_topics(before);
+    for (size_t i = 0; image != NULL && i < before->topic_count; i++) {
+        struct image_topic *old = before->topics[i];
+        struct image_topic *topic =
+            uuid_equal(&old->id, topic_id) ? clone_topic(old, &old->limits, p) : image_topic_hold(old);
+        if (topic == NULL)
+            image_drop(&image);
+        else
+            image->topics[image->topic_count++] = topic;
     }
     return image;
 }

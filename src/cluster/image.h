@@ -60,6 +60,10 @@ const struct image_broker *image_broker_at(const struct image *image, size_t i);
  * the same; `defaults` fill what a topic does not set. NULL: out of memory. */
 struct image *image_make(const struct metadata *metadata, const struct image *before,
                          const struct partition_limits *defaults);
+/* The same with other defaults. NULL: out of memory. */
+struct image *image_with_defaults(const struct image *before, const struct partition_limits *defaults);
+/* The same, but partition p of that topic has no handle again. NULL: out of memory. */
+struct image *image_without_partition(const struct image *before, const struct uuid *topic_id, uint32_t p);
 /* Whether the topic's local partitions are all started with these limits. */
 bool image_topic_settled(const struct image_topic *topic);
 void image_topic_settle(struct image_topic *topic);

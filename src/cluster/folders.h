@@ -1,0 +1,73 @@
+/*
+ * The broker's data folder: which names in it mean what, the broker's identity,
+ * putting folders aside and removing them.
+ *
+ *    IDENTITY                      this broker's incarnation, the metadata's topic id
+ *    <topic>-<partition>           a replica
+ *    <replica>.stray-<ms>          put aside: not what the metadata says (kept a while)
+ *    <replica>.deleted-<ms>        of a deleted topic: removed as soon as possible
+ *    LOCK, FORMAT                  base/datadir.h
+ *
+ * Times have 13 digits or more and partitions 6 or less, so no name means two
+ * things. Whatever else lies there is somebody else's and left alone.
+ */
+#ifndef KQ_CLUSTER_FOLDERS_H
+#define KQ_CLUSTER_FOLDERS_H
+
+#include "base/err.h"
+#include "base/uuid.h"
+#include "cluster/cluster.h"
+#include "log/io.h"
+
+enum {
+    FOLDER_PATH_BYTES = 4096,
+    FOLDER_NAME_BYTES = TOPIC_NAME_MAX_BYTES + 64,
+    FOLDER_STRAY_KEEP_MS = 24 * 3600 * 1000,
+    FOLDER_REMOVE_PIECE = 32, /* files removed before the keeper looks at other work */
+};
+
+/* ---- the identity --------------------------------------------------------------------- */
+
+struct identity {
+    uint32_t broker_id;
+    struct uuid incarnation; /* of this broker; a new folder is a new one */
+    struct uuid metadata_id; /* topic id of __cluster_metadata */
+};
+
+/* Blocks. Reads the identity, or makes one (durable when it returns) if the folder
+ * has none and no replicas either. KQ_CORRUPT, KQ_BAD_VERSION, KQ_INVALID (another
+ * broker's), KQ_NO_SPACE, KQ_READ_ONLY, KQ_IO: *fault says what to do. */
+enum kq_err identity_load(struct io *io, const char *data_dir, uint32_t broker_id, struct identity *identity,
+                          struct fault *fault);
+
+/* ---- names ------------------------------------------------------------------------------ */
+
+enum folder_kind { FOLDER_REPLICA, FOLDER_STRAY, FOLDER_DELETED, FOLDER_OWN, FOLDER_FOREIGN };
+
+struct folder_name {
+    enum folder_kind kind;
+    char topic[TOPIC_NAME_MAX_BYTES + 1]; /* REPLICA */
+    uint32_t partition;
+    int64_t time_ms; /* STRAY, DELETED */
+};
+
+void folder_parse(const char *name, struct folder_name *parsed);
+/* dir/name; false: it does not fit. */
+bool folder_path(char path[FOLDER_PATH_BYTES], const char *data_dir, const char *name);
+/* What lies in the data folder. The names end with a NULL; free with folder_list_free. */
+enum kq_err folder_list(struct io *io, const char *data_dir, char ***names, size_t *count, struct fault *fault);
+void folder_list_free(char ***names);
+
+/* ---- moving and removing (blocks) --------------------------------------------------------- */
+
+/* Whether the replica in this folder is of another topic than topic_id. */
+bool folder_is_foreign(struct io *io, const char *path, const struct uuid *topic_id);
+/* name becomes name.<suffix>-<now_ms>; aside (may be NULL) gets the new path. Says
+ * it failed; the folder is then where it was. */
+enum kq_err folder_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
+                             char aside[FOLDER_PATH_BYTES]);
+/* Removes up to limit files of the folder, and the folder when it is empty.
+ * KQ_OK: it is gone. KQ_AGAIN: there is more. KQ_IO: it cannot be removed (said). */
+enum kq_err folder_remove_some(struct io *io, const char *path, size_t limit);
+
+#endif

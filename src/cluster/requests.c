@@ -1,0 +1,428 @@
+/*
+ * Requests on their way: asking the metadata, then waiting until what was decided
+ * is there (a new topic's partitions serve; a deleted topic left the image).
+ *
+ *    CALL -> answered                           refused, or nothing to wait for
+ *    CALL -> READY -> answered                  a topic is made
+ *    CALL -> READY -> ROLLBACK -> answered      one of its partitions could not be
+ *                                               made: the topic is deleted again
+ *    CALL -> GONE -> answered                   a topic is deleted
+ *
+ * A step belongs to the cluster's list; whoever takes its request out of it under
+ * the lock answers it. While the metadata has its call the step stays, answered
+ * or not.
+ */
+#include "cluster/cluster_state.h"
+
+#include "base/clock.h"
+#include "base/require.h"
+
+#include <stdlib.h>
+
+/* What an empty replica needs on disk, with room for its first messages, and what
+ * is to be left over. */
+enum { REPLICA_NEEDS_BYTES = 32 * 1024, SPACE_LEFT_BYTES = 1024 * 1024 };
+
+/* ---- the list (with the lock held) ---------------------------------------------------- */
+
+static void arm(struct cluster *c)
+{
+    int64_t due_us = CLOCK_NEVER;
+    for (const struct step *s = c->steps; s != NULL; s = s->next)
+        if (s->request != NULL && s->due_us < due_us)
+            due_us = s->due_us;
+    engine_set_deadline(c->options.engine, &c->deadline, due_us);
+}
+
+static void free_step(struct step *step)
+{
+    free(step->topic);
+    free(step->key);
+    free(step->value);
+    free(step);
+}
+
+static void remove_step(struct cluster *c, struct step *step)
+{
+    *(step->prev != NULL ? &step->prev->next : &c->steps) = step->next;
+    if (step->next != NULL)
+        step->next->prev = step->prev;
+    free_step(step);
+}
+
+/* The step's request is the caller's to answer; the step is gone, unless the
+ * metadata still has its call. */
+static struct cluster_request *take_request(struct step *step)
+{
+    struct cluster *c = step->cluster;
+    struct cluster_request *request = step->request;
+    step->request = NULL;
+    if (!step->calling)
+        remove_step(c, step);
+    arm(c);
+    return request;
+}
+
+/* ---- answering (without the lock) -------------------------------------------------------- */
+
+static void answer(struct cluster_request *request, const struct fault *fault)
+{
+    request->fault = *fault;
+    request->done(request);
+}
+
+static void answer_err(struct cluster_request *request, enum kq_err err)
+{
+    struct fault fault = {.err = err};
+    answer(request, &fault);
+}
+
+/* ---- what a waiting step waits for --------------------------------------------------------- */
+
+enum verdict { VERDICT_WAIT, VERDICT_ANSWER, VERDICT_ROLLBACK };
+
+static const struct fault *first_fault(const struct hosted *h)
+{
+    for (uint32_t p = 0; p < h->part_count; p++)
+        if (h->parts[p].state == PART_FAILED)
+            return h->parts[p].fault;
+    return NULL;
+}
+
+/* Lock held. Whether the topic's partitions serve and can be found. */
+static enum verdict judge_ready(const struct cluster *c, const struct step *step, struct fault *fault)
+{
+    struct image_topic *topic = image_find(c->image, step->call.topic, strlen(step->call.topic));
+    if (topic == NULL || !uuid_equal(image_topic_id(topic), &step->call.topic_id)) {
+        *fault = (struct fault){.err = KQ_UNKNOWN_TOPIC}; /* deleted meanwhile */
+        return VERDICT_ANSWER;
+    }
+    const struct hosted *h = reconcile_find(c, &step->call.topic_id);
+    if (h == NULL)
+        return VERDICT_WAIT;
+    if (h->failed_count > 0) {
+        const struct fault *found = first_fault(h);
+        if (found != NULL)
+            *fault = *found;
+        else
+            fault->err = KQ_NO_MEMORY;
+        if (step->created)
+            return VERDICT_ROLLBACK;
+        fault->err = KQ_PARTITION_FAILED;
+        return VERDICT_ANSWER;
+    }
+    if (h->serving_count < h->local_count || !image_topic_settled(topic))
+        return VERDICT_WAIT;
+    return VERDICT_ANSWER;
+}
+
+static enum verdict judge(const struct cluster *c, const struct step *step, struct fault *fault)
+{
+    *fault = (struct fault){.err = KQ_OK};
+    if (step->request == NULL || step->calling)
+        return VERDICT_WAIT;
+    if (c->stopping) {
+        fault->err = KQ_STOPPING;
+        return VERDICT_ANSWER;
+    }
+    if (step->state == STEP_READY)
+        return judge_ready(c, step, fault);
+    const struct image_topic *topic = image_find(c->image, step->call.topic, strlen(step->call.topic));
+    bool there = topic != NULL && uuid_equal(image_topic_id(topic), &step->call.topic_id);
+    return there ? VERDICT_WAIT : VERDICT_ANSWER;
+}
+
+/* ---- asking the metadata --------------------------------------------------------------------- */
+
+static void call_done(struct machine_call *base);
+
+static void ask(struct step *step)
+{
+    step->call.call.done = call_done;
+    partition_call(step->cluster->metadata_partition, &step->call.call);
+}
+
+static void roll_back(struct step *step)
+{
+    struct metadata_call call = {
+        .verb = METADATA_DELETE_TOPIC, .topic = step->topic, .topic_id = step->call.topic_id, .internal = true};
+    step->call = call;
+    ask(step);
+}
+
+void requests_wake(struct cluster *c)
+{
+    for (;;) {
+        struct fault fault;
+        enum verdict verdict = VERDICT_WAIT;
+        struct cluster_request *request = NULL;
+        (void)pthread_mutex_lock(&c->lock);
+        struct step *step = c->steps;
+        while (step != NULL && (verdict = judge(c, step, &fault)) == VERDICT_WAIT)
+            step = step->next;
+        if (verdict == VERDICT_ANSWER)
+            request = take_request(step);
+        if (verdict == VERDICT_ROLLBACK) {
+            step->state = STEP_ROLLBACK;
+            step->calling = true;
+            step->fault = fault;
+        }
+        (void)pthread_mutex_unlock(&c->lock);
+        if (verdict == VERDICT_WAIT)
+            return;
+        if (verdict == VERDICT_ROLLBACK)
+            roll_back(step);
+        else
+            answer(request, &fault);
+    }
+}
+
+/* Lock held. The metadata has answered; what it means. *fault: what to answer. */
+static enum verdict after_call(struct step *step, struct fault *fault)
+{
+    *fault = step->call.call.fault;
+    if (step->state == STEP_ROLLBACK) {
+        if (fault->err != KQ_OK && fault->err != KQ_UNKNOWN_TOPIC)
+            (void)fault_set(&step->fault, KQ_OUTCOME_UNKNOWN,
+                            "the topic could be made in part only (%.150s) and not "
+                            "be deleted again (%.150s); try DELE when the cause is gone",
+                            fault_text(&step->fault), fault_text(fault));
+        *fault = step->fault;
+        return VERDICT_ANSWER;
+    }
+    if (fault->err != KQ_OK)
+        return VERDICT_ANSWER;
+    switch (step->call.verb) {
+    case METADATA_CREATE_TOPIC:
+        step->created = !step->call.existed;
+        step->request->topic_id = step->call.topic_id;
+        step->state = STEP_READY;
+        return VERDICT_WAIT;
+    case METADATA_DELETE_TOPIC:
+        step->state = STEP_GONE;
+        return VERDICT_WAIT;
+    case METADATA_SET_CONFIG:
+    case METADATA_REGISTER_BROKER:
+    case METADATA_PRODUCER_BLOCK:
+        break;
+    }
+    return VERDICT_ANSWER;
+}
+
+/* Metadata actor's turn. */
+static void call_done(struct machine_call *base)
+{
+    struct step *step = CONTAINER_OF(base, struct step, call.call);
+    struct cluster *c = step->cluster;
+    struct cluster_request *request = NULL;
+    struct fault fault = {.err = KQ_OK};
+    enum verdict verdict = VERDICT_WAIT;
+    (void)pthread_mutex_lock(&c->lock);
+    step->calling = false;
+    if (step->request == NULL) {
+        remove_step(c, step); /* it was answered when its time was over */
+    } else {
+        verdict = after_call(step, &fault);
+        if (verdict == VERDICT_ANSWER)
+            request = take_request(step);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    if (request != NULL)
+        answer(request, &fault);
+    else
+        requests_wake(c);
+}
+
+/* The request's texts are the requester's again once it is answered, which may be
+ * before the metadata has answered: the step has its own. */
+static bool copy_text(const char *from, char **to)
+{
+    *to = from == NULL ? NULL : strdup(from);
+    return from == NULL || *to != NULL;
+}
+
+/* NULL: out of memory. */
+static struct step *new_step(struct cluster *c, struct cluster_request *request, const struct metadata_call *call)
+{
+    struct step *step = calloc(1, sizeof *step);
+    if (step == NULL)
+        return NULL;
+    bool ok = copy_text(call->topic, &step->topic);
+    ok = copy_text(call->key, &step->key) && ok;
+    ok = copy_text(call->value, &step->value) && ok;
+    if (!ok) {
+        free_step(step);
+        return NULL;
+    }
+    step->cluster = c;
+    step->request = request;
+    step->state = STEP_CALL;
+    step->calling = true;
+    step->call = *call;
+    step->call.topic = step->topic;
+    step->call.key = step->key;
+    step->call.value = step->value;
+    step->due_us = clock_mono_us() + atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed);
+    return step;
+}
+
+/* False: the cluster is stopping. */
+static bool insert_step(struct cluster *c, struct step *step)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    bool stopping = c->stopping;
+    if (!stopping) {
+        step->next = c->steps;
+        if (step->next != NULL)
+            step->next->prev = step;
+        c->steps = step;
+        arm(c);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    return !stopping;
+}
+
+static void begin(struct cluster *c, struct cluster_request *request, const struct metadata_call *call)
+{
+    TAG_CHECK(c, CLUSTER_TAG);
+    request->fault = (struct fault){.err = KQ_OK};
+    struct step *step = new_step(c, request, call);
+    if (step == NULL)
+        answer_err(request, KQ_NO_MEMORY);
+    else if (insert_step(c, step))
+        ask(step);
+    else {
+        free_step(step);
+        answer_err(request, KQ_STOPPING);
+    }
+}
+
+/* ---- time, stopping ------------------------------------------------------------------------------ */
+
+/* Lock held. The first step whose time is over (or any), taken; *fault says why. */
+static struct cluster_request *take_due(struct cluster *c, int64_t now_us, struct fault *fault)
+{
+    struct step *step = c->steps;
+    while (step != NULL && (step->request == NULL || (step->due_us > now_us && !c->stopping)))
+        step = step->next;
+    if (step == NULL)
+        return NULL;
+    *fault = (struct fault){.err = KQ_STOPPING};
+    if (!c->stopping && step->calling)
+        (void)fault_set(fault, KQ_OUTCOME_UNKNOWN, "not known to be committed within publish.timeout");
+    else if (!c->stopping)
+        (void)fault_set(fault, KQ_TIMEOUT, "topic %.100s exists, but not all of its partitions serve yet; see INFO",
+                        step->call.topic);
+    return take_request(step);
+}
+
+static void answer_due(struct cluster *c)
+{
+    for (;;) {
+        struct fault fault;
+        (void)pthread_mutex_lock(&c->lock);
+        struct cluster_request *request = take_due(c, clock_mono_us(), &fault);
+        arm(c);
+        (void)pthread_mutex_unlock(&c->lock);
+        if (request == NULL)
+            return;
+        answer(request, &fault);
+    }
+}
+
+void requests_fire(struct engine_deadline *deadline)
+{
+    answer_due(CONTAINER_OF(deadline, struct cluster, deadline));
+}
+
+void requests_stop(struct cluster *c)
+{
+    REQUIRE(c->stopping);
+    answer_due(c);
+    producer_ids_stop(c);
+}
+
+/* ---- topics ------------------------------------------------------------------------------------------ */
+
+/* Whether the topic exists with its partitions serving; nothing is left to do. */
+static bool serves_already(struct cluster *c, struct cluster_request *request, const struct metadata_call *call)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    struct image_topic *topic = image_find(c->image, call->topic, strlen(call->topic));
+    bool serves = false;
+    if (topic != NULL && (call->internal || image_topic_partitions(topic) == call->partitions)) {
+        const struct hosted *h = reconcile_find(c, image_topic_id(topic));
+        serves = h != NULL && h->serving_count == h->local_count && image_topic_settled(topic) && !c->stopping;
+        request->topic_id = *image_topic_id(topic);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    return serves;
+}
+
+/* A definite answer before anything is written, where it can be had. */
+static bool has_space(struct cluster *c, uint32_t partitions, struct fault *fault)
+{
+    uint64_t free_bytes;
+    uint64_t needed = (uint64_t)partitions * REPLICA_NEEDS_BYTES + SPACE_LEFT_BYTES;
+    if (c->io->ops->space(c->io, c->data_dir, &free_bytes) < 0 || free_bytes >= needed)
+        return true;
+    (void)fault_set(fault, KQ_NO_SPACE,
+                    "disk full: %u partitions need %llu KiB, %llu KiB are free; nothing was created", partitions,
+                    (unsigned long long)needed / 1024, (unsigned long long)free_bytes / 1024);
+    return false;
+}
+
+static void create(struct cluster *c, struct cluster_request *request, struct metadata_call *call)
+{
+    TAG_CHECK(c, CLUSTER_TAG);
+    if (serves_already(c, request, call)) {
+        answer_err(request, KQ_OK);
+        return;
+    }
+    struct fault fault;
+    if (call->partitions > 0 && call->partitions <= METADATA_PARTITIONS_MAX &&
+        !has_space(c, call->partitions, &fault)) {
+        answer(request, &fault);
+        return;
+    }
+    call->verb = METADATA_CREATE_TOPIC;
+    call->topic_id = uuid_random();
+    begin(c, request, call);
+}
+
+static uint32_t live_limit(const _Atomic int64_t *value)
+{
+    return (uint32_t)atomic_load_explicit(value, memory_order_relaxed);
+}
+
+void cluster_create_topic(struct cluster *cluster, struct cluster_request *request)
+{
+    const struct config *config = cluster->options.config;
+    struct metadata_call call = {.topic = request->topic,
+                                 .partitions = request->partitions,
+                                 .replicas = request->replicas,
+                                 .limits = {.topics = live_limit(&config->topics_max),
+                                            .topic_partitions = live_limit(&config->topic_partitions_max),
+                                            .broker_partitions = live_limit(&config->partitions_max)}};
+    create(cluster, request, &call);
+}
+
+void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_request *request)
+{
+    struct metadata_call call = {.topic = CLUSTER_OFFSETS_TOPIC,
+                                 .partitions = (uint32_t)cluster->options.config->offsets_partitions,
+                                 .internal = true};
+    create(cluster, request, &call);
+}
+
+void cluster_delete_topic(struct cluster *cluster, struct cluster_request *request)
+{
+    begin(cluster, request, &(struct metadata_call){.verb = METADATA_DELETE_TOPIC, .topic = request->topic});
+}
+
+void cluster_topic_config(struct cluster *cluster, struct cluster_request *request)
+{
+    begin(cluster, request,
+          &(struct metadata_call){
+              .verb = METADATA_SET_CONFIG, .topic = request->topic, .key = request->key, .value = request->value});
+}

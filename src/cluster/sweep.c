@@ -1,0 +1,134 @@
+/*
+ * What lies in the data folder and is not hosted: replicas that metadata does not
+ * know are put aside at start, once metadata is current, and removed a day later;
+ * folders of deleted topics are removed in pieces on the keeper. What is neither
+ * is left alone, with a line in the log.
+ */
+#include "cluster/cluster_state.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/require.h"
+
+/* Folders removed before the keeper looks at other work. */
+enum { FOLDERS_A_PIECE = 8 };
+
+enum kq_err sweep_check(struct cluster *c, struct fault *fault)
+{
+    char **names;
+    size_t count;
+    enum kq_err err = folder_list(c->io, c->data_dir, &names, &count, fault);
+    if (err != KQ_OK)
+        return err;
+    bool metadata = false;
+    const char *orphan = NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct folder_name parsed;
+        folder_parse(names[i], &parsed);
+        if (parsed.kind == FOLDER_REPLICA && strcmp(parsed.topic, CLUSTER_METADATA_TOPIC) == 0)
+            metadata = true;
+        else if (parsed.kind == FOLDER_REPLICA)
+            orphan = names[i];
+        else if (parsed.kind == FOLDER_FOREIGN)
+            SAY_WARNING("%s/%.100s: not the broker's; left alone", c->data_dir, names[i]);
+    }
+    if (orphan != NULL && !metadata)
+        err = fault_set(fault, KQ_CORRUPT,
+                        "%s: there are partitions (%.60s) but no " CLUSTER_METADATA_TOPIC
+                        "-0, which says what they are; restore it, or start in an empty folder. Nothing was changed",
+                        c->data_dir, orphan);
+    folder_list_free(&names);
+    return err;
+}
+
+static bool is_known(const struct folder_name *parsed, const struct image *image)
+{
+    if (strcmp(parsed->topic, CLUSTER_METADATA_TOPIC) == 0)
+        return parsed->partition == 0;
+    const struct image_topic *topic = image_find(image, parsed->topic, strlen(parsed->topic));
+    return topic != NULL && parsed->partition < image_topic_partitions(topic);
+}
+
+void sweep_put_aside_strays(struct cluster *c, const struct image *image)
+{
+    char **names;
+    size_t count;
+    struct fault fault;
+    if (folder_list(c->io, c->data_dir, &names, &count, &fault) != KQ_OK) {
+        SAY_WARNING("%s", fault_text(&fault));
+        return;
+    }
+    bool removable = false;
+    for (size_t i = 0; i < count; i++) {
+        struct folder_name parsed;
+        folder_parse(names[i], &parsed);
+        removable |= parsed.kind == FOLDER_STRAY || parsed.kind == FOLDER_DELETED;
+        if (parsed.kind != FOLDER_REPLICA || is_known(&parsed, image))
+            continue;
+        char aside[FOLDER_PATH_BYTES];
+        if (folder_put_aside(c->io, c->data_dir, names[i], "stray", clock_wall_ms(), aside) == KQ_OK)
+            SAY_WARNING("%s/%s: no topic of the cluster has this partition; put aside as %s, and removed at a start "
+                        "after a day",
+                        c->data_dir, names[i], aside);
+    }
+    folder_list_free(&names);
+    if (removable)
+        sweep_post(c);
+}
+
+static bool may_go(const char *name, int64_t now_ms)
+{
+    struct folder_name parsed;
+    folder_parse(name, &parsed);
+    return parsed.kind == FOLDER_DELETED ||
+           (parsed.kind == FOLDER_STRAY && parsed.time_ms < now_ms - FOLDER_STRAY_KEEP_MS);
+}
+
+/* True: there may be more to do. */
+static bool remove_piece(struct cluster *c)
+{
+    char **names;
+    size_t count;
+    struct fault fault;
+    if (folder_list(c->io, c->data_dir, &names, &count, &fault) != KQ_OK) {
+        SAY_WARNING("%s", fault_text(&fault));
+        return false;
+    }
+    size_t tried = 0;
+    size_t failed = 0;
+    for (size_t i = 0; i < count && tried < FOLDERS_A_PIECE; i++) {
+        char path[FOLDER_PATH_BYTES];
+        if (!may_go(names[i], clock_wall_ms()) || !folder_path(path, c->data_dir, names[i]))
+            continue;
+        tried++;
+        failed += folder_remove_some(c->io, path, FOLDER_REMOVE_PIECE) == KQ_IO;
+    }
+    folder_list_free(&names);
+    return tried > failed;
+}
+
+void sweep_post(struct cluster *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    bool post = !c->stopping && !c->sweep_posted;
+    if (post) {
+        c->sweep_posted = true;
+        cluster_work_begin(c);
+    }
+    (void)pthread_mutex_unlock(&c->lock);
+    if (post)
+        engine_post_work(c->options.engine, &c->sweep_job);
+}
+
+void sweep_run(struct job *job)
+{
+    struct cluster *c = CONTAINER_OF(job, struct cluster, sweep_job);
+    (void)pthread_mutex_lock(&c->lock);
+    c->sweep_posted = false;
+    bool stopping = c->stopping;
+    (void)pthread_mutex_unlock(&c->lock);
+    bool more = !stopping && remove_piece(c);
+    if (more)
+        sweep_post(c);
+    cluster_work_end(c);
+}
