@@ -146,7 +146,7 @@ static void count_partition(struct cluster_status *status, const struct image_to
     status->faults[status->fault_count++].fault = of.fault;
 }
 
-static bool is_local(const struct cluster *c, const struct image_topic *topic, uint32_t p)
+bool cluster_is_local(const struct cluster *c, const struct image_topic *topic, uint32_t p)
 {
     uint32_t count;
     const uint32_t *replicas = image_replicas(topic, p, &count);
@@ -168,7 +168,7 @@ void cluster_status(struct cluster *cluster, struct cluster_status *status)
         const struct image_topic *topic = image_topic_at(image, i);
         status->topic_count += !image_topic_internal(topic);
         for (uint32_t p = 0; p < image_topic_partitions(topic); p++)
-            if (is_local(cluster, topic, p)) {
+            if (cluster_is_local(cluster, topic, p)) {
                 status->partition_count += !image_topic_internal(topic);
                 count_partition(status, topic, p);
             }
@@ -229,7 +229,7 @@ static void stop_metadata(struct cluster *c)
 
 static enum kq_err start_metadata(struct cluster *c, struct fault *fault)
 {
-    char path[FOLDER_PATH_BYTES];
+    char path[CLUSTER_PATH_BYTES];
     if (!folder_path(path, c->data_dir, CLUSTER_METADATA_TOPIC "-0"))
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", c->data_dir);
     struct partition_limits limits = cluster_default_limits(c);
@@ -341,6 +341,7 @@ static void free_cluster(struct cluster *c)
     metadata_free(&c->metadata);
     map_fini(&c->hosted_by_id);
     map_fini(&c->hosted_by_name);
+    folder_list_free(&c->found);
     (void)pthread_cond_destroy(&c->moved);
     (void)pthread_mutex_destroy(&c->lock);
     (void)pthread_mutex_destroy(&c->publish_lock);

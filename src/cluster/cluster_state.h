@@ -94,6 +94,8 @@ struct cluster {
     char *host;
     struct io *io;
     struct identity identity;
+    char **found; /* main thread, during start: what lay in the data folder before */
+    size_t found_count;
     struct metadata *metadata;
     struct partition *metadata_partition;
     struct job reconcile_job;
@@ -132,6 +134,8 @@ struct cluster {
 void cluster_publish(struct cluster *c, struct image *(*make)(struct cluster *c, struct image *before, void *context),
                      void *context);
 struct partition_limits cluster_default_limits(const struct cluster *c);
+/* Whether this broker is to hold partition p. */
+bool cluster_is_local(const struct cluster *c, const struct image_topic *topic, uint32_t p);
 /* Something that start or stop waits for. With the lock held. */
 void cluster_work_begin(struct cluster *c);
 void cluster_work_end(struct cluster *c);
@@ -149,7 +153,8 @@ struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_
 
 /* ---- sweep.c -------------------------------------------------------------------------------------- */
 
-/* Main thread, at start. Refuses a folder whose replicas have lost their metadata. */
+/* Main thread, at start, before anything runs. Looks what lies in the folder;
+ * refuses one whose replicas have lost their metadata. */
 enum kq_err sweep_check(struct cluster *c, struct fault *fault);
 /* Main thread, at start, when the image is current. Replicas that it does not know
  * are put aside. */

@@ -70,10 +70,10 @@ void folder_parse(const char *name, struct folder_name *parsed)
         parsed->kind = FOLDER_REPLICA;
 }
 
-bool folder_path(char path[FOLDER_PATH_BYTES], const char *data_dir, const char *name)
+bool folder_path(char path[CLUSTER_PATH_BYTES], const char *data_dir, const char *name)
 {
-    int n = snprintf(path, FOLDER_PATH_BYTES, "%s/%s", data_dir, name);
-    return n > 0 && n < FOLDER_PATH_BYTES;
+    int n = snprintf(path, CLUSTER_PATH_BYTES, "%s/%s", data_dir, name);
+    return n > 0 && n < CLUSTER_PATH_BYTES;
 }
 
 /* ---- listing ------------------------------------------------------------------------- */
@@ -137,10 +137,10 @@ bool folder_is_foreign(struct io *io, const char *path, const struct uuid *topic
 }
 
 enum kq_err folder_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
-                             char aside[FOLDER_PATH_BYTES])
+                             char aside[CLUSTER_PATH_BYTES])
 {
-    char from[FOLDER_PATH_BYTES];
-    char to[FOLDER_PATH_BYTES];
+    char from[CLUSTER_PATH_BYTES];
+    char to[CLUSTER_PATH_BYTES];
     char new_name[FOLDER_NAME_BYTES];
     (void)snprintf(new_name, sizeof new_name, "%s.%s-%013" PRId64, name, suffix, now_ms);
     if (!folder_path(from, data_dir, name) || !folder_path(to, data_dir, new_name))
@@ -171,7 +171,7 @@ enum kq_err folder_remove_some(struct io *io, const char *path, size_t limit)
     }
     int result = 0;
     for (size_t i = 0; i < count && i < limit && result == 0; i++) {
-        char file[FOLDER_PATH_BYTES];
+        char file[CLUSTER_PATH_BYTES];
         result = folder_path(file, path, names[i]) ? io->ops->unlink(io, file) : -ENAMETOOLONG;
     }
     folder_list_free(&names);

@@ -20,7 +20,7 @@
 #include "log/io.h"
 
 enum {
-    FOLDER_PATH_BYTES = 4096,
+    CLUSTER_PATH_BYTES = 4096,
     FOLDER_NAME_BYTES = TOPIC_NAME_MAX_BYTES + 64,
     FOLDER_STRAY_KEEP_MS = 24 * 3600 * 1000,
     FOLDER_REMOVE_PIECE = 32, /* files removed before the keeper looks at other work */
@@ -53,7 +53,7 @@ struct folder_name {
 
 void folder_parse(const char *name, struct folder_name *parsed);
 /* dir/name; false: it does not fit. */
-bool folder_path(char path[FOLDER_PATH_BYTES], const char *data_dir, const char *name);
+bool folder_path(char path[CLUSTER_PATH_BYTES], const char *data_dir, const char *name);
 /* What lies in the data folder. The names end with a NULL; free with folder_list_free. */
 enum kq_err folder_list(struct io *io, const char *data_dir, char ***names, size_t *count, struct fault *fault);
 void folder_list_free(char ***names);
@@ -65,7 +65,7 @@ bool folder_is_foreign(struct io *io, const char *path, const struct uuid *topic
 /* name becomes name.<suffix>-<now_ms>; aside (may be NULL) gets the new path. Says
  * it failed; the folder is then where it was. */
 enum kq_err folder_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
-                             char aside[FOLDER_PATH_BYTES]);
+                             char aside[CLUSTER_PATH_BYTES]);
 /* Removes up to limit files of the folder, and the folder when it is empty.
  * KQ_OK: it is gone. KQ_AGAIN: there is more. KQ_IO: it cannot be removed (said). */
 enum kq_err folder_remove_some(struct io *io, const char *path, size_t limit);

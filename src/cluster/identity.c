@@ -71,8 +71,8 @@ static enum kq_err read_file(struct io *io, const char *path, char text[FILE_BYT
 /* Durable when it returns KQ_OK. */
 static enum kq_err write_file(struct io *io, const char *data_dir, const char *text, struct fault *fault)
 {
-    char path[FOLDER_PATH_BYTES];
-    char new_path[FOLDER_PATH_BYTES];
+    char path[CLUSTER_PATH_BYTES];
+    char new_path[CLUSTER_PATH_BYTES];
     if (!folder_path(path, data_dir, NAME) || !folder_path(new_path, data_dir, NEW_NAME))
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", data_dir);
     struct io_file *file;
@@ -118,7 +118,7 @@ static enum kq_err refuse_orphans(struct io *io, const char *data_dir, struct fa
 enum kq_err identity_load(struct io *io, const char *data_dir, uint32_t broker_id, struct identity *identity,
                           struct fault *fault)
 {
-    char path[FOLDER_PATH_BYTES];
+    char path[CLUSTER_PATH_BYTES];
     char text[FILE_BYTES_MAX];
     if (!folder_path(path, data_dir, NAME))
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", data_dir);

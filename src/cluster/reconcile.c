@@ -156,7 +156,7 @@ static void examine(struct job *job)
     struct examination *e = CONTAINER_OF(job, struct examination, job);
     struct part *part = e->part;
     struct cluster *c = part->hosted->cluster;
-    char path[FOLDER_PATH_BYTES];
+    char path[CLUSTER_PATH_BYTES];
     char title[CLUSTER_TITLE_BYTES];
     title_of(part, title);
     bool foreign =
@@ -218,7 +218,7 @@ static struct partition_limits limits_for(const struct hosted *h, const struct p
 static void start_part(struct part *part, const struct partition_limits *limits)
 {
     struct cluster *c = part->hosted->cluster;
-    char path[FOLDER_PATH_BYTES];
+    char path[CLUSTER_PATH_BYTES];
     char title[CLUSTER_TITLE_BYTES];
     title_of(part, title);
     struct fault fault = {.err = KQ_OK};
@@ -405,10 +405,7 @@ static struct hosted *new_hosted(struct cluster *c, const struct image_topic *to
     for (uint32_t p = 0; p < count; p++) {
         h->parts[p].hosted = h;
         h->parts[p].number = p;
-        uint32_t replica_count;
-        const uint32_t *replicas = image_replicas(topic, p, &replica_count);
-        for (uint32_t i = 0; i < replica_count; i++)
-            h->parts[p].local |= replicas[i] == c->identity.broker_id;
+        h->parts[p].local = cluster_is_local(c, topic, p);
         h->local_count += h->parts[p].local;
     }
     return h;

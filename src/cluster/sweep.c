@@ -10,34 +10,34 @@
 #include "base/logger.h"
 #include "base/require.h"
 
+#include <stdio.h>
+
 /* Folders removed before the keeper looks at other work. */
 enum { FOLDERS_A_PIECE = 8 };
 
 enum kq_err sweep_check(struct cluster *c, struct fault *fault)
 {
-    char **names;
-    size_t count;
-    enum kq_err err = folder_list(c->io, c->data_dir, &names, &count, fault);
+    enum kq_err err = folder_list(c->io, c->data_dir, &c->found, &c->found_count, fault);
     if (err != KQ_OK)
         return err;
     bool metadata = false;
     const char *orphan = NULL;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < c->found_count; i++) {
+        const char *name = c->found[i];
         struct folder_name parsed;
-        folder_parse(names[i], &parsed);
+        folder_parse(name, &parsed);
         if (parsed.kind == FOLDER_REPLICA && strcmp(parsed.topic, CLUSTER_METADATA_TOPIC) == 0)
             metadata = true;
         else if (parsed.kind == FOLDER_REPLICA)
-            orphan = names[i];
+            orphan = name;
         else if (parsed.kind == FOLDER_FOREIGN)
-            SAY_WARNING("%s/%.100s: not the broker's; left alone", c->data_dir, names[i]);
+            SAY_WARNING("%s/%.100s: not the broker's; left alone", c->data_dir, name);
     }
     if (orphan != NULL && !metadata)
         err = fault_set(fault, KQ_CORRUPT,
                         "%s: there are partitions (%.60s) but no " CLUSTER_METADATA_TOPIC
                         "-0, which says what they are; restore it, or start in an empty folder. Nothing was changed",
                         c->data_dir, orphan);
-    folder_list_free(&names);
     return err;
 }
 
@@ -49,29 +49,55 @@ static bool is_known(const struct folder_name *parsed, const struct image *image
     return topic != NULL && parsed->partition < image_topic_partitions(topic);
 }
 
+static void put_aside_stray(struct cluster *c, const char *name)
+{
+    char aside[CLUSTER_PATH_BYTES];
+    if (folder_put_aside(c->io, c->data_dir, name, "stray", clock_wall_ms(), aside) == KQ_OK)
+        SAY_WARNING("%s/%s: no topic of the cluster has this partition; put aside as %s, and removed at a start after "
+                    "a day",
+                    c->data_dir, name, aside);
+}
+
+/* A replica that should be here and is not will start empty, which is right after
+ * a crash while its topic was made, and a loss otherwise. */
+static void report_missing(const struct cluster *c, const struct image *image, const struct map *found)
+{
+    for (size_t i = 0; i < image_topic_count(image); i++) {
+        const struct image_topic *topic = image_topic_at(image, i);
+        for (uint32_t p = 0; p < image_topic_partitions(topic); p++) {
+            char title[CLUSTER_TITLE_BYTES];
+            int len = snprintf(title, sizeof title, "%s-%u", image_topic_name(topic), p);
+            if (cluster_is_local(c, topic, p) && map_get(found, title, (size_t)len) == NULL)
+                SAY_WARNING("%s/%s: the partition's folder is not there; it starts empty. That is right if the broker "
+                            "stopped while the topic was made; if it held messages, stop the broker and put it back",
+                            c->data_dir, title);
+        }
+    }
+}
+
 void sweep_put_aside_strays(struct cluster *c, const struct image *image)
 {
-    char **names;
-    size_t count;
-    struct fault fault;
-    if (folder_list(c->io, c->data_dir, &names, &count, &fault) != KQ_OK) {
-        SAY_WARNING("%s", fault_text(&fault));
-        return;
-    }
+    struct map found;
+    map_init(&found);
     bool removable = false;
-    for (size_t i = 0; i < count; i++) {
+    bool complete = true;
+    for (size_t i = 0; i < c->found_count; i++) {
+        char *name = c->found[i];
         struct folder_name parsed;
-        folder_parse(names[i], &parsed);
+        folder_parse(name, &parsed);
         removable |= parsed.kind == FOLDER_STRAY || parsed.kind == FOLDER_DELETED;
-        if (parsed.kind != FOLDER_REPLICA || is_known(&parsed, image))
+        if (parsed.kind != FOLDER_REPLICA)
             continue;
-        char aside[FOLDER_PATH_BYTES];
-        if (folder_put_aside(c->io, c->data_dir, names[i], "stray", clock_wall_ms(), aside) == KQ_OK)
-            SAY_WARNING("%s/%s: no topic of the cluster has this partition; put aside as %s, and removed at a start "
-                        "after a day",
-                        c->data_dir, names[i], aside);
+        if (is_known(&parsed, image))
+            complete &= map_put(&found, name, strlen(name), name, NULL);
+        else
+            put_aside_stray(c, name);
     }
-    folder_list_free(&names);
+    if (complete)
+        report_missing(c, image, &found);
+    map_fini(&found);
+    folder_list_free(&c->found);
+    c->found_count = 0;
     if (removable)
         sweep_post(c);
 }
@@ -97,7 +123,7 @@ static bool remove_piece(struct cluster *c)
     size_t tried = 0;
     size_t failed = 0;
     for (size_t i = 0; i < count && tried < FOLDERS_A_PIECE; i++) {
-        char path[FOLDER_PATH_BYTES];
+        char path[CLUSTER_PATH_BYTES];
         if (!may_go(names[i], clock_wall_ms()) || !folder_path(path, c->data_dir, names[i]))
             continue;
         tried++;
