@@ -230,7 +230,7 @@ static void stop_metadata(struct cluster *c)
 static enum kq_err start_metadata(struct cluster *c, struct fault *fault)
 {
     char path[CLUSTER_PATH_BYTES];
-    if (!folder_path(path, c->data_dir, CLUSTER_METADATA_TOPIC "-0"))
+    if (!home_path(path, c->data_dir, CLUSTER_METADATA_TOPIC "-0"))
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", c->data_dir);
     struct partition_limits limits = cluster_default_limits(c);
     limits.segment_bytes = CLUSTER_MACHINE_SEGMENT_BYTES;
@@ -341,7 +341,7 @@ static void free_cluster(struct cluster *c)
     metadata_free(&c->metadata);
     map_fini(&c->hosted_by_id);
     map_fini(&c->hosted_by_name);
-    folder_list_free(&c->found);
+    home_list_free(&c->found);
     (void)pthread_cond_destroy(&c->moved);
     (void)pthread_mutex_destroy(&c->lock);
     (void)pthread_mutex_destroy(&c->publish_lock);

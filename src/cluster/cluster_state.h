@@ -15,7 +15,7 @@
 
 #include "base/map.h"
 #include "cluster/cluster.h"
-#include "cluster/folders.h"
+#include "cluster/home.h"
 #include "cluster/metadata.h"
 
 #include <pthread.h>

@@ -11,7 +11,7 @@
  * not start: with a new identity it would be another broker, and with new metadata
  * every folder here would seem to be nobody's.
  */
-#include "cluster/folders.h"
+#include "cluster/home.h"
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -73,7 +73,7 @@ static enum kq_err write_file(struct io *io, const char *data_dir, const char *t
 {
     char path[CLUSTER_PATH_BYTES];
     char new_path[CLUSTER_PATH_BYTES];
-    if (!folder_path(path, data_dir, NAME) || !folder_path(new_path, data_dir, NEW_NAME))
+    if (!home_path(path, data_dir, NAME) || !home_path(new_path, data_dir, NEW_NAME))
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", data_dir);
     struct io_file *file;
     enum kq_err err = io_open(io, new_path, IO_WRITE | IO_CREATE, &file);
@@ -99,19 +99,19 @@ static enum kq_err refuse_orphans(struct io *io, const char *data_dir, struct fa
 {
     char **names;
     size_t count;
-    if (folder_list(io, data_dir, &names, &count, fault) != KQ_OK)
+    if (home_list(io, data_dir, &names, &count, fault) != KQ_OK)
         return fault->err;
     enum kq_err err = KQ_OK;
     for (size_t i = 0; i < count && err == KQ_OK; i++) {
-        struct folder_name parsed;
-        folder_parse(names[i], &parsed);
-        if (parsed.kind == FOLDER_REPLICA)
+        struct home_name parsed;
+        home_parse(names[i], &parsed);
+        if (parsed.kind == HOME_REPLICA)
             err = fault_set(fault, KQ_CORRUPT,
                             "%s: there are partitions (%.60s) but no file IDENTITY, which says whose they are; restore "
                             "it, or start in an empty folder. Nothing was changed",
                             data_dir, names[i]);
     }
-    folder_list_free(&names);
+    home_list_free(&names);
     return err;
 }
 
@@ -120,7 +120,7 @@ enum kq_err identity_load(struct io *io, const char *data_dir, uint32_t broker_i
 {
     char path[CLUSTER_PATH_BYTES];
     char text[FILE_BYTES_MAX];
-    if (!folder_path(path, data_dir, NAME))
+    if (!home_path(path, data_dir, NAME))
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", data_dir);
     enum kq_err err = read_file(io, path, text, fault);
     if (err == KQ_NOT_FOUND) {

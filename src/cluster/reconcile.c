@@ -160,7 +160,7 @@ static void examine(struct job *job)
     char title[CLUSTER_TITLE_BYTES];
     title_of(part, title);
     bool foreign =
-        !part->replaced && folder_path(path, c->data_dir, title) && folder_is_foreign(c->io, path, &part->hosted->id);
+        !part->replaced && home_path(path, c->data_dir, title) && home_is_foreign(c->io, path, &part->hosted->id);
     lock(c);
     foreign = foreign && !part->stop_told;
     part->stop_told |= foreign;
@@ -227,7 +227,7 @@ static void start_part(struct part *part, const struct partition_limits *limits)
         part->group = new_coordinator(c, part->number);
     if (coordinates && part->group == NULL)
         (void)fault_set(&fault, KQ_NO_MEMORY, "%s: out of memory", title);
-    else if (!folder_path(path, c->data_dir, title))
+    else if (!home_path(path, c->data_dir, title))
         (void)fault_set(&fault, KQ_INVALID, "%s/%s: the path is too long", c->data_dir, title);
     struct partition_options options = {.engine = c->options.engine,
                                         .dir = path,
@@ -275,7 +275,7 @@ static void put_aside_and_start(void *context, struct partition *partition)
     struct cluster *c = part->hosted->cluster;
     char title[CLUSTER_TITLE_BYTES];
     title_of(part, title);
-    enum kq_err err = folder_put_aside(c->io, c->data_dir, title, "stray", clock_wall_ms(), NULL);
+    enum kq_err err = home_put_aside(c->io, c->data_dir, title, "stray", clock_wall_ms(), NULL);
     lock(c);
     bool ending = part->hosted->ending;
     if (!ending) {
@@ -353,7 +353,7 @@ static void part_stopped(void *context, struct partition *partition)
     if (h->gone) {
         char title[CLUSTER_TITLE_BYTES];
         title_of(part, title);
-        (void)folder_put_aside(c->io, c->data_dir, title, "deleted", clock_wall_ms(), NULL);
+        (void)home_put_aside(c->io, c->data_dir, title, "deleted", clock_wall_ms(), NULL);
     }
     lock(c);
     part->state = PART_STOPPED;

@@ -17,20 +17,20 @@ enum { FOLDERS_A_PIECE = 8 };
 
 enum kq_err sweep_check(struct cluster *c, struct fault *fault)
 {
-    enum kq_err err = folder_list(c->io, c->data_dir, &c->found, &c->found_count, fault);
+    enum kq_err err = home_list(c->io, c->data_dir, &c->found, &c->found_count, fault);
     if (err != KQ_OK)
         return err;
     bool metadata = false;
     const char *orphan = NULL;
     for (size_t i = 0; i < c->found_count; i++) {
         const char *name = c->found[i];
-        struct folder_name parsed;
-        folder_parse(name, &parsed);
-        if (parsed.kind == FOLDER_REPLICA && strcmp(parsed.topic, CLUSTER_METADATA_TOPIC) == 0)
+        struct home_name parsed;
+        home_parse(name, &parsed);
+        if (parsed.kind == HOME_REPLICA && strcmp(parsed.topic, CLUSTER_METADATA_TOPIC) == 0)
             metadata = true;
-        else if (parsed.kind == FOLDER_REPLICA)
+        else if (parsed.kind == HOME_REPLICA)
             orphan = name;
-        else if (parsed.kind == FOLDER_FOREIGN)
+        else if (parsed.kind == HOME_FOREIGN)
             SAY_WARNING("%s/%.100s: not the broker's; left alone", c->data_dir, name);
     }
     if (orphan != NULL && !metadata)
@@ -41,7 +41,7 @@ enum kq_err sweep_check(struct cluster *c, struct fault *fault)
     return err;
 }
 
-static bool is_known(const struct folder_name *parsed, const struct image *image)
+static bool is_known(const struct home_name *parsed, const struct image *image)
 {
     if (strcmp(parsed->topic, CLUSTER_METADATA_TOPIC) == 0)
         return parsed->partition == 0;
@@ -52,7 +52,7 @@ static bool is_known(const struct folder_name *parsed, const struct image *image
 static void put_aside_stray(struct cluster *c, const char *name)
 {
     char aside[CLUSTER_PATH_BYTES];
-    if (folder_put_aside(c->io, c->data_dir, name, "stray", clock_wall_ms(), aside) == KQ_OK)
+    if (home_put_aside(c->io, c->data_dir, name, "stray", clock_wall_ms(), aside) == KQ_OK)
         SAY_WARNING("%s/%s: no topic of the cluster has this partition; put aside as %s, and removed at a start after "
                     "a day",
                     c->data_dir, name, aside);
@@ -83,10 +83,10 @@ void sweep_put_aside_strays(struct cluster *c, const struct image *image)
     bool complete = true;
     for (size_t i = 0; i < c->found_count; i++) {
         char *name = c->found[i];
-        struct folder_name parsed;
-        folder_parse(name, &parsed);
-        removable |= parsed.kind == FOLDER_STRAY || parsed.kind == FOLDER_DELETED;
-        if (parsed.kind != FOLDER_REPLICA)
+        struct home_name parsed;
+        home_parse(name, &parsed);
+        removable |= parsed.kind == HOME_STRAY || parsed.kind == HOME_DELETED;
+        if (parsed.kind != HOME_REPLICA)
             continue;
         if (is_known(&parsed, image))
             complete &= map_put(&found, name, strlen(name), name, NULL);
@@ -96,7 +96,7 @@ void sweep_put_aside_strays(struct cluster *c, const struct image *image)
     if (complete)
         report_missing(c, image, &found);
     map_fini(&found);
-    folder_list_free(&c->found);
+    home_list_free(&c->found);
     c->found_count = 0;
     if (removable)
         sweep_post(c);
@@ -104,10 +104,9 @@ void sweep_put_aside_strays(struct cluster *c, const struct image *image)
 
 static bool may_go(const char *name, int64_t now_ms)
 {
-    struct folder_name parsed;
-    folder_parse(name, &parsed);
-    return parsed.kind == FOLDER_DELETED ||
-           (parsed.kind == FOLDER_STRAY && parsed.time_ms < now_ms - FOLDER_STRAY_KEEP_MS);
+    struct home_name parsed;
+    home_parse(name, &parsed);
+    return parsed.kind == HOME_DELETED || (parsed.kind == HOME_STRAY && parsed.time_ms < now_ms - HOME_STRAY_KEEP_MS);
 }
 
 /* True: there may be more to do. */
@@ -116,7 +115,7 @@ static bool remove_piece(struct cluster *c)
     char **names;
     size_t count;
     struct fault fault;
-    if (folder_list(c->io, c->data_dir, &names, &count, &fault) != KQ_OK) {
+    if (home_list(c->io, c->data_dir, &names, &count, &fault) != KQ_OK) {
         SAY_WARNING("%s", fault_text(&fault));
         return false;
     }
@@ -124,12 +123,12 @@ static bool remove_piece(struct cluster *c)
     size_t failed = 0;
     for (size_t i = 0; i < count && tried < FOLDERS_A_PIECE; i++) {
         char path[CLUSTER_PATH_BYTES];
-        if (!may_go(names[i], clock_wall_ms()) || !folder_path(path, c->data_dir, names[i]))
+        if (!may_go(names[i], clock_wall_ms()) || !home_path(path, c->data_dir, names[i]))
             continue;
         tried++;
-        failed += folder_remove_some(c->io, path, FOLDER_REMOVE_PIECE) == KQ_IO;
+        failed += home_remove_some(c->io, path, HOME_REMOVE_PIECE) == KQ_IO;
     }
-    folder_list_free(&names);
+    home_list_free(&names);
     return tried > failed;
 }
 

@@ -1,4 +1,4 @@
-#include "cluster/folders.h"
+#include "cluster/home.h"
 
 #include "base/logger.h"
 #include "base/require.h"
@@ -30,7 +30,7 @@ static bool split_number(const char *name, size_t digits_min, size_t digits_max,
     return true;
 }
 
-static bool parse_replica(const char *name, struct folder_name *parsed)
+static bool parse_replica(const char *name, struct home_name *parsed)
 {
     size_t stem_bytes;
     int64_t number;
@@ -53,24 +53,24 @@ static bool ends_with(const char *text, size_t text_bytes, const char *end)
     return text_bytes > len && memcmp(text + text_bytes - len, end, len) == 0;
 }
 
-void folder_parse(const char *name, struct folder_name *parsed)
+void home_parse(const char *name, struct home_name *parsed)
 {
     static const char *const own[] = {"LOCK", "FORMAT", "IDENTITY", "IDENTITY.new", "lost+found"};
-    *parsed = (struct folder_name){.kind = FOLDER_FOREIGN};
+    *parsed = (struct home_name){.kind = HOME_FOREIGN};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0)
-            parsed->kind = FOLDER_OWN;
+            parsed->kind = HOME_OWN;
     size_t stem_bytes;
     if (split_number(name, TIME_DIGITS_MIN, TIME_DIGITS_MAX, &stem_bytes, &parsed->time_ms)) {
         if (ends_with(name, stem_bytes, ".stray"))
-            parsed->kind = FOLDER_STRAY;
+            parsed->kind = HOME_STRAY;
         else if (ends_with(name, stem_bytes, ".deleted"))
-            parsed->kind = FOLDER_DELETED;
+            parsed->kind = HOME_DELETED;
     } else if (parse_replica(name, parsed))
-        parsed->kind = FOLDER_REPLICA;
+        parsed->kind = HOME_REPLICA;
 }
 
-bool folder_path(char path[CLUSTER_PATH_BYTES], const char *data_dir, const char *name)
+bool home_path(char path[CLUSTER_PATH_BYTES], const char *data_dir, const char *name)
 {
     int n = snprintf(path, CLUSTER_PATH_BYTES, "%s/%s", data_dir, name);
     return n > 0 && n < CLUSTER_PATH_BYTES;
@@ -104,12 +104,12 @@ static void collect(void *context, const char *name)
     l->names[l->count] = NULL;
 }
 
-enum kq_err folder_list(struct io *io, const char *data_dir, char ***names, size_t *count, struct fault *fault)
+enum kq_err home_list(struct io *io, const char *data_dir, char ***names, size_t *count, struct fault *fault)
 {
     struct listing l = {.room = 1, .names = calloc(1, sizeof *l.names)};
     int result = l.names == NULL ? -ENOMEM : io->ops->list(io, data_dir, collect, &l);
     if (result < 0 || l.failed) {
-        folder_list_free(&l.names);
+        home_list_free(&l.names);
         enum kq_err err = result < 0 ? err_from_errno(-result) : KQ_NO_MEMORY;
         return fault_set(fault, err, "%s: the folder cannot be listed: %s", data_dir, err_text(err));
     }
@@ -118,7 +118,7 @@ enum kq_err folder_list(struct io *io, const char *data_dir, char ***names, size
     return KQ_OK;
 }
 
-void folder_list_free(char ***names)
+void home_list_free(char ***names)
 {
     for (char **name = *names; name != NULL && *name != NULL; name++)
         free(*name);
@@ -128,7 +128,7 @@ void folder_list_free(char ***names)
 
 /* ---- moving and removing ----------------------------------------------------------------- */
 
-bool folder_is_foreign(struct io *io, const char *path, const struct uuid *topic_id)
+bool home_is_foreign(struct io *io, const char *path, const struct uuid *topic_id)
 {
     struct log_hard_state state;
     struct log_mark mark;
@@ -136,14 +136,14 @@ bool folder_is_foreign(struct io *io, const char *path, const struct uuid *topic
     return hard_state_load(io, path, &state, &mark, &one_bad, NULL) == KQ_OK && !uuid_equal(&state.topic_id, topic_id);
 }
 
-enum kq_err folder_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
-                             char aside[CLUSTER_PATH_BYTES])
+enum kq_err home_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
+                           char aside[CLUSTER_PATH_BYTES])
 {
     char from[CLUSTER_PATH_BYTES];
     char to[CLUSTER_PATH_BYTES];
-    char new_name[FOLDER_NAME_BYTES];
+    char new_name[HOME_NAME_BYTES];
     (void)snprintf(new_name, sizeof new_name, "%s.%s-%013" PRId64, name, suffix, now_ms);
-    if (!folder_path(from, data_dir, name) || !folder_path(to, data_dir, new_name))
+    if (!home_path(from, data_dir, name) || !home_path(to, data_dir, new_name))
         return KQ_INVALID;
     int result = io->ops->rename(io, from, to);
     if (result < 0) {
@@ -157,12 +157,12 @@ enum kq_err folder_put_aside(struct io *io, const char *data_dir, const char *na
 }
 
 /* Names are taken first and unlinked after, so that the listing is not disturbed. */
-enum kq_err folder_remove_some(struct io *io, const char *path, size_t limit)
+enum kq_err home_remove_some(struct io *io, const char *path, size_t limit)
 {
     char **names;
     size_t count;
     struct fault fault;
-    enum kq_err err = folder_list(io, path, &names, &count, &fault);
+    enum kq_err err = home_list(io, path, &names, &count, &fault);
     if (err == KQ_NOT_FOUND)
         return KQ_OK;
     if (err != KQ_OK) {
@@ -172,9 +172,9 @@ enum kq_err folder_remove_some(struct io *io, const char *path, size_t limit)
     int result = 0;
     for (size_t i = 0; i < count && i < limit && result == 0; i++) {
         char file[CLUSTER_PATH_BYTES];
-        result = folder_path(file, path, names[i]) ? io->ops->unlink(io, file) : -ENAMETOOLONG;
+        result = home_path(file, path, names[i]) ? io->ops->unlink(io, file) : -ENAMETOOLONG;
     }
-    folder_list_free(&names);
+    home_list_free(&names);
     if (result == 0 && count > limit)
         return KQ_AGAIN;
     if (result == 0)

@@ -11,8 +11,8 @@
  * Times have 13 digits or more and partitions 6 or less, so no name means two
  * things. Whatever else lies there is somebody else's and left alone.
  */
-#ifndef KQ_CLUSTER_FOLDERS_H
-#define KQ_CLUSTER_FOLDERS_H
+#ifndef KQ_CLUSTER_HOME_H
+#define KQ_CLUSTER_HOME_H
 
 #include "base/err.h"
 #include "base/uuid.h"
@@ -21,9 +21,9 @@
 
 enum {
     CLUSTER_PATH_BYTES = 4096,
-    FOLDER_NAME_BYTES = TOPIC_NAME_MAX_BYTES + 64,
-    FOLDER_STRAY_KEEP_MS = 24 * 3600 * 1000,
-    FOLDER_REMOVE_PIECE = 32, /* files removed before the keeper looks at other work */
+    HOME_NAME_BYTES = TOPIC_NAME_MAX_BYTES + 64,
+    HOME_STRAY_KEEP_MS = 24 * 3600 * 1000,
+    HOME_REMOVE_PIECE = 32, /* files removed before the keeper looks at other work */
 };
 
 /* ---- the identity --------------------------------------------------------------------- */
@@ -42,32 +42,32 @@ enum kq_err identity_load(struct io *io, const char *data_dir, uint32_t broker_i
 
 /* ---- names ------------------------------------------------------------------------------ */
 
-enum folder_kind { FOLDER_REPLICA, FOLDER_STRAY, FOLDER_DELETED, FOLDER_OWN, FOLDER_FOREIGN };
+enum home_kind { HOME_REPLICA, HOME_STRAY, HOME_DELETED, HOME_OWN, HOME_FOREIGN };
 
-struct folder_name {
-    enum folder_kind kind;
+struct home_name {
+    enum home_kind kind;
     char topic[TOPIC_NAME_MAX_BYTES + 1]; /* REPLICA */
     uint32_t partition;
     int64_t time_ms; /* STRAY, DELETED */
 };
 
-void folder_parse(const char *name, struct folder_name *parsed);
+void home_parse(const char *name, struct home_name *parsed);
 /* dir/name; false: it does not fit. */
-bool folder_path(char path[CLUSTER_PATH_BYTES], const char *data_dir, const char *name);
-/* What lies in the data folder. The names end with a NULL; free with folder_list_free. */
-enum kq_err folder_list(struct io *io, const char *data_dir, char ***names, size_t *count, struct fault *fault);
-void folder_list_free(char ***names);
+bool home_path(char path[CLUSTER_PATH_BYTES], const char *data_dir, const char *name);
+/* What lies in the data folder. The names end with a NULL; free with home_list_free. */
+enum kq_err home_list(struct io *io, const char *data_dir, char ***names, size_t *count, struct fault *fault);
+void home_list_free(char ***names);
 
 /* ---- moving and removing (blocks) --------------------------------------------------------- */
 
 /* Whether the replica in this folder is of another topic than topic_id. */
-bool folder_is_foreign(struct io *io, const char *path, const struct uuid *topic_id);
+bool home_is_foreign(struct io *io, const char *path, const struct uuid *topic_id);
 /* name becomes name.<suffix>-<now_ms>; aside (may be NULL) gets the new path. Says
  * it failed; the folder is then where it was. */
-enum kq_err folder_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
-                             char aside[CLUSTER_PATH_BYTES]);
+enum kq_err home_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,
+                           char aside[CLUSTER_PATH_BYTES]);
 /* Removes up to limit files of the folder, and the folder when it is empty.
  * KQ_OK: it is gone. KQ_AGAIN: there is more. KQ_IO: it cannot be removed (said). */
-enum kq_err folder_remove_some(struct io *io, const char *path, size_t limit);
+enum kq_err home_remove_some(struct io *io, const char *path, size_t limit);
 
 #endif
