@@ -48,7 +48,7 @@ enum kq_err server_listen(struct server **out, const struct server_options *opti
     home->config = options->config;
     home->protocol = options->protocol;
     home->context = options->context;
-    home->handoffs = options->handoffs != NULL ? options->handoffs : &server->own_handoffs;
+    home->handoffs = &server->own_handoffs;
     account_init(&home->memory, options->config->memory_max_bytes);
     (void)pthread_mutex_init(&home->lock, NULL);
     enum kq_err err =
@@ -60,6 +60,13 @@ enum kq_err server_listen(struct server **out, const struct server_options *opti
     (void)pthread_mutex_destroy(&home->lock);
     free(server);
     return err;
+}
+
+void server_count_handoffs(struct server *server, _Atomic uint64_t *handoffs)
+{
+    TAG_CHECK(server, SERVER_TAG);
+    REQUIRE(server->home.pool == NULL);
+    server->home.handoffs = handoffs;
 }
 
 uint16_t server_port(const struct server *server)

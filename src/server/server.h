@@ -14,12 +14,13 @@ struct server_options {
     const struct config *config; /* borrowed; its LIVE fields may change */
     const struct conn_protocol *protocol;
     void *context;              /* the protocol's: conn_home_of(conn)->context */
-    _Atomic uint64_t *handoffs; /* wake-ups are counted here */
 };
 
 /* The main thread. Listens on config's host and port; clients wait in the backlog.
  * The fault says which address cannot be had, and why. */
 enum kq_err server_listen(struct server **server, const struct server_options *options, struct fault *fault);
+/* The main thread, before server_start. Wake-ups are counted there, which outlives the server. */
+void server_count_handoffs(struct server *server, _Atomic uint64_t *handoffs);
 /* The main thread. Serves. After an error: server_free. */
 enum kq_err server_start(struct server *server, struct fault *fault);
 /* The port that is listened on, also when a free one was asked for. */

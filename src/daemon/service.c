@@ -1,0 +1,158 @@
+/*
+ * Start order: text front (what its sessions share), listening sockets (so that a
+ * taken port is said at once; who connects waits in the backlog), broker (engine,
+ * metadata, and the partitions that it names), server.
+ *
+ * Stop order: server (no more is accepted, what was read is answered, workers
+ * end), the front's timer, broker (partitions flush and close; what still waited
+ * is answered, into sessions that are still there), then the memory of the server
+ * and of the front.
+ */
+#include "daemon/service.h"
+
+#include "api/broker.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/require.h"
+#include "log/io.h"
+#include "server/server.h"
+#include "server/text_session.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SERVICE_TAG = 0x5e271ce0 };
+
+struct service {
+    uint32_t tag;
+    const struct config *config;
+    struct broker broker;
+    struct text_front *front;
+    struct server *server;
+    struct engine_deadline beat; /* asked for by service_turns; comes at once */
+    _Atomic bool beat_came;
+    bool beat_asked;
+};
+
+static enum kq_err listen_first(struct service *s, struct fault *fault)
+{
+    const struct server_options options = {
+        .config = s->config,
+        .protocol = text_protocol(),
+        .context = s->front,
+    };
+    return server_listen(&s->server, &options, fault);
+}
+
+static enum kq_err start_broker(struct service *s, const char *version, struct fault *fault)
+{
+    const struct broker_options options = {
+        .config = s->config,
+        .data_dir = s->config->data_dir,
+        .version = version,
+        .port = server_port(s->server),
+    };
+    return broker_start(&s->broker, &options, fault);
+}
+
+enum kq_err service_start(struct service **service, const struct config *cfg, const char *version,
+                          enum service_part *failed, struct fault *fault)
+{
+    *failed = SERVICE_MEMORY;
+    struct service *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "no memory to start a broker");
+    s->tag = SERVICE_TAG;
+    s->config = cfg;
+    io_guard_install();
+    enum kq_err err = text_front_new(&s->front, &s->broker, fault);
+    if (err != KQ_OK)
+        goto free_service;
+    *failed = SERVICE_LISTENERS;
+    err = listen_first(s, fault);
+    if (err != KQ_OK)
+        goto free_front;
+    *failed = SERVICE_BROKER;
+    err = start_broker(s, version, fault);
+    if (err != KQ_OK)
+        goto free_server;
+    *failed = SERVICE_LISTENERS;
+    server_count_handoffs(s->server, &engine_counters(s->broker.engine)->handoffs);
+    text_front_serve(s->front, s->server);
+    err = server_start(s->server, fault);
+    if (err != KQ_OK)
+        goto stop_broker;
+    *failed = SERVICE_NOTHING;
+    *service = s;
+    return KQ_OK;
+
+stop_broker:
+    text_front_stop(s->front);
+    broker_stop(&s->broker);
+free_server:
+    server_free(&s->server);
+free_front:
+    text_front_free(&s->front);
+free_service:
+    free(s);
+    return err;
+}
+
+void service_stop(struct service **service)
+{
+    struct service *s = *service;
+    TAG_CHECK(s, SERVICE_TAG);
+    *service = NULL;
+    engine_set_deadline(s->broker.engine, &s->beat, CLOCK_NEVER);
+    server_stop(s->server);
+    text_front_stop(s->front);
+    broker_stop(&s->broker);
+    server_free(&s->server);
+    text_front_free(&s->front);
+    s->tag = TAG_DEAD;
+    free(s);
+}
+
+void service_reload(struct service *service)
+{
+    TAG_CHECK(service, SERVICE_TAG);
+    cluster_reload(service->broker.cluster);
+}
+
+static void beat_comes(struct engine_deadline *deadline)
+{
+    struct service *s = CONTAINER_OF(deadline, struct service, beat);
+    atomic_store_explicit(&s->beat_came, true, memory_order_relaxed);
+}
+
+bool service_turns(struct service *service)
+{
+    TAG_CHECK(service, SERVICE_TAG);
+    if (service->beat_asked && !atomic_load_explicit(&service->beat_came, memory_order_relaxed)) {
+        SAY_ERROR("the timer's thread has not turned since the watchdog's last round");
+        return false;
+    }
+    service->beat_asked = true;
+    atomic_store_explicit(&service->beat_came, false, memory_order_relaxed);
+    service->beat.fire = beat_comes;
+    engine_set_deadline(service->broker.engine, &service->beat, clock_mono_us());
+    return true;
+}
+
+void service_address(const struct service *service, char address[SERVICE_ADDRESS_BYTES],
+                     char host[SERVICE_ADDRESS_BYTES], unsigned *port)
+{
+    TAG_CHECK(service, SERVICE_TAG);
+    const char *given = service->config->host;
+    bool ip6 = strchr(given, ':') != NULL;
+    *port = server_port(service->server);
+    (void)snprintf(address, SERVICE_ADDRESS_BYTES, ip6 ? "[%s]:%u" : "%s:%u", given, *port);
+    if (strcmp(given, "0.0.0.0") == 0)
+        given = "127.0.0.1";
+    if (strcmp(given, "::") == 0)
+        given = "::1";
+    (void)snprintf(host, SERVICE_ADDRESS_BYTES, "%s", given);
+}
