@@ -5,7 +5,8 @@
  * address has.
  *
  * At the limit of open files accept(2) fails and would fail again at once, so
- * the listeners are taken out of epoll until a connection closes.
+ * the listeners are taken out of epoll until a connection closes. That happens
+ * some files before the limit: the logs of those who are connected need them.
  */
 #include "server/acceptor.h"
 
@@ -17,6 +18,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -24,6 +27,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +40,9 @@ enum {
     KEEPALIVE_INTERVAL_S = 15,
     KEEPALIVE_COUNT = 4,
     PAUSE_RETRY_US = 1000 * 1000, /* others may have closed files meanwhile */
+    SPARE_FILES_PART = 8,         /* of the limit of open files are left to the logs, ... */
+    SPARE_FILES_MIN = 16,
+    SPARE_FILES_MAX = 256,
 };
 
 struct acceptor {
@@ -48,6 +55,7 @@ struct acceptor {
     bool started;
     _Atomic int64_t stop_by_us; /* 0: runs on */
     bool closed;                /* listeners are */
+    int last_fd;                /* accepting pauses with this one */
     bool paused;
     int64_t paused_us;
     int64_t ticked_us;
@@ -191,8 +199,15 @@ static void accept_pause(struct acceptor *acceptor, int error)
     atomic_store_explicit(&acceptor->home->accept_paused, true, memory_order_release);
 }
 
+/* If there is a file for a client again. */
 static void accept_resume(struct acceptor *acceptor)
 {
+    acceptor->paused_us = clock_mono_us();
+    int fd = fcntl(acceptor->home->wake_fd, F_DUPFD_CLOEXEC, 0); /* the lowest free number */
+    if (fd >= 0)
+        (void)close(fd);
+    if (fd < 0 || fd > acceptor->last_fd)
+        return;
     acceptor->paused = false;
     atomic_store_explicit(&acceptor->home->accept_paused, false, memory_order_release);
     listeners_arm(acceptor, true);
@@ -207,6 +222,10 @@ static void accept_some(struct acceptor *acceptor, int listener)
         int fd = accept4(listener, (struct sockaddr *)&peer, &peer_bytes, SOCK_CLOEXEC);
         if (fd >= 0) {
             welcome(acceptor, fd, &peer);
+            if (fd <= acceptor->last_fd)
+                continue;
+            accept_pause(acceptor, EMFILE);
+            return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             accept_pause(acceptor, errno);
             return;
@@ -369,6 +388,18 @@ static void *acceptor_main(void *argument)
     return NULL;
 }
 
+/* The number of the last file that a client may have. */
+static int last_client_fd(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT_MAX)
+        return INT_MAX;
+    int most = (int)limit.rlim_cur, spare = most / SPARE_FILES_PART;
+    spare = spare < SPARE_FILES_MIN ? SPARE_FILES_MIN : spare;
+    spare = spare > SPARE_FILES_MAX ? SPARE_FILES_MAX : spare;
+    return most - spare;
+}
+
 /* ---- life ------------------------------------------------------------------------------ */
 
 static int listen_on(const struct addrinfo *address, uint16_t port)
@@ -455,6 +486,7 @@ enum kq_err acceptor_open(struct acceptor **out, struct conn_home *home, const c
         return fault_set(fault, KQ_NO_MEMORY, "no memory for the acceptor");
     acceptor->tag = ACCEPTOR_TAG;
     acceptor->home = home;
+    acceptor->last_fd = last_client_fd();
     home->acceptor = acceptor;
     home->epoll_fd = home->wake_fd = -1;
     (void)pthread_mutex_init(&acceptor->lock, NULL);

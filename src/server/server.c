@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { SERVER_TAG = 0x73657276, WORKER_IDLE_US = 2 * 1000 * 1000 };
+enum { SERVER_TAG = 0x73657276, WORKER_IDLE_US = 500 * 1000 };
 
 struct server {
     uint32_t tag;
