@@ -42,6 +42,10 @@ struct io_ops {
      * disk (posix_fallocate); grows the file. */
     int (*allocate)(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes);
     int (*datasync)(struct io *io, struct io_file *file);
+    /* The next reads come from the disk and not from the cache. After a datasync:
+     * what a failed one of an earlier process left in the cache as clean, though it
+     * never reached the disk, is not taken for true. */
+    int (*forget)(struct io *io, struct io_file *file);
     int (*truncate)(struct io *io, struct io_file *file, uint64_t size_bytes);
     int (*size)(struct io *io, struct io_file *file, uint64_t *size_bytes);
     /* Maps [0, size_bytes) shared; size_bytes may lie past the end of the file. */

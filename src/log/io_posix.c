@@ -83,8 +83,8 @@ static ssize_t posix_pwritev(struct io *io, struct io_file *file, const struct i
 static int sync_fd(int fd)
 {
     while (fdatasync(fd) != 0)
-        if (errno != EINTR)
-            return -errno;
+        if (errno != EINTR) /* a sync that finds no space has lost data: that is no full disk to wait for */
+            return errno == ENOSPC || errno == EDQUOT ? -EIO : -errno;
     return 0;
 }
 
@@ -149,6 +149,12 @@ static int posix_datasync(struct io *io, struct io_file *file)
 {
     (void)io;
     return sync_fd(file->fd);
+}
+
+static int posix_forget(struct io *io, struct io_file *file)
+{
+    (void)io;
+    return -posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 static int posix_truncate(struct io *io, struct io_file *file, uint64_t size_bytes)
@@ -254,6 +260,7 @@ static const struct io_ops posix_ops = {
     .zero = posix_zero,
     .allocate = posix_allocate,
     .datasync = posix_datasync,
+    .forget = posix_forget,
     .truncate = posix_truncate,
     .size = posix_size,
     .map = posix_map,

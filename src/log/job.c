@@ -244,8 +244,6 @@ static void run_flush(struct log_job *job)
     if (job->has_state) {
         PLACE_COUNT(p, fsyncs, 1);
         job->err = hard_state_store(p->io, p->dir, &job->state, &job->fault);
-        if (job->err == KQ_NO_SPACE) /* an overwrite in place: it cannot be waited for */
-            job->err = KQ_IO;
         if (job->err != KQ_OK)
             return;
     }
@@ -257,8 +255,6 @@ static void run_flush(struct log_job *job)
     (void)pthread_mutex_unlock(&log->tip_lock);
     if (s != NULL && idx > job->flushed_idx) {
         job->err = place_datasync(p, s->file);
-        if (job->err == KQ_NO_SPACE) /* delayed allocation that found none: what was written is lost */
-            job->err = KQ_IO;
         job->flushed_idx = idx;
         job->flushed_term = term;
         if (job->err != KQ_OK)
@@ -276,6 +272,8 @@ void log_job_run(struct log_job *job)
     switch (job->kind) {
     case JOB_FLUSH:
         run_flush(job);
+        if (job->err == KQ_NO_SPACE) /* what is flushed has its space; if not, it is lost, and cannot be waited for */
+            job->err = KQ_IO;
         break;
     case JOB_MARK:
         PLACE_COUNT(p, fsyncs, 1);
@@ -351,6 +349,7 @@ static void done_roll(struct log *log, struct log_job *job, struct log_done *don
         done->flushed_term = log->flushed_term;
     }
     log->active = true;
+    log->tail_closed = false;
     log->write_pos = SEGMENT_HEAD_BYTES;
     log->prepared_pos = SEGMENT_HEAD_BYTES + job->spare_bytes;
     log->dirty_pos = 0;
@@ -393,6 +392,10 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
     if (job->file != NULL) { /* opened for the active segment */
         REQUIRE(job->segment->file == NULL);
         job->segment->file = job->file;
+        if ((job->kind == JOB_PREPARE || full) && log_load_tail(log, &done->fault) != KQ_OK) {
+            done->err = done->fault.err;
+            log_fail(log, &done->fault);
+        }
     }
     switch (job->kind) {
     case JOB_ROLL:
@@ -404,11 +407,8 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
     case JOB_PREPARE:
         log->prepared_pos = job->prepared_pos;
         log->rows = job->rows;
-        if (job->file != NULL && log_load_tail(log, &done->fault) != KQ_OK) {
-            done->err = done->fault.err;
-            log_fail(log, &done->fault);
-        }
         if (!full) {
+            log->tail_closed = false;
             log->need_bytes = 0;
             done->space = true;
         }

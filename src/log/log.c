@@ -289,9 +289,7 @@ static bool has_place(struct log *log, enum log_entry_type type, uint64_t size_b
                 (has_record(log) && (log->force_roll || log->write_pos + size_bytes > limit || rows_left(log) == 0));
     uint64_t reserve = type == LOG_ENTRY_RECORDS ? LOG_CONTROL_RESERVE_BYTES : 0;
     bool row = s != NULL && log->last_idx + 1 - s->first_idx < log->rows;
-    /* After a clean start the file is not open: its tail is prepared anew first,
-     * which grows it, so that the clean mark no longer fits. */
-    bool space = s != NULL && s->file != NULL && log->write_pos + size_bytes + reserve <= log->prepared_pos;
+    bool space = s != NULL && !log->tail_closed && log->write_pos + size_bytes + reserve <= log->prepared_pos;
     if (s != NULL && row && space && (!full || (log->no_space && reserve == 0)))
         return true;
     log->want_roll = full;
@@ -325,17 +323,26 @@ static void keep_tail(struct log *log, const uint8_t *head, const struct log_ent
     }
 }
 
-/* What a failed write may have left must be zero again before other bytes follow
- * it, or recovery could meet half of an entry that was refused. */
-static enum kq_err clean_up(struct log *log, struct segment *s)
+/* Zeros from the page after write_pos up to `end`. */
+static enum kq_err zero_pages(struct log *log, struct segment *s, uint64_t end)
 {
     enum kq_err err = KQ_OK;
-    uint64_t pos = page_up(log->write_pos);
-    for (; err == KQ_OK && pos < log->dirty_pos; pos += PAGE_BYTES)
+    for (uint64_t pos = page_up(log->write_pos); err == KQ_OK && pos < end; pos += PAGE_BYTES)
         err = io_write(log->place->io, s->file, zero_page, PAGE_BYTES, pos);
-    if (err == KQ_OK)
-        log->dirty_pos = 0;
     return err;
+}
+
+/* Prepared space that was none, as a copying file system may have it: part of the
+ * entry may stand in the file. Before it is called refused it is made zero,
+ * durably, so that no start ever finds it. */
+static enum kq_err take_back(struct log *log, struct segment *s, uint64_t size_bytes)
+{
+    size_t prefix = (size_t)(log->write_pos % PAGE_BYTES);
+    memset(log->tail_page + prefix, 0, PAGE_BYTES - prefix);
+    enum kq_err err = io_write(log->place->io, s->file, log->tail_page, PAGE_BYTES, log->write_pos - prefix);
+    if (err == KQ_OK)
+        err = zero_pages(log, s, page_up(log->write_pos + size_bytes));
+    return err == KQ_OK ? place_datasync(log->place, s->file) : err;
 }
 
 enum { APPEND_PARTS = 16 };
@@ -484,18 +491,17 @@ enum kq_err log_append(struct log *log, const struct log_entry *entry)
     };
     uint8_t encoded[ENTRY_HEAD_BYTES];
     entry_encode(encoded, &head, &log->place->seed);
-    enum kq_err err = log->dirty_pos > 0 ? clean_up(log, s) : KQ_OK;
-    if (err == KQ_OK)
+    enum kq_err err = zero_pages(log, s, log->dirty_pos);
+    if (err == KQ_OK) {
+        log->dirty_pos = 0;
         err = write_pages(log, s, encoded, entry, size);
-    if (err == KQ_NO_SPACE) { /* prepared space that is none, as on a copying file system */
-        uint64_t end = page_up(log->write_pos + size);
-        log->dirty_pos = end > log->dirty_pos ? end : log->dirty_pos;
-        return err;
     }
     if (err == KQ_NO_MEMORY)
         return err;
+    if (err == KQ_NO_SPACE && take_back(log, s, size) == KQ_OK)
+        return err;
     if (err != KQ_OK)
-        return refuse(log, err, "log");
+        return refuse(log, err == KQ_NO_SPACE ? KQ_IO : err, "log");
     uint64_t end = log->write_pos + size;
     uint64_t prefix = log->write_pos % PAGE_BYTES;
     keep_tail(log, encoded, entry, prefix + size - end % PAGE_BYTES);

@@ -103,8 +103,10 @@ struct log {
     /* The active segment's end. */
     uint64_t write_pos;
     uint64_t prepared_pos;
-    uint64_t dirty_pos; /* a failed write may have left bytes up to here */
+    uint64_t dirty_pos; /* a roll that was undone may have left bytes up to here */
     uint64_t rows;      /* allocated in its index */
+    bool tail_closed;   /* since a clean start its file has not grown: as long as the clean mark fits, nothing may
+                         * be appended */
     int64_t max_time_ms;
     uint8_t *tail_page; /* what stands in the page of write_pos, before it */
     uint64_t budget_held;

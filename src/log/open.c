@@ -185,12 +185,9 @@ static enum kq_err settle(struct log *log, bool clean, struct fault *fault)
     }
     if (log->segment_count == 0)
         return KQ_OK;
-    struct segment *s = log->segments[log->segment_count - 1];
-    err = place_datasync(p, s->file);
-    if (err == KQ_OK)
-        err = place_sync_dir(p);
+    err = place_sync_dir(p);
     log->dir_unsynced = false;
-    return err == KQ_OK ? KQ_OK : cannot(fault, err, "syncing the end of", p->dir);
+    return err == KQ_OK ? KQ_OK : cannot(fault, err, "syncing", p->dir);
 }
 
 static enum kq_err check_state(struct log *log, bool one_bad, struct fault *fault)

@@ -132,7 +132,7 @@ static enum kq_err make_spare_log(struct log_job *job, const uint8_t *head, uint
     uint64_t step = grant(job, page_up(job->want_bytes), need);
     if (err == KQ_OK)
         err = zero(job, *file, from, SEGMENT_HEAD_BYTES - from + step);
-    if (err == KQ_NO_SPACE && need > 0 && need < step) {
+    if (err == KQ_NO_SPACE && *file != NULL && need > 0 && need < step) {
         step = need;
         err = zero(job, *file, from, SEGMENT_HEAD_BYTES - from + step);
     }

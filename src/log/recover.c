@@ -167,6 +167,8 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
     if (err == KQ_OK && w.nonzero_end > w.pos) {
         report->cut_bytes += w.nonzero_end - w.pos;
         err = cut(p, s->file, w.pos, w.nonzero_end);
+        if (err == KQ_OK)
+            err = place_datasync(p, s->file);
         if (err != KQ_OK)
             (void)cannot(fault, err, "cutting the torn tail in", p->dir);
     }
@@ -215,6 +217,7 @@ static bool take_clean(struct log *log, struct segment *s, uint64_t file_bytes, 
     log->rows = page_up(s->check_rows * INDEX_ROW_BYTES) / INDEX_ROW_BYTES;
     log->active = true;
     log->marked_idx = log->last_idx;
+    log->tail_closed = true;
     io_close(log->place->io, &s->file); /* opened again by the first append's job */
     return true;
 }
@@ -265,6 +268,13 @@ static enum kq_err open_segment(struct log *log, struct segment *s, bool last, c
         return cannot(fault, err, "opening", path);
     if (last && log_mark_is_set(mark) && take_clean(log, s, file_bytes, mark))
         return KQ_OK;
+    if (last) { /* what only a dead process's cache holds is written now, and then read from the disk */
+        err = place_datasync(p, s->file);
+        if (err == KQ_OK)
+            (void)p->io->ops->forget(p->io, s->file);
+        else
+            return cannot(fault, err, "syncing", path);
+    }
     struct footer f;
     err = footer_load(p->io, s->file, file_bytes, &p->seed, &f);
     if (last && (err == KQ_OK || err == KQ_NOT_FOUND))

@@ -50,7 +50,10 @@ void place_drop(struct place *p)
 enum kq_err place_datasync(struct place *p, struct io_file *file)
 {
     PLACE_COUNT(p, fsyncs, 1);
-    return err_from_errno(-p->io->ops->datasync(p->io, file));
+    enum kq_err err = err_from_errno(-p->io->ops->datasync(p->io, file));
+    /* Space that was promised late and not found: what was written is lost, and no
+     * room made later brings it back. */
+    return err == KQ_NO_SPACE ? KQ_IO : err;
 }
 
 enum kq_err place_sync_dir(struct place *p)

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SECTOR_BYTES = 512, PATH_MAX_BYTES = 256, ENTRIES_MAX = 256, OPS_MAX = 1024, BLOCK_BYTES = 4096, OP_KINDS = 16 };
+enum { SECTOR_BYTES = 512, PATH_MAX_BYTES = 256, ENTRIES_MAX = 256, OPS_MAX = 1024, BLOCK_BYTES = 4096, OP_KINDS = 17 };
 
 struct inode {
     struct inode *next;
@@ -529,6 +529,24 @@ static int mem_datasync(struct io *io, struct io_file *file)
     return err;
 }
 
+static int mem_forget(struct io *io, struct io_file *file)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_FORGET, &last);
+    if (m->cut || err < 0 || last)
+        return leave(m, last, err);
+    struct inode *n = file->inode;
+    uint64_t from;
+    uint64_t to;
+    dirty_range(n, &from, &to); /* stays; all else is read again */
+    if (from == to)
+        from = to = n->touched;
+    memcpy(n->bytes, n->durable, from);
+    memcpy(n->bytes + to, n->durable + to, n->touched - to);
+    return 0;
+}
+
 static int mem_truncate(struct io *io, struct io_file *file, uint64_t size_bytes)
 {
     struct io_mem *m = self(io);
@@ -690,6 +708,7 @@ static const struct io_ops mem_ops = {
     .zero = mem_zero,
     .allocate = mem_allocate,
     .datasync = mem_datasync,
+    .forget = mem_forget,
     .truncate = mem_truncate,
     .size = mem_size,
     .map = mem_map,

@@ -7,7 +7,8 @@
  * chance, stores through writable mappings included; the old or the new size of a
  * file; and of the changes to a folder (made, renamed, removed) since its
  * sync_dir any subset. Renames are atomic. After a failed datasync the pages count
- * as clean, as on Linux: a second one succeeds and saves nothing.
+ * as clean, as on Linux: a second one succeeds and saves nothing, and forget()
+ * shows what is really there.
  *
  * One thread at a time.
  */
@@ -39,7 +40,8 @@ enum io_mem_op {
     IO_MEM_SYNC_DIR = 1 << 13,
     IO_MEM_LIST = 1 << 14,
     IO_MEM_SPACE = 1 << 15,
-    IO_MEM_ANY = (1 << 16) - 1,
+    IO_MEM_FORGET = 1 << 16,
+    IO_MEM_ANY = (1 << 17) - 1,
 };
 
 /* What survives of what was not synced. */

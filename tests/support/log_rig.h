@@ -19,7 +19,8 @@ struct log_rig {
     enum kq_err failed; /* of a job, for good */
     uint64_t term;
     int64_t now_us;
-    uint64_t flushed_idx; /* as told by log_job_done */
+    uint64_t flushed_idx;        /* as told by log_job_done */
+    uint64_t hard_state_version; /* likewise */
     const void *roll_state;
     size_t roll_state_bytes;
 };
@@ -69,6 +70,8 @@ static inline void log_rig_run(struct log_rig *r, enum log_lane lane)
         }
         if (done.flushed)
             r->flushed_idx = done.flushed_idx;
+        if (done.hard_state_version != 0)
+            r->hard_state_version = done.hard_state_version;
         if (done.err == KQ_NO_SPACE)
             break;
         if (log_wants_roll_state(r->log))

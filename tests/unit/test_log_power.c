@@ -10,6 +10,7 @@
 #include "support/log_rig.h"
 #include "support/unit.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 enum { ENTRIES_MAX = 400, LIVES = 3 };
@@ -25,6 +26,7 @@ struct known {
     int64_t start_off; /* as set; a start may have moved so far */
     uint64_t hard_asked;
     uint64_t hard_acked;
+    bool faulty; /* a call may fail: what a close does is not told */
     char state[64];
 };
 
@@ -76,12 +78,11 @@ static void append(struct known *k)
     (void)snprintf(k->state, sizeof k->state, "state at %llu", (unsigned long long)idx - 1);
     k->rig.roll_state = k->state;
     k->rig.roll_state_bytes = strlen(k->state) + 1;
-    if (log_rig_append_entry(&k->rig, &e) == KQ_OK)
-        k->appended_idx = idx;
-    else if (!io_mem_is_cut(k->mem))
+    enum kq_err err = log_rig_append_entry(&k->rig, &e);
+    if (err == KQ_NO_SPACE || err == KQ_AGAIN) /* refused: it must never be seen */
         k->term_of[idx] = before;
     else
-        k->appended_idx = idx; /* perhaps */
+        k->appended_idx = idx; /* done, or perhaps */
     buf_fini(&b);
 }
 
@@ -96,11 +97,9 @@ static void vote(struct known *k)
 {
     struct log_hard_state s = *log_hard_state(k->rig.log);
     s.term = 100 + s.version + 1;
-    uint64_t version = log_set_hard_state(k->rig.log, &s);
-    k->hard_asked = version;
+    k->hard_asked = log_set_hard_state(k->rig.log, &s);
     flush(k);
-    if (k->rig.failed == KQ_OK && !io_mem_is_cut(k->mem))
-        k->hard_acked = version;
+    k->hard_acked = k->rig.hard_state_version;
 }
 
 static bool open_it(struct known *k)
@@ -120,7 +119,7 @@ static void close_it(struct known *k)
     char state[64];
     (void)snprintf(state, sizeof state, "state at %llu", (unsigned long long)k->appended_idx);
     log_close(&k->rig.log, state, strlen(state) + 1);
-    if (!cut(k))
+    if (!cut(k) && !k->faulty)
         k->acked_idx = k->appended_idx;
 }
 
@@ -342,6 +341,61 @@ static void everything_survives(void)
     every_call(0, IO_MEM_ALL_KEPT, 1);
 }
 
+/* Call n fails, once or for ever; the process ends; what the cache held and the
+ * disk never got is gone. */
+static bool run_failing(uint64_t n, int error, uint64_t times, uint64_t *calls)
+{
+    static struct io_mem *mem;
+    static struct known k;
+    if (mem == NULL)
+        mem = io_mem_new(512 * 1024);
+    io_mem_wipe(mem);
+    begin(&k, mem);
+    k.faulty = true;
+    io_mem_fail(mem, IO_MEM_ANY, n, error, times);
+    script(&k);
+    *calls = io_mem_calls(mem);
+    log_close(&k.rig.log, NULL, 0);
+    io_mem_reboot(mem, n % 2 == 0 ? IO_MEM_ALL_KEPT : IO_MEM_BY_CHANCE, n);
+    k.faulty = false;
+    bool fine = open_it(&k);
+    if (fine) {
+        check_stored_state(&k);
+        fine = check(&k);
+        fine = go_on(&k) && fine;
+    }
+    if (!fine)
+        fprintf(stderr, "call %llu fails with %d, %llu times: %s\n", (unsigned long long)n, error,
+                (unsigned long long)times, k.rig.fault.text);
+    log_close(&k.rig.log, NULL, 0);
+    return fine;
+}
+
+static void every_call_fails(int error, uint64_t times)
+{
+    uint64_t calls = 1;
+    uint64_t ignored;
+    CU_ASSERT_TRUE(run_failing(1000000, error, times, &calls));
+    for (uint64_t n = 0; n < calls; n++) {
+        bool fine = run_failing(n, error, times, &ignored);
+        CU_ASSERT_TRUE(fine);
+        if (!fine)
+            return;
+    }
+}
+
+static void each_call_fails_once(void)
+{
+    every_call_fails(EIO, 1);
+    every_call_fails(ENOSPC, 1);
+}
+
+static void all_calls_fail_from_one_on(void)
+{
+    every_call_fails(EIO, 0);
+    every_call_fails(ENOSPC, 0);
+}
+
 static uint64_t seeds(void)
 {
     const char *more = getenv("KQ_SEEDS");
@@ -365,5 +419,7 @@ static const struct unit_case cases[] = {
     {"everything survives", everything_survives},
     {"chance decides what survives", chance_decides_what_survives},
     {"the power goes again during recovery", the_power_goes_again_during_recovery},
+    {"each call fails once", each_call_fails_once},
+    {"all calls fail from one on", all_calls_fail_from_one_on},
 };
 UNIT_MAIN("log power", cases)
