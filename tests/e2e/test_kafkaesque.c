@@ -1,0 +1,316 @@
+/*
+ * The command-line client against the real daemon, as a script would use it: by
+ * its arguments, its input, what it prints and its exit code.
+ */
+#include "e2e/e2e.h"
+#include "e2e/scenario.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/wait.h>
+
+enum { WORDS_MAX = 24, OUTPUT_BYTES = 1 << 20, LINES = 3000 };
+
+static char folder[512];
+static char printed[OUTPUT_BYTES]; /* what the last run wrote to stdout and stderr */
+
+/* ---- running it -------------------------------------------------------------------- */
+
+static const char *file(const char *name)
+{
+    return path_in(folder, name);
+}
+
+static const char *binary(void)
+{
+    static char path[1024];
+    const char *daemon = daemon_binary(); /* the client lies beside it: src/kafkaesque[d] */
+    (void)snprintf(path, sizeof(path), "%.*s", (int)strlen(daemon) - 1, daemon);
+    return path;
+}
+
+/* Starts it with stdin from `input` (NULL: empty); stdout goes to `output`, stderr
+ * to "error" in the folder. */
+static pid_t begin(int port, const char *input, const char *output, const char *const *words)
+{
+    char address[32];
+    const char *argv[WORDS_MAX + 2] = {binary()};
+    for (size_t i = 0; words[i] != NULL && i < WORDS_MAX; i++)
+        argv[i + 1] = words[i];
+    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", port);
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    int in = open(input == NULL ? "/dev/null" : input, O_RDONLY);
+    int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int err = open(file("error"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (in < 0 || out < 0 || err < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0 ||
+        setenv("KAFKAESQUE_ADDRESS", address, 1) != 0)
+        _exit(126);
+    char *words_copy[WORDS_MAX + 2];
+    memcpy(words_copy, argv, sizeof(argv));
+    execv(words_copy[0], words_copy);
+    _exit(127);
+}
+
+static int finish(pid_t pid)
+{
+    int status = 0;
+    if (waitpid(pid, &status, 0) != pid)
+        return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static size_t slurp(const char *path, char *text, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    size_t len = f == NULL ? 0 : fread(text, 1, size - 1, f);
+    text[len] = 0;
+    if (f != NULL)
+        (void)fclose(f);
+    return len;
+}
+
+/* Runs it to its end; printed holds its stdout, then its stderr. */
+static int run(int port, const char *input, const char *const *words)
+{
+    char output[600];
+    (void)snprintf(output, sizeof(output), "%s", file("output"));
+    int code = finish(begin(port, input, output, words));
+    size_t len = slurp(output, printed, sizeof(printed));
+    (void)slurp(file("error"), printed + len, sizeof(printed) - len);
+    return code;
+}
+#define RUN(port, input, ...) run((port), (input), (const char *const[]){__VA_ARGS__, NULL})
+
+static void shows(const char *text)
+{
+    if (strstr(printed, text) == NULL) {
+        fprintf(stderr, "\n  got:            %.300s\n  expected in it: %s\n", printed, text);
+        CU_FAIL("it printed something else");
+    }
+}
+
+/* Lines `prefix-0` ... into a file. */
+static const char *numbered(const char *name, const char *prefix, int from, int to)
+{
+    const char *path = file(name);
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    for (int i = from; i < to; i++)
+        (void)fprintf(f, "%s-%d\n", prefix, i);
+    CU_ASSERT_EQUAL(fclose(f), 0);
+    return path;
+}
+
+/* Each of `prefix-I` for I in [from, to) is a line of `printed` once, and nothing
+ * else is; in order if it must be. */
+static void printed_are(const char *prefix, int from, int to, bool in_order)
+{
+    static unsigned char times[LINES * 2];
+    memset(times, 0, sizeof(times));
+    int expected = from;
+    int lines = 0;
+    for (char *at = printed; *at != 0; lines++) {
+        char *feed = strchr(at, '\n');
+        CU_ASSERT_PTR_NOT_NULL_FATAL(feed);
+        *feed = 0;
+        size_t skip = strlen(prefix);
+        CU_ASSERT_TRUE_FATAL(strncmp(at, prefix, skip) == 0 && at[skip] == '-');
+        long number = strtol(at + skip + 1, NULL, 10);
+        CU_ASSERT_TRUE_FATAL(number >= from && number < to);
+        CU_ASSERT_EQUAL_FATAL(times[number - from]++, 0);
+        CU_ASSERT_TRUE_FATAL(!in_order || number == expected);
+        expected++;
+        at = feed + 1;
+    }
+    CU_ASSERT_EQUAL(lines, to - from);
+}
+
+/* ---- scenarios ------------------------------------------------------------------------- */
+
+static void without_a_broker_it_says_what_to_do(void)
+{
+    struct daemon *d = daemon_fresh("gone");
+    int port = daemon_port(d);
+    daemon_end(&d);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "list"), 3);
+    shows("connection refused");
+    shows("kafkaesqued");
+    shows("--port");
+}
+
+static void wrong_usage_is_told_from_everything_else(void)
+{
+    CU_ASSERT_EQUAL(RUN(1, NULL, "nonsense"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic"), 2);
+    shows("create, list, describe or delete");
+    CU_ASSERT_EQUAL(RUN(1, NULL, "consume"), 2);
+    shows("kafkaesque consume --help");
+    CU_ASSERT_EQUAL(RUN(1, NULL, "consume", "t", "--from", "nowhere"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "consume", "t", "--nonsense"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--port", "70000"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "create", "t", "--config", "noequals"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "--version"), 0);
+    shows("kafkaesque ");
+    CU_ASSERT_EQUAL(RUN(1, NULL, "publish", "--help"), 0);
+    shows("exactly once");
+}
+
+static void topics_come_and_go(void)
+{
+    struct daemon *d = daemon_fresh("topics");
+    int port = daemon_port(d);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "list"), 0);
+    shows("there are no topics");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "orders", "-p", "3", "-c", "retention.ms=60000"), 0);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "orders", "-p", "4"), 1);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "other", "-c", "colour=red"), 1);
+    shows("colour");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "--json", "topic", "list"), 0);
+    REPLY_IS(printed, "[{\"Topic\":\"orders\",\"Partitions\":3}]\n");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "describe", "orders"), 0);
+    shows("60000");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "delete", "orders"), 0);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "describe", "orders"), 1);
+    shows("topic does not exist");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "info"), 0);
+    shows("BrokerId");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "groups"), 0);
+    daemon_end(&d);
+}
+
+static void lines_go_in_and_come_out(void)
+{
+    struct daemon *d = daemon_fresh("lines");
+    int port = daemon_port(d);
+    const char *input = numbered("input", "line", 0, LINES);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "publish", "none"), 1);
+    shows("kafkaesque topic create none");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "one"), 0);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "many", "-p", "4"), 0);
+    CU_ASSERT_EQUAL(RUN(port, input, "publish", "one"), 0);
+    shows("published 3000 messages");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "publish", "many", input, "--json"), 0);
+    shows("\"Published\":3000,");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one"), 0);
+    printed_are("line", 0, LINES, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "many"), 0);
+    printed_are("line", 0, LINES, false);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "2990"), 0);
+    printed_are("line", 2990, LINES, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "end"), 0);
+    REPLY_IS(printed, "");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "10", "-n", "5"), 0);
+    printed_are("line", 10, 15, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "3001"), 1);
+    shows("from 0 to 3000");
+    daemon_end(&d);
+}
+
+static void keys_and_headers_are_kept_and_bad_lines_are_named(void)
+{
+    struct daemon *d = daemon_fresh("keys");
+    int port = daemon_port(d);
+    FILE *f = fopen(file("odd"), "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    (void)fprintf(f, "a \"quoted\" line\n\n\tgr\xc3\xbc\xc3\x9f\nnot \xff UTF-8\nnever\n");
+    CU_ASSERT_EQUAL(fclose(f), 0);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "t", "-p", "3"), 0);
+    CU_ASSERT_EQUAL(RUN(port, file("odd"), "publish", "t", "-k", "key", "--header", "h"), 5);
+    shows("line 4");
+    shows("published 3 messages");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t"), 0);
+    REPLY_IS(printed, "a \"quoted\" line\n\n\tgr\xc3\xbc\xc3\x9f\n"); /* all in one partition, so in order */
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "--json", "-n", "1"), 0);
+    shows("{\"Header\":\"h\",\"Body\":\"a \\\"quoted\\\" line\",\"Key\":\"key\",\"Offset\":0,\"Timestamp\":");
+    daemon_end(&d);
+}
+
+static void a_group_goes_on_where_it_was(void)
+{
+    struct daemon *d = daemon_fresh("group");
+    int port = daemon_port(d);
+    const char *input = numbered("input", "line", 0, 100);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "t"), 0);
+    CU_ASSERT_EQUAL(RUN(port, input, "publish", "t"), 0);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers", "-n", "40"), 0);
+    printed_are("line", 0, 40, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers", "--no-commit"), 0);
+    printed_are("line", 40, 100, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers"), 0);
+    printed_are("line", 40, 100, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers"), 0);
+    REPLY_IS(printed, "");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers", "--from", "start", "--no-commit"), 0);
+    printed_are("line", 0, 100, true);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "groups", "readers"), 0);
+    shows("100");
+    daemon_end(&d);
+}
+
+/* The daemon is killed while one client publishes and another follows. */
+static void a_killed_broker_costs_neither_loss_nor_doubles(void)
+{
+    struct daemon_spec spec = {.dir = temp_folder("killed")};
+    struct daemon *d = daemon_start(&spec);
+    spec.port = daemon_port(d);
+    char followed[600];
+    char count[16];
+    const char *input = numbered("input", "line", 0, LINES);
+    (void)snprintf(followed, sizeof(followed), "%s", file("followed"));
+    (void)snprintf(count, sizeof(count), "%d", LINES);
+    CU_ASSERT_EQUAL(RUN(spec.port, NULL, "topic", "create", "t", "-p", "2"), 0);
+    pid_t follower = begin(spec.port, NULL, followed,
+                           (const char *const[]){"consume", "t", "--follow", "-n", count, "--timeout", "60", NULL});
+    pid_t publisher =
+        begin(spec.port, NULL, file("summary"), (const char *const[]){"publish", "t", input, "--timeout", "60", NULL});
+    struct client *c = client_open(spec.port);
+    for (int kills = 0, seen = 0; kills < 2; kills++) {
+        /* Some more were stored since the last time: it is in the middle. */
+        int64_t deadline_us = now_us() + 60000000;
+        while (partition_end(c, "t", 0) < seen + 200)
+            CU_ASSERT_TRUE_FATAL(now_us() < deadline_us);
+        seen += 400;
+        client_close(&c);
+        daemon_kill(&d);
+        d = daemon_start(&spec);
+        c = client_open(spec.port);
+    }
+    client_close(&c);
+    CU_ASSERT_EQUAL(finish(publisher), 0);
+    CU_ASSERT_EQUAL(finish(follower), 0);
+    (void)slurp(followed, printed, sizeof(printed));
+    printed_are("line", 0, LINES, false);
+    CU_ASSERT_EQUAL(RUN(spec.port, NULL, "consume", "t"), 0);
+    printed_are("line", 0, LINES, false);
+    daemon_end(&d);
+}
+
+static void the_load_generator_answers_in_figures(void)
+{
+    struct daemon *d = daemon_fresh("bench");
+    int port = daemon_port(d);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "bench", "-n", "500", "-w", "10", "-C", "2", "-p", "2", "--json"), 0);
+    shows("\"Messages\":500,\"Failed\":0,");
+    shows("\"P99us\":");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "bench", "-n", "500"), 0);
+    daemon_end(&d);
+}
+
+static const struct unit_case cases[] = {
+    {"without a broker it says what to do", without_a_broker_it_says_what_to_do},
+    {"wrong usage is told from everything else", wrong_usage_is_told_from_everything_else},
+    {"topics come and go", topics_come_and_go},
+    {"lines go in and come out", lines_go_in_and_come_out},
+    {"keys and headers are kept, and bad lines are named", keys_and_headers_are_kept_and_bad_lines_are_named},
+    {"a group goes on where it was", a_group_goes_on_where_it_was},
+    {"a killed broker costs neither loss nor doubles", a_killed_broker_costs_neither_loss_nor_doubles},
+    {"the load generator answers in figures", the_load_generator_answers_in_figures},
+};
+
+int main(int argc, char **argv)
+{
+    (void)snprintf(folder, sizeof(folder), "%s", temp_folder("client"));
+    return unit_main("kafkaesque", cases, sizeof(cases) / sizeof(cases[0]), argc > 1 ? argv[1] : NULL);
+}
