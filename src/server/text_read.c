@@ -108,6 +108,8 @@ static bool read_wait(struct text_errand *errand, struct partition *partition, i
         errand->partition = partition_hold(partition);
     errand->wait = (struct wait_request){.done = wait_done, .off = off};
     conn_lock(conn);
+    if (errand->session->gone) /* cancelled before there was anything to wake */
+        errand->interrupted = true;
     bool wait = !errand->interrupted && !errand->ends && errand->ended.err == KQ_OK;
     if (wait) {
         errand->stage = ERRAND_WAITS;
