@@ -72,15 +72,15 @@ static bool claim_sleeper(struct mailbox *box)
     return true;
 }
 
+/* The signal is sent outside the lock, so that the woken thread does not run into
+ * it. Whoever posts holds a reference to what the box is part of. */
 static void unlock_and_wake(struct mailbox *box, bool wake)
 {
-    /* The signal is sent inside the lock: the actor may free the box as soon as
-     * it has taken a stop from it. */
+    (void)pthread_mutex_unlock(&box->lock);
     if (wake) {
         (void)atomic_fetch_add_explicit(box->handoffs, 1, memory_order_relaxed);
         (void)pthread_cond_signal(&box->wake);
     }
-    (void)pthread_mutex_unlock(&box->lock);
 }
 
 enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct mail *mail)

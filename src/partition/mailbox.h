@@ -14,7 +14,7 @@
  * mutex orders turns of different threads.
  *
  * Locking: the mailbox's own mutex, held for a few instructions; nothing else is
- * locked inside it.
+ * locked inside it. Whoever posts must keep the box alive until the call returns.
  */
 #ifndef KQ_PARTITION_MAILBOX_H
 #define KQ_PARTITION_MAILBOX_H
