@@ -13,7 +13,6 @@
 #include "cluster/cluster_state.h"
 
 #include "base/clock.h"
-#include "base/fnv.h"
 #include "base/logger.h"
 #include "base/require.h"
 
@@ -99,32 +98,6 @@ uint64_t cluster_next_session_id(struct cluster *cluster)
 {
     TAG_CHECK(cluster, CLUSTER_TAG);
     return atomic_fetch_add_explicit(&cluster->next_session_id, 1, memory_order_relaxed);
-}
-
-/* ---- coordinators -------------------------------------------------------------------- */
-
-uint32_t cluster_coordinator_count(const struct image *image)
-{
-    const struct image_topic *topic = image_find(image, CLUSTER_OFFSETS_TOPIC, sizeof CLUSTER_OFFSETS_TOPIC - 1);
-    return topic == NULL ? 0 : image_topic_partitions(topic);
-}
-
-struct partition *cluster_coordinator_at(const struct image *image, uint32_t coordinator)
-{
-    const struct image_topic *topic = image_find(image, CLUSTER_OFFSETS_TOPIC, sizeof CLUSTER_OFFSETS_TOPIC - 1);
-    return topic == NULL ? NULL : image_partition(topic, coordinator);
-}
-
-struct partition *cluster_coordinator(const struct image *image, const char *group, size_t group_bytes,
-                                      uint32_t *coordinator)
-{
-    uint32_t count = cluster_coordinator_count(image);
-    if (count == 0)
-        return NULL;
-    uint32_t number = fnv_partition(group, group_bytes, count);
-    if (coordinator != NULL)
-        *coordinator = number;
-    return cluster_coordinator_at(image, number);
 }
 
 /* ---- status ---------------------------------------------------------------------------- */

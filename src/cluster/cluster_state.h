@@ -40,9 +40,10 @@ struct part {
     bool local;    /* a replica is to be here */
     bool replaced; /* its folder belonged to another topic and was put aside once */
     bool stop_told;
-    struct partition *partition; /* with a reference; NULL: not started */
-    struct group_machine *group; /* of a coordinator */
-    struct fault *fault;         /* FAILED */
+    struct partition *partition;    /* with a reference; NULL: not started */
+    struct group_machine *group;    /* of a coordinator */
+    struct partition_limits limits; /* keeper: as it was started or configured last */
+    struct fault *fault;            /* FAILED */
 };
 
 /* A topic whose partitions are here, from its first start until its folders are
@@ -150,6 +151,15 @@ void reconcile_run(struct job *job);
 void reconcile_stop_all(struct cluster *c);
 /* Lock held. */
 struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_id);
+
+/* ---- coordinators.c -------------------------------------------------------------------------------- */
+
+/* Keeper. NULL: out of memory. */
+struct group_machine *coordinator_new(struct cluster *c, uint32_t number);
+/* Any thread, without the lock. The coordinator forgets topics that are gone. If it
+ * cannot now (a full disk), it will at its next start; their ids expire anyway. */
+void coordinator_drop_topics(struct cluster *c, struct partition *coordinator);
+void coordinator_drop_topics_everywhere(struct cluster *c);
 
 /* ---- sweep.c -------------------------------------------------------------------------------------- */
 

@@ -136,7 +136,7 @@ void image_topic_settle(struct image_topic *topic)
     atomic_store_explicit(&topic->settled, true, memory_order_relaxed);
 }
 
-static bool same_limits(const struct partition_limits *a, const struct partition_limits *b)
+bool image_same_limits(const struct partition_limits *a, const struct partition_limits *b)
 {
     return a->segment_bytes == b->segment_bytes && a->retention_bytes == b->retention_bytes &&
            a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes;
@@ -180,7 +180,7 @@ static void inherit(struct image_topic *t, const struct image_topic *before, uin
 static struct image_topic *make_topic(const struct metadata_topic *from, const struct partition_limits *limits,
                                       struct image_topic *before)
 {
-    if (before != NULL && before->version == from->version && same_limits(&before->limits, limits))
+    if (before != NULL && before->version == from->version && image_same_limits(&before->limits, limits))
         return image_topic_hold(before);
     struct image_topic *t =
         new_topic(&from->id, from->name, from->partition_count, from->replica_count, from->replicas);
@@ -389,7 +389,7 @@ struct image *image_with_defaults(const struct image *before, const struct parti
         struct image_topic *old = before->topics[i];
         struct partition_limits limits = topic_config_limits(&old->config, defaults);
         struct image_topic *topic =
-            same_limits(&old->limits, &limits) ? image_topic_hold(old) : clone_topic(old, &limits, UINT32_MAX);
+            image_same_limits(&old->limits, &limits) ? image_topic_hold(old) : clone_topic(old, &limits, UINT32_MAX);
         if (topic == NULL)
             image_drop(&image);
         else

@@ -64,6 +64,7 @@ struct image *image_make(const struct metadata *metadata, const struct image *be
 struct image *image_with_defaults(const struct image *before, const struct partition_limits *defaults);
 /* The same, but partition p of that topic has no handle again. NULL: out of memory. */
 struct image *image_without_partition(const struct image *before, const struct uuid *topic_id, uint32_t p);
+bool image_same_limits(const struct partition_limits *a, const struct partition_limits *b);
 /* Whether the topic's local partitions are all started with these limits. */
 bool image_topic_settled(const struct image_topic *topic);
 void image_topic_settle(struct image_topic *topic);

@@ -23,10 +23,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 /* Partitions started before the keeper looks at other work. */
-enum { STARTS_A_RUN = 32 };
+enum { STARTS_A_RUN = 100 };
 
 static void lock(struct cluster *c)
 {
@@ -46,84 +45,6 @@ struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_
 static void title_of(const struct part *part, char title[CLUSTER_TITLE_BYTES])
 {
     (void)snprintf(title, CLUSTER_TITLE_BYTES, "%s-%u", part->hosted->name, part->number);
-}
-
-/* ---- coordinators ------------------------------------------------------------------ */
-
-static void fill_random(void *context, uint8_t bytes[UUID_BYTES])
-{
-    (void)context;
-    REQUIRE(getrandom(bytes, UUID_BYTES, 0) == UUID_BYTES); /* never short below 256 bytes */
-}
-
-static void notify(void *context, const struct group_event *event)
-{
-    const struct cluster *c = context;
-    if (event->session.broker_id == c->identity.broker_id)
-        c->options.notify(c->options.context, event);
-}
-
-static struct group_machine *new_coordinator(struct cluster *c, uint32_t number)
-{
-    return group_machine_new(&(struct group_options){.coordinator = number,
-                                                     .session_timeout_us = &c->options.config->session_timeout_us,
-                                                     .offsets_retention_us = &c->options.config->offsets_retention_us,
-                                                     .random = fill_random,
-                                                     .notify = notify,
-                                                     .context = c});
-}
-
-struct drop_topics {
-    struct group_call call;
-    struct cluster *cluster;
-};
-
-/* A coordinator's turn. The image is as new as any call that the coordinator took
- * before, so a topic that it knows and that is not here is gone. */
-static bool topic_exists(void *context, const struct uuid *topic_id)
-{
-    struct cluster *c = context;
-    lock(c);
-    const struct hosted *h = reconcile_find(c, topic_id);
-    bool there = h != NULL && !h->gone;
-    unlock(c);
-    if (there || h != NULL)
-        return there;
-    struct image *image = cluster_image(c);
-    there = image_find_id(image, topic_id) != NULL;
-    image_drop(&image);
-    return there;
-}
-
-static void drop_topics_done(struct machine_call *call)
-{
-    free(CONTAINER_OF(call, struct drop_topics, call.call));
-}
-
-/* The coordinator forgets topics that are gone. If it cannot now (a full disk), it
- * will when it starts the next time; their ids expire anyway. */
-static void drop_gone_topics(struct cluster *c, struct partition *coordinator)
-{
-    struct drop_topics *drop = calloc(1, sizeof *drop);
-    if (drop == NULL)
-        return;
-    drop->cluster = c;
-    drop->call.verb = GROUP_DROP_TOPICS;
-    drop->call.exists = topic_exists;
-    drop->call.exists_context = c;
-    drop->call.call.done = drop_topics_done;
-    partition_call(coordinator, &drop->call.call);
-}
-
-static void drop_gone_topics_everywhere(struct cluster *c)
-{
-    struct image *image = cluster_image(c);
-    for (uint32_t i = 0; i < cluster_coordinator_count(image); i++) {
-        struct partition *coordinator = cluster_coordinator_at(image, i);
-        if (coordinator != NULL)
-            drop_gone_topics(c, coordinator);
-    }
-    image_drop(&image);
 }
 
 /* ---- one partition: opening ----------------------------------------------------------- */
@@ -185,7 +106,7 @@ static void part_ready(void *context, struct partition *partition, const struct 
         bool coordinates = part->group != NULL && !c->stopping;
         unlock(c);
         if (coordinates)
-            drop_gone_topics(c, partition);
+            coordinator_drop_topics(c, partition);
         requests_wake(c);
         return;
     }
@@ -215,6 +136,16 @@ static struct partition_limits limits_for(const struct hosted *h, const struct p
 }
 
 /* Keeper. */
+static void configure_part(struct part *part, struct partition *partition, const struct partition_limits *limits)
+{
+    struct partition_limits mine = limits_for(part->hosted, limits);
+    if (image_same_limits(&mine, &part->limits))
+        return;
+    part->limits = mine;
+    partition_configure(partition, &mine);
+}
+
+/* Keeper. */
 static void start_part(struct part *part, const struct partition_limits *limits)
 {
     struct cluster *c = part->hosted->cluster;
@@ -224,18 +155,19 @@ static void start_part(struct part *part, const struct partition_limits *limits)
     struct fault fault = {.err = KQ_OK};
     bool coordinates = strcmp(part->hosted->name, CLUSTER_OFFSETS_TOPIC) == 0;
     if (coordinates && part->group == NULL)
-        part->group = new_coordinator(c, part->number);
+        part->group = coordinator_new(c, part->number);
     if (coordinates && part->group == NULL)
         (void)fault_set(&fault, KQ_NO_MEMORY, "%s: out of memory", title);
     else if (!home_path(path, c->data_dir, title))
         (void)fault_set(&fault, KQ_INVALID, "%s/%s: the path is too long", c->data_dir, title);
+    part->limits = limits_for(part->hosted, limits);
     struct partition_options options = {.engine = c->options.engine,
                                         .dir = path,
                                         .title = title,
                                         .topic_id = part->hosted->id,
                                         .partition = part->number,
                                         .incarnation = uuid_random(),
-                                        .limits = limits_for(part->hosted, limits),
+                                        .limits = part->limits,
                                         .ready = part_ready,
                                         .context = part};
     if (part->group != NULL)
@@ -385,7 +317,7 @@ static void end_hosted(struct hosted *h, bool gone)
             partition_stop(partition, gone ? KQ_UNKNOWN_TOPIC : KQ_STOPPING, part_stopped, part);
     }
     if (gone && !h->internal)
-        drop_gone_topics_everywhere(c);
+        coordinator_drop_topics_everywhere(c);
     one_less_to_stop(h);
 }
 
@@ -457,10 +389,8 @@ static bool settle_topic(struct cluster *c, struct hosted *h, struct image_topic
         if (start) {
             start_part(part, limits);
             partition = part->partition;
-        } else if (partition != NULL) {
-            struct partition_limits mine = limits_for(h, limits);
-            partition_configure(partition, &mine);
-        }
+        } else if (partition != NULL)
+            configure_part(part, partition, limits);
         if (partition != NULL && image_partition(topic, p) == NULL)
             image_topic_set_partition(topic, p, partition);
     }
