@@ -13,7 +13,7 @@ struct server;
 struct server_options {
     const struct config *config; /* borrowed; its LIVE fields may change */
     const struct conn_protocol *protocol;
-    void *context;              /* the protocol's: conn_home_of(conn)->context */
+    void *context; /* the protocol's: conn_home_of(conn)->context */
 };
 
 /* The main thread. Listens on config's host and port; clients wait in the backlog.
