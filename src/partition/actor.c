@@ -297,7 +297,9 @@ static void take_job(struct actor *actor, struct actor_job_mail *mail)
     }
     if (done.flushed)
         note_flushed(actor, &done);
-    if (done.space || done.err == KQ_NO_SPACE)
+    /* Any job of the keeper's: a roll may have been asked for while it was out,
+     * and wants its state now. */
+    if (done.space || done.err == KQ_NO_SPACE || mail->lane == LOG_LANE_KEEP)
         actor->room_wanted = false;
     if (done.view_changed) {
         actor->view_dirty = true;
