@@ -306,13 +306,22 @@ static void run_groups(struct text_session *session, const struct text_command *
     groups_list(session->front->broker, &errand->ask.groups);
 }
 
+static void run_describe(struct text_session *session, const struct text_command *command)
+{
+    struct text_errand *errand = errand_new(session, command);
+    if (errand != NULL)
+        errand_answered(errand, NULL); /* a worker looks, and waits for what is being opened */
+}
+
 /* ---- a worker's part ------------------------------------------------------------------------------ */
 
 static void write_look(struct text_errand *errand, struct buf *reply)
 {
     const struct fault *fault = errand->ask_fini == group_fini ? &errand->ask.group.call.call.fault
                                                                : &errand->ask.groups.request.call.call.fault;
-    if (errand->verb == TEXT_INFO)
+    if (errand->verb == TEXT_DESC)
+        text_look_topic(errand->session->front->broker, errand->topic, reply);
+    else if (errand->verb == TEXT_INFO)
         text_look_info(errand->session->front, fault->err == KQ_OK ? &errand->ask.groups : NULL, reply);
     else if (fault->err != KQ_OK)
         reply_fault(reply, fault->err, fault);
@@ -330,6 +339,14 @@ void text_errand_work(struct text_errand *errand, struct worker *worker)
         text_read_work(errand);
         return;
     }
+    if (errand->verb == TEXT_DESC) {
+        /* After a start a partition may take a moment to open: its ends are not known before. */
+        struct partition *opening = text_look_opening(errand->session->front->broker, errand->topic);
+        bool waits = opening != NULL && text_wait_open(errand, opening);
+        partition_drop(&opening);
+        if (waits)
+            return;
+    }
     struct buf reply;
     buf_init(&reply, TEXT_REPLY_MAX_BYTES);
     write_look(errand, &reply);
@@ -344,15 +361,10 @@ void text_errand_work(struct text_errand *errand, struct worker *worker)
 
 static void run_at_once(struct text_session *session, const struct text_command *command)
 {
-    struct broker *broker = session->front->broker;
-    char name[TEXT_TOPIC_NAME_MAX_BYTES + 1];
     struct buf reply;
     buf_init(&reply, TEXT_REPLY_MAX_BYTES);
-    copy_name(name, sizeof(name), command->topic);
     if (command->verb == TEXT_LIST)
-        text_look_topics(broker, &reply);
-    else if (command->verb == TEXT_DESC)
-        text_look_topic(broker, name, &reply);
+        text_look_topics(session->front->broker, &reply);
     else
         reply_help(&reply, command->about);
     conn_lock(session->conn);
@@ -393,8 +405,10 @@ void text_run(struct text_session *session, const struct text_command *command)
     case TEXT_PING:
         run_ping(session, command);
         break;
-    case TEXT_LIST:
     case TEXT_DESC:
+        run_describe(session, command);
+        break;
+    case TEXT_LIST:
     case TEXT_HELP:
         run_at_once(session, command);
         break;

@@ -147,6 +147,9 @@ void text_errand_work(struct text_errand *errand, struct worker *worker);
 struct group_session text_group_session(struct text_session *session);
 
 /* text_read.c */
+/* The worker; the errand's stage is WORK, and will be again when the partition is
+ * open or has failed. False: it is not to wait. */
+bool text_wait_open(struct text_errand *errand, struct partition *partition);
 void text_read_work(struct text_errand *errand);
 /* No lock held. Ends a TAIL: at once, or when it has caught up. */
 void text_read_interrupt(struct text_session *session, bool at_once);
@@ -158,6 +161,8 @@ void text_renew_fire(struct engine_deadline *deadline);
 /* text_look.c: LIST, DESC, GRPS, INFO, as whole replies. */
 void text_look_topics(struct broker *broker, struct buf *reply);
 void text_look_topic(struct broker *broker, const char *name, struct buf *reply);
+/* The topic's first partition that is being opened, with a reference; NULL: none. */
+struct partition *text_look_opening(struct broker *broker, const char *name);
 void text_look_groups(const struct groups_list *list, struct buf *reply);
 void text_look_group(const struct group_request *request, struct buf *reply);
 void text_look_info(struct text_front *front, const struct groups_list *groups, struct buf *reply);

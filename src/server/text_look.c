@@ -77,6 +77,24 @@ static void put_partition(struct json *json, const struct image_topic *topic, ui
     json_close(json, '}');
 }
 
+struct partition *text_look_opening(struct broker *broker, const char *name)
+{
+    struct image *image = cluster_image(broker->cluster);
+    struct image_topic *topic = image_find(image, name, strlen(name));
+    struct partition *opening = NULL;
+    for (uint32_t p = 0; topic != NULL && p < image_topic_partitions(topic) && opening == NULL; p++) {
+        struct partition_status status = {0};
+        struct partition *partition = image_partition(topic, p);
+        if (partition == NULL)
+            continue;
+        partition_status(partition, &status);
+        if (status.state == PARTITION_OPENING)
+            opening = partition_hold(partition);
+    }
+    image_drop(&image);
+    return opening;
+}
+
 void text_look_topic(struct broker *broker, const char *name, struct buf *reply)
 {
     struct image *image = cluster_image(broker->cluster);

@@ -104,6 +104,8 @@ static void wait_done(struct wait_request *wait)
 static bool read_wait(struct text_errand *errand, struct partition *partition, int64_t off)
 {
     struct conn *conn = errand->session->conn;
+    if (errand->partition != partition)
+        partition_drop(&errand->partition);
     if (errand->partition == NULL)
         errand->partition = partition_hold(partition);
     errand->wait = (struct wait_request){.done = wait_done, .off = off};
@@ -122,6 +124,11 @@ static bool read_wait(struct text_errand *errand, struct partition *partition, i
     if (wait)
         partition_wait(errand->partition, &errand->wait);
     return wait;
+}
+
+bool text_wait_open(struct text_errand *errand, struct partition *partition)
+{
+    return read_wait(errand, partition, -1);
 }
 
 /* No lock held. Whoever waits goes on at once. */
@@ -319,7 +326,7 @@ static bool read_open(struct text_errand *errand)
         err = route_partition(topic, call->partition, &route, &fault);
     if (err == KQ_OK)
         err = fetch_open(&errand->fetch, route.local, read_from(errand, route.local), &fault);
-    bool waits = err == KQ_AGAIN && read_wait(errand, route.local, -1); /* it tells when it is open */
+    bool waits = err == KQ_AGAIN && text_wait_open(errand, route.local);
     image_drop(&image);
     if (err != KQ_OK && !waits)
         read_fault(errand, err, &fault);
