@@ -162,8 +162,8 @@ enum kq_err log_make_room(struct log *log, enum log_entry_type type, uint32_t bo
 enum kq_err log_append(struct log *log, const struct log_entry *entry);
 
 /* The state (producers, machine) as of the last append, to go into the footer
- * when the segment is sealed: the owner asks log_wants_roll_state() after a
- * log_make_room that returned KQ_AGAIN, and gives it. Copied. */
+ * when the segment is sealed: asked for each time before log_next_job, given once
+ * when it says true. Copied. */
 bool log_wants_roll_state(const struct log *log);
 void log_roll_state(struct log *log, const void *state, size_t state_bytes);
 

@@ -69,13 +69,6 @@ bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_byt
         return true;
     case KQ_AGAIN:
         actor->room_wanted = true;
-        if (log_wants_roll_state(actor->log)) {
-            struct buf state;
-            buf_init(&state, SIZE_MAX / 2);
-            actor_encode_state(actor, &state);
-            log_roll_state(actor->log, state.bad ? NULL : state.data, state.bad ? 0 : state.len);
-            buf_fini(&state);
-        }
         return false;
     case KQ_NO_SPACE:
         SAY_WARNING("%s: disk full: publishes are refused until there is room", actor->options.log.title);
@@ -502,10 +495,22 @@ static bool flush_may_wait(const struct actor *actor)
            actor->now.mono_us < actor->unflushed_since_us + actor->options.flush_interval_us;
 }
 
+/* The state goes into the footer of a segment that is about to be sealed. */
+static void give_roll_state(struct actor *actor)
+{
+    struct buf state;
+    buf_init(&state, SIZE_MAX / 2);
+    actor_encode_state(actor, &state);
+    log_roll_state(actor->log, state.bad ? NULL : state.data, state.bad ? 0 : state.len);
+    buf_fini(&state);
+}
+
 static void submit_jobs(struct actor *actor)
 {
     if (actor->failure.err != KQ_OK)
         return;
+    if (log_wants_roll_state(actor->log))
+        give_roll_state(actor);
     for (int lane = 0; lane < LOG_LANE_COUNT; lane++) {
         if (lane == LOG_LANE_FLUSH && flush_may_wait(actor))
             continue;

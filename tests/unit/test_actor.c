@@ -214,6 +214,37 @@ static void segments_roll_and_retention_moves_the_start(void)
     end();
 }
 
+static void a_roll_waits_for_a_keeper_that_is_busy(void)
+{
+    begin();
+    pump.options.log.prepare_min_bytes = 16 * 1024;
+    pump.options.log.prepare_max_bytes = 16 * 1024;
+    open_pump();
+    warm_up();
+    static char value[700];
+    static struct pump_publish some[100];
+    memset(value, 'v', sizeof value);
+    bool keeper_was_late = false;
+    for (int i = 0; i < 100; i++) {
+        pump_publish(&pump, &some[i], value, sizeof value, -1, 0);
+        pump_turn(&pump);
+        (void)pump_run_job(&pump, LOG_LANE_FLUSH);
+        pump_turn(&pump);
+        if (some[i].done)
+            continue;
+        keeper_was_late = true; /* it makes the spare segment, and this one is full */
+        CU_ASSERT_TRUE(pump.job_out[LOG_LANE_KEEP]);
+        pump_settle(&pump);
+        CU_ASSERT_TRUE_FATAL(some[i].done);
+    }
+    CU_ASSERT_TRUE(keeper_was_late);
+    for (int i = 0; i < 100; i++)
+        CU_ASSERT_TRUE(some[i].err == KQ_OK && some[i].base_off == i + 1);
+    restart();
+    CU_ASSERT_EQUAL(log_view_high_watermark(pump.view), 101);
+    end();
+}
+
 static void age_empties_an_idle_partition(void)
 {
     begin();
@@ -552,6 +583,7 @@ static const struct unit_case cases[] = {
     {"everything is there after a restart", everything_is_there_after_a_restart},
     {"a duplicate is answered with its original", a_duplicate_is_answered_with_its_original},
     {"segments roll and retention moves the start", segments_roll_and_retention_moves_the_start},
+    {"a roll waits for a keeper that is busy", a_roll_waits_for_a_keeper_that_is_busy},
     {"age empties an idle partition", age_empties_an_idle_partition},
     {"a large message is refused by name and others go on", a_large_message_is_refused_by_name_and_others_go_on},
     {"an entry larger than a segment is taken", an_entry_larger_than_a_segment_is_taken},
