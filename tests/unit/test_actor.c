@@ -217,8 +217,8 @@ static void segments_roll_and_retention_moves_the_start(void)
 static void a_roll_waits_for_a_keeper_that_is_busy(void)
 {
     begin();
-    pump.options.log.prepare_min_bytes = 16 * 1024;
-    pump.options.log.prepare_max_bytes = 16 * 1024;
+    pump.options.log.prepare_min_bytes = 64 * 1024;
+    pump.options.log.prepare_max_bytes = 64 * 1024;
     open_pump();
     warm_up();
     static char value[700];
@@ -226,14 +226,14 @@ static void a_roll_waits_for_a_keeper_that_is_busy(void)
     memset(value, 'v', sizeof value);
     bool keeper_was_late = false;
     for (int i = 0; i < 100; i++) {
+        bool busy = pump.job_out[LOG_LANE_KEEP]; /* with the spare segment */
         pump_publish(&pump, &some[i], value, sizeof value, -1, 0);
         pump_turn(&pump);
         (void)pump_run_job(&pump, LOG_LANE_FLUSH);
         pump_turn(&pump);
         if (some[i].done)
             continue;
-        keeper_was_late = true; /* it makes the spare segment, and this one is full */
-        CU_ASSERT_TRUE(pump.job_out[LOG_LANE_KEEP]);
+        keeper_was_late = keeper_was_late || busy;
         pump_settle(&pump);
         CU_ASSERT_TRUE_FATAL(some[i].done);
     }
