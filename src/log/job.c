@@ -405,6 +405,8 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
             done_roll(log, job, done);
         break;
     case JOB_PREPARE:
+        if (job->need_bytes == 0 && job->prepared_pos == log->prepared_pos) /* the budget gives nothing ahead of need */
+            log->quiet_until_us = log->now_us + LOG_QUIET_US;
         log->prepared_pos = job->prepared_pos;
         log->rows = job->rows;
         if (!full) {
