@@ -144,6 +144,29 @@ static void deleting_a_topic_makes_room_on_a_full_disk(void)
     unmount();
 }
 
+static void a_small_disk_leaves_the_broker_idle(void)
+{
+    enum { WATCH_MS = 500 };
+    char data[300];
+    const char *disk = mount_small_disk(8); /* 2 % of it is less than any step */
+    if (disk == NULL)
+        return;
+    (void)snprintf(data, sizeof(data), "%s/data", disk);
+    struct daemon_spec spec = {.dir = data, .settings = {"segment.bytes=1MiB"}};
+    struct daemon *d = daemon_start(&spec);
+    struct client *c = client_open(daemon_port(d));
+    topic_make(c, "t", 1, "");
+    for (int i = 0; i < 30; i++)
+        publish_range(c, "t", "m", i, i + 1, PAD);
+    CU_ASSERT(client_quiet(c, WATCH_MS)); /* marks and lingering are over */
+    int64_t before = proc_switches(daemon_pid(d));
+    CU_ASSERT(client_quiet(c, WATCH_MS));
+    CU_ASSERT(proc_switches(daemon_pid(d)) - before <= 4);
+    client_close(&c);
+    daemon_end(&d);
+    unmount();
+}
+
 /* ---- a folder that is not for this daemon -------------------------------------------- */
 
 static void a_newer_format_is_refused_and_left_alone(void)
@@ -260,7 +283,8 @@ static void a_lost_or_damaged_index_is_made_anew(void)
     struct daemon *d = daemon_start(&spec);
     struct client *c = client_open(daemon_port(d));
     topic_make(c, "t", 1, " segment.bytes=65536");
-    publish_range(c, "t", "m", 0, 500, PAD);
+    for (int i = 0; i < 500; i += 10)
+        publish_range(c, "t", "m", i, i + 10, PAD);
     subscribe(c, "t", "g", id);
     client_close(&c);
     (void)snprintf(folder, sizeof(folder), "%s/t-0", spec.dir);
@@ -308,6 +332,7 @@ static const struct unit_case cases[] = {
     {"a full disk refuses publishes and recovers without a restart",
      a_full_disk_refuses_publishes_and_recovers_without_a_restart},
     {"deleting a topic makes room on a full disk", deleting_a_topic_makes_room_on_a_full_disk},
+    {"a small disk leaves the broker idle", a_small_disk_leaves_the_broker_idle},
     {"a newer format is refused and left alone", a_newer_format_is_refused_and_left_alone},
     {"a folder of other things is refused and left alone", a_folder_of_other_things_is_refused_and_left_alone},
     {"damage below the flushed mark stops that partition alone",

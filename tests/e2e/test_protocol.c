@@ -177,9 +177,9 @@ static void a_message_beyond_the_limit_is_refused(void)
     REPLY_REFUSES(client_reply(c), "too large");
     REPLY_IS(client_ask(c, "PING"), "Done");
     CU_ASSERT_EQUAL(partition_end(c, "large", 0), 1);
-    REPLY_IS(client_ask(c, "CRTP smaller 1 max.message.bytes=100"), "Done");
+    REPLY_IS(client_ask(c, "CRTP smaller 1 max.message.bytes=1024"), "Done");
     REPLY_IS(client_ask(c, "PUBS smaller {\"Body\":\"short\"}"), "Done");
-    REPLY_REFUSES(client_ask(c, "PUBS smaller {\"Body\":\"%0200d\"}", 0), "too large");
+    REPLY_REFUSES(client_ask(c, "PUBS smaller {\"Body\":\"%02000d\"}", 0), "too large");
     free(line);
     client_close(&c);
 }

@@ -42,7 +42,8 @@ static void a_full_segment_is_followed_by_the_next(void)
     struct client *c = session();
     topic_make(c, "rolled", 1, " segment.bytes=65536");
     CU_ASSERT(segments_of("rolled") <= 1);
-    publish_range(c, "rolled", "m", 0, 1000, PAD);
+    for (int i = 0; i < 1000; i += 20) /* entries smaller than a segment */
+        publish_range(c, "rolled", "m", i, i + 20, PAD);
     CU_ASSERT(segments_of("rolled") >= 10);
     subscribe(c, "rolled", "g", id);
     expect_range(c, "rolled", id, 0, "m", 0, 1000);
@@ -76,7 +77,8 @@ static void retention_by_size_moves_the_log_start(void)
     char id[ID_BYTES];
     struct client *c = session();
     topic_make(c, "bysize", 1, " segment.bytes=65536 retention.bytes=262144");
-    publish_range(c, "bysize", "m", 0, 2000, PAD);
+    for (int i = 0; i < 2000; i += 20)
+        publish_range(c, "bysize", "m", i, i + 20, PAD);
     struct start_wait w = {c, "bysize", 1000};
     CU_ASSERT(wait_until(start_is_beyond, &w, REPLY_MS));
     int start = (int)partition_start(c, "bysize", 0);
