@@ -159,8 +159,8 @@ enum kq_err home_put_aside(struct io *io, const char *data_dir, const char *name
 /* Names are taken first and unlinked after, so that the listing is not disturbed. */
 enum kq_err home_remove_some(struct io *io, const char *path, size_t limit)
 {
-    char **names;
-    size_t count;
+    char **names = NULL;
+    size_t count = 0;
     struct fault fault;
     enum kq_err err = home_list(io, path, &names, &count, &fault);
     if (err == KQ_NOT_FOUND)

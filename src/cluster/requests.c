@@ -67,6 +67,7 @@ static struct cluster_request *take_request(struct step *step)
 
 static void answer(struct cluster_request *request, const struct fault *fault)
 {
+    REQUIRE(request != NULL);
     request->fault = *fault;
     request->done(request);
 }

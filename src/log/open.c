@@ -45,6 +45,7 @@ static enum kq_err create_replica(struct log *log, const struct log_hard_state *
                                   struct fault *fault)
 {
     struct place *p = log->place;
+    REQUIRE(create != NULL);
     enum kq_err err = have_folder ? KQ_OK : err_from_errno(-p->io->ops->mkdir(p->io, p->dir));
     if (err != KQ_OK)
         return cannot(fault, err, "making", p->dir);
