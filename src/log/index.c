@@ -25,7 +25,8 @@ enum kq_err index_open_writable(struct io *io, const char *path, uint64_t row_co
     enum kq_err err = io_open(io, path, IO_WRITE | IO_CREATE, &file);
     if (err != KQ_OK)
         return err;
-    err = err_from_errno(-io->ops->allocate(io, file, 0, grains(row_count)));
+    if (row_count > 0)
+        err = err_from_errno(-io->ops->allocate(io, file, 0, grains(row_count)));
     void *rows = NULL;
     if (err == KQ_OK)
         err = err_from_errno(-io->ops->map(io, file, map_bytes, true, &rows));

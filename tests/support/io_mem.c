@@ -504,6 +504,8 @@ static int mem_allocate(struct io *io, struct io_file *file, uint64_t pos, uint6
     struct io_mem *m = self(io);
     bool last;
     int err = enter(m, IO_MEM_ALLOCATE, &last);
+    if (err == 0 && size_bytes == 0)
+        err = -EINVAL; /* as fallocate(2) has it */
     if (m->cut || err < 0)
         return leave(m, last, err);
     struct inode *n = file->inode;
