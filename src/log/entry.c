@@ -8,7 +8,7 @@
  *    header: the same on every replica
  *     16  4  magic "KQe1"
  *     20  1  version = 1
- *     21  1  flags = 0
+ *     21  1  flags: 1 the body is lost (a repair gave it up; length and checksum are the original's)
  *     22  2  type (enum log_entry_type)
  *     24  4  header checksum: CRC-32C seeded with `shared`, over bytes 16-71 with this field zero
  *     28  4  body checksum: CRC-32C seeded with `shared`, term and idx, over the original body
@@ -147,6 +147,8 @@ enum kq_err entry_decode(const uint8_t *data, size_t left_bytes, const struct en
 
 bool entry_body_ok(const struct entry_seed *seed, const struct entry_head *head, const uint8_t *body)
 {
+    if ((head->flags & ENTRY_LOST) != 0)
+        return true;
     uint8_t place[16];
     put_le64(place, head->term);
     put_le64(place + 8, head->idx);
@@ -156,7 +158,7 @@ bool entry_body_ok(const struct entry_seed *seed, const struct entry_head *head,
 int64_t entry_max_time(const struct entry_head *head, const uint8_t *body)
 {
     int64_t max = -1;
-    if (head->type != LOG_ENTRY_RECORDS)
+    if (head->type != LOG_ENTRY_RECORDS || (head->flags & ENTRY_LOST) != 0)
         return max;
     struct cursor c = cursor_over(body, head->body_bytes);
     struct batch_info info;

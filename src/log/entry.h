@@ -18,6 +18,7 @@ enum {
     ENTRY_HEADER_BYTES = 56,
     ENTRY_HEAD_BYTES = ENTRY_LOCAL_BYTES + ENTRY_HEADER_BYTES,
     ENTRY_BODY_BYTES_MAX = 1 << 30,
+    ENTRY_LOST = 1, /* flag: the body was damaged and given up by a repair; it is not to be read */
 };
 
 /* Seeds of all checksums of one replica: `shared` is the same on every replica of
@@ -55,7 +56,7 @@ void entry_encode(uint8_t out[ENTRY_HEAD_BYTES], const struct entry_head *head, 
 enum kq_err entry_decode(const uint8_t *data, size_t left_bytes, const struct entry_seed *seed,
                          struct entry_head *head);
 
-/* body is head->body_bytes long. */
+/* body is head->body_bytes long. True for one that is given up. */
 bool entry_body_ok(const struct entry_seed *seed, const struct entry_head *head, const uint8_t *body);
 
 /* The largest timestamp in the batches of a RECORDS body; -1: none. Stops at what

@@ -170,7 +170,8 @@ enum kq_err footer_load(struct io *io, struct io_file *file, uint64_t file_bytes
     if (data == NULL)
         return KQ_NO_MEMORY;
     err = io_read(io, file, data, rest, f->end_pos + first, NULL);
-    if (err == KQ_OK && !parse_sections(f, data, rest, seed))
+    if (err == KQ_OK &&
+        (!parse_sections(f, data, rest, seed) || f->last_idx - f->first_idx >= f->end_pos / ENTRY_HEAD_BYTES))
         err = KQ_NOT_FOUND;
     free(data);
     if (err != KQ_OK) {

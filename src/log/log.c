@@ -202,11 +202,6 @@ void log_set_start(struct log *log, int64_t start_off)
         atomic_store_explicit(&log->place->start_off, start_off, memory_order_release);
 }
 
-void log_force_roll(struct log *log)
-{
-    log->force_roll = true;
-}
-
 bool log_wants_roll_state(const struct log *log)
 {
     return log->want_roll && log->active && !log->has_roll_state && !log->jobs[LOG_LANE_KEEP].out;
@@ -280,18 +275,28 @@ static bool has_record(const struct log *log)
     return log->next_off > log_active(log)->first_off;
 }
 
+void log_force_roll(struct log *log)
+{
+    log->force_roll = log->active && has_record(log);
+}
+
 /* Whether an entry fits where it should go; if not, what is wanted is noted. */
 static bool has_place(struct log *log, enum log_entry_type type, uint64_t size_bytes)
 {
     const struct segment *s = log_active(log);
+    if (log->jobs[LOG_LANE_KEEP].out && log->jobs[LOG_LANE_KEEP].kind == JOB_ROLL)
+        return false; /* the segment is being sealed: not even what is small enough may slip in */
     uint64_t limit = log->segment_bytes + SEGMENT_HEAD_BYTES;
     bool full = s == NULL ||
                 (has_record(log) && (log->force_roll || log->write_pos + size_bytes > limit || rows_left(log) == 0));
     uint64_t reserve = type == LOG_ENTRY_RECORDS ? LOG_CONTROL_RESERVE_BYTES : 0;
     bool row = s != NULL && log->last_idx + 1 - s->first_idx < log->rows;
     bool space = s != NULL && !log->tail_closed && log->write_pos + size_bytes + reserve <= log->prepared_pos;
-    if (s != NULL && row && space && (!full || (log->no_space && reserve == 0)))
+    if (s != NULL && row && space && (!full || (log->no_space && reserve == 0))) {
+        log->want_roll = false; /* whoever wanted it has given up */
+        log->need_bytes = 0;
         return true;
+    }
     log->want_roll = full;
     log->need_bytes = size_bytes;
     return false;
@@ -425,6 +430,7 @@ static enum kq_err take_in(struct log *log, struct segment *s, const struct log_
     log->last_crc = crc;
     log->next_off += entry->record_count;
     log->no_space = false;
+    log->has_roll_state = false; /* one that was given for a roll that never began is old now */
     log->mark_due_us = CLOCK_NEVER;
     uint64_t give = size_bytes < log->budget_held ? size_bytes : log->budget_held;
     log->budget_held -= give;

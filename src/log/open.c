@@ -138,24 +138,16 @@ static enum kq_err load_state(struct log *log, const struct folder *f, struct fa
 
 static struct log *log_new(const struct log_options *o)
 {
-    size_t dir_bytes = strlen(o->dir) + 1;
     struct log *log = calloc(1, sizeof *log);
-    struct place *p = calloc(1, sizeof *p + dir_bytes);
-    char *title = strdup(o->title);
-    if (log == NULL || p == NULL || title == NULL) {
+    struct place *p = place_new(o->io, o->dir, o->title, &o->topic_id, o->partition);
+    if (log == NULL || p == NULL) {
         free(log);
-        free(p);
-        free(title);
+        if (p != NULL)
+            place_drop(p);
         return NULL;
     }
-    atomic_init(&p->refs, 1);
-    p->io = o->io;
     p->counters = o->counters;
-    p->topic_id = o->topic_id;
-    p->partition = o->partition;
     p->read_map_bytes = page_up(o->segment_bytes + o->segment_bytes / 8 + SEGMENT_HEAD_BYTES);
-    p->title = title;
-    memcpy(p->dir, o->dir, dir_bytes);
     log->tag = LOG_TAG;
     log->place = p;
     log->segment_bytes = o->segment_bytes;

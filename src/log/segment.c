@@ -39,6 +39,26 @@ struct place *place_hold(struct place *p)
     return p;
 }
 
+struct place *place_new(struct io *io, const char *dir, const char *title, const struct uuid *topic_id,
+                        uint32_t partition)
+{
+    size_t dir_bytes = strlen(dir) + 1;
+    struct place *p = calloc(1, sizeof *p + dir_bytes);
+    char *copy = strdup(title);
+    if (p == NULL || copy == NULL) {
+        free(p);
+        free(copy);
+        return NULL;
+    }
+    atomic_init(&p->refs, 1);
+    p->io = io;
+    p->topic_id = *topic_id;
+    p->partition = partition;
+    p->title = copy;
+    memcpy(p->dir, dir, dir_bytes);
+    return p;
+}
+
 void place_drop(struct place *p)
 {
     if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
@@ -450,6 +470,8 @@ enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entr
             (void)atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
     }
     *head = l.head;
+    if ((head->flags & ENTRY_LOST) != 0)
+        head->body_bytes = 0;
     *body = l.at + ENTRY_HEAD_BYTES;
     return KQ_OK;
 }

@@ -51,6 +51,9 @@ struct place {
     char dir[];
 };
 
+/* NULL: out of memory. The seed is to be set once the incarnation is known. */
+struct place *place_new(struct io *io, const char *dir, const char *title, const struct uuid *topic_id,
+                        uint32_t partition);
 struct place *place_hold(struct place *p);
 void place_drop(struct place *p);
 #define PLACE_COUNT(place, counter, n)                                                                                 \

@@ -221,11 +221,21 @@ static void make_durable(struct inode *n)
     n->dirty_from = n->dirty_to = 0;
 }
 
+static bool is_named(const struct names *names, const struct inode *n)
+{
+    for (int i = 0; i < names->count; i++)
+        if (names->at[i].inode == n)
+            return true;
+    return false;
+}
+
+/* What is removed and closed takes no space. */
 static uint64_t used_blocks(const struct io_mem *m)
 {
     uint64_t total = 0;
     for (const struct inode *n = m->inodes; n != NULL; n = n->next)
-        total += (n->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+        if (n->opens > 0 || is_named(&m->live, n))
+            total += (n->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
     return total;
 }
 
@@ -324,11 +334,8 @@ void io_mem_reboot(struct io_mem *m, enum io_mem_mercy mercy, uint64_t seed)
     while (all != NULL) {
         struct inode *n = all;
         all = n->next;
-        bool named = false;
-        for (int i = 0; i < m->live.count && !named; i++)
-            named = m->live.at[i].inode == n;
         REQUIRE(n->opens == 0);
-        if (named) {
+        if (is_named(&m->live, n)) {
             memcpy(n->bytes, n->durable, n->touched);
             n->size_bytes = n->durable_size;
             n->dirty_from = n->dirty_to = 0;
