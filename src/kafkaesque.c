@@ -39,6 +39,15 @@ static const struct command_row commands[] = {
     {"groups", "[GROUP]", 0, 1, "List the consumer groups, or show one: subscriptions, committed offsets, lag", NULL,
      NULL, command_groups},
     {"info", "", 0, 0, "Show the broker and its cluster", NULL, NULL, command_info},
+    {"log check", "DIR", 1, 1, "Check the log of a stopped broker, or of one of its partitions",
+     "Reads everything and changes nothing. The exit code is 6 if what may have been acknowledged is damaged;\n"
+     "unfinished writes at the end are no damage.",
+     NULL, command_log_check},
+    {"log dump", "DIR", 1, 1, "Print the entries of a stopped broker's log", "With --json only the counts.",
+     log_dump_options, command_log_dump},
+    {"log repair", "DIR", 1, 1, "Make a damaged log readable again, giving up what cannot be read",
+     "Each file is copied to NAME.aside before it is changed. The exit code is 6 if damage is left.", NULL,
+     command_log_repair},
     {"bench", "", 0, 0, "Publish messages and print how fast that was", NULL, bench_options, command_bench},
     {"protocol", "", 0, 0, "Print the commands of the text protocol, for telnet and nc", NULL, protocol_options,
      command_protocol},
@@ -145,7 +154,8 @@ static int leading_options(int argc, char **argv)
 static int no_such_command(int argc, char **argv, int words)
 {
     if (argc > 1 && words == 2)
-        (void)fprintf(stderr, "kafkaesque: `%s` is followed by create, list, describe or delete\n", argv[1]);
+        (void)fprintf(stderr, "kafkaesque: `%s` is followed by %s\n", argv[1],
+                      strcmp(argv[1], "log") == 0 ? "check, dump or repair" : "create, list, describe or delete");
     else if (argc > 1)
         (void)fprintf(stderr, "kafkaesque: there is no command `%s`\n", argv[1]);
     print_usage(stderr);

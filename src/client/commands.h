@@ -22,6 +22,11 @@ extern const struct option_row publish_options[];
 int command_consume(struct client *client, const struct arguments *arguments);
 extern const struct option_row consume_options[];
 
+int command_log_check(struct client *client, const struct arguments *arguments);
+int command_log_dump(struct client *client, const struct arguments *arguments);
+int command_log_repair(struct client *client, const struct arguments *arguments);
+extern const struct option_row log_dump_options[];
+
 int command_bench(struct client *client, const struct arguments *arguments);
 extern const struct option_row bench_options[];
 

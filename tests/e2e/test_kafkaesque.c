@@ -287,6 +287,52 @@ static void a_killed_broker_costs_neither_loss_nor_doubles(void)
     daemon_end(&d);
 }
 
+/* Inverts a bit of the body that holds `text`. */
+static void damage(const char *path, const char *text)
+{
+    static char bytes[OUTPUT_BYTES];
+    FILE *f = fopen(path, "r+");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    size_t len = fread(bytes, 1, sizeof(bytes), f);
+    char *at = memmem(bytes, len, text, strlen(text));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    CU_ASSERT_EQUAL(fseek(f, at - bytes, SEEK_SET), 0);
+    CU_ASSERT_EQUAL(fputc(*at ^ 1, f), *at ^ 1);
+    CU_ASSERT_EQUAL(fclose(f), 0);
+}
+
+static void a_stopped_brokers_log_is_checked_and_repaired(void)
+{
+    struct daemon_spec spec = {.dir = temp_folder("log")};
+    struct daemon *d = daemon_start(&spec);
+    int port = daemon_port(d);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "t"), 0);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(RUN(port, numbered("input", "line", i, i + 1), "publish", "t"), 0);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 1);
+    shows("in use by a running broker");
+    daemon_end(&d);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 0);
+    shows("no damage");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "dump", path_in(spec.dir, "t-0"), "--records", "--from", "1"), 0);
+    shows("line-1");
+    shows("line-2");
+    CU_ASSERT_PTR_NULL(strstr(printed, "line-0"));
+    damage(path_in(spec.dir, "t-0/00000000000000000000.log"), "line-1");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 6);
+    shows("1 place is damaged, with 1 record;");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir, "--json"), 6);
+    shows("\"Damaged\":1,");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "repair", spec.dir), 0);
+    shows("1 record given up");
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 0);
+    d = daemon_start(&spec);
+    CU_ASSERT_EQUAL(RUN(daemon_port(d), NULL, "consume", "t"), 0);
+    REPLY_IS(printed, "line-0\nline-2\n");
+    daemon_end(&d);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", file("nowhere")), 1);
+}
+
 static void the_load_generator_answers_in_figures(void)
 {
     struct daemon *d = daemon_fresh("bench");
@@ -306,6 +352,7 @@ static const struct unit_case cases[] = {
     {"keys and headers are kept, and bad lines are named", keys_and_headers_are_kept_and_bad_lines_are_named},
     {"a group goes on where it was", a_group_goes_on_where_it_was},
     {"a killed broker costs neither loss nor doubles", a_killed_broker_costs_neither_loss_nor_doubles},
+    {"a stopped broker's log is checked and repaired", a_stopped_brokers_log_is_checked_and_repaired},
     {"the load generator answers in figures", the_load_generator_answers_in_figures},
 };
 
