@@ -12,9 +12,10 @@
 
 #include <stdlib.h>
 
+/* Whole pages for so many rows; never none, which no file system allocates. */
 static uint64_t grains(uint64_t row_count)
 {
-    uint64_t bytes = row_count * INDEX_ROW_BYTES + INDEX_GRAIN_BYTES - 1;
+    uint64_t bytes = (row_count > 0 ? row_count : 1) * INDEX_ROW_BYTES + INDEX_GRAIN_BYTES - 1;
     return bytes - bytes % INDEX_GRAIN_BYTES;
 }
 
@@ -39,7 +40,7 @@ enum kq_err index_open_writable(struct io *io, const char *path, uint64_t row_co
 enum kq_err index_allocate(struct io *io, const char *path, uint64_t rows_before, uint64_t row_count,
                            uint64_t *rows_now)
 {
-    uint64_t from = grains(rows_before);
+    uint64_t from = rows_before > 0 ? grains(rows_before) : 0;
     uint64_t to = grains(row_count);
     *rows_now = rows_before;
     if (to <= from)

@@ -517,6 +517,8 @@ static int mem_allocate(struct io *io, struct io_file *file, uint64_t pos, uint6
         return leave(m, last, err);
     struct inode *n = file->inode;
     uint64_t to = pos + size_bytes;
+    if (size_bytes == 0) /* as fallocate has it */
+        return leave(m, last, -EINVAL);
     if (room(m, n, to) < to)
         return leave(m, last, -ENOSPC);
     if (to > n->size_bytes)
@@ -592,7 +594,8 @@ static int mem_map(struct io *io, struct io_file *file, size_t size_bytes, bool 
     int err = enter(m, IO_MEM_MAP, &last);
     if (m->cut || err < 0)
         return leave(m, last, err);
-    (void)size_bytes;
+    if (size_bytes == 0) /* as mmap has it */
+        return leave(m, last, -EINVAL);
     file->inode->mapped_writable = file->inode->mapped_writable || writable;
     *address = file->inode->bytes;
     return leave(m, last, 0);

@@ -172,15 +172,15 @@ static void damage_below_the_flushed_mark_stops_the_replica(void)
     append_many(5, 2, 100); /* these say that the first five are flushed */
     crash();
     flip(FIRST_LOG, 4096 + 200);
-    uint64_t size;
-    uint8_t *before = malloc(file_size(FIRST_LOG));
-    memcpy(before, io_mem_bytes(mem, FIRST_LOG, &size), size);
+    uint64_t size = file_size(FIRST_LOG);
+    uint8_t *before = malloc(size);
+    memcpy(before, io_mem_bytes(mem, FIRST_LOG, &size), file_size(FIRST_LOG));
     CU_ASSERT_EQUAL(reopen(), KQ_CORRUPT);
     CU_ASSERT_PTR_NOT_NULL(strstr(rig.fault.text, FIRST_LOG));
     CU_ASSERT_PTR_NOT_NULL(strstr(rig.fault.text, "position 4096"));
     CU_ASSERT_PTR_NOT_NULL(strstr(rig.fault.text, "kafkaesque log repair"));
-    CU_ASSERT_EQUAL(size, file_size(FIRST_LOG));
-    CU_ASSERT_EQUAL(memcmp(before, io_mem_bytes(mem, FIRST_LOG, &size), size), 0);
+    CU_ASSERT_EQUAL_FATAL(size, file_size(FIRST_LOG));
+    CU_ASSERT_EQUAL(memcmp(before, io_mem_bytes(mem, FIRST_LOG, &size), file_size(FIRST_LOG)), 0);
     free(before);
 }
 
@@ -412,6 +412,25 @@ static void an_entry_may_be_bigger_than_a_segment(void)
     CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 5);
     append_many(2, 1, 100);
     CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 7);
+    done();
+}
+
+static void a_segment_without_an_entry_is_found_again(void)
+{
+    start();
+    append_many(2, 1, 100);
+    log_force_roll(rig.log);
+    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_RECORDS, 1), KQ_AGAIN);
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_TRUE(io_mem_exists(mem, "/t-0/00000000000000000002.log"));
+    crash();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 2);
+    done(); /* cleanly */
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 2);
+    append_many(2, 1, 100);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 4);
     done();
 }
 
@@ -768,6 +787,7 @@ static const struct unit_case cases[] = {
     {"a folder without its hard state is refused", a_folder_without_its_hard_state_is_refused},
     {"a newer format is named and left alone", a_newer_format_is_named_and_left_alone},
     {"an entry may be bigger than a segment", an_entry_may_be_bigger_than_a_segment},
+    {"a segment without an entry is found again", a_segment_without_an_entry_is_found_again},
     {"a segment without a record never rolls", a_segment_without_a_record_never_rolls},
     {"retention goes by size and by age", retention_goes_by_size_and_by_age},
     {"a state outlives the segment it was stored in", a_state_outlives_the_segment_it_was_stored_in},
