@@ -35,7 +35,7 @@ static pid_t begin(int port, const char *input, const char *output, const char *
 {
     char address[32];
     const char *argv[WORDS_MAX + 2] = {binary()};
-    for (size_t i = 0; words[i] != NULL && i < WORDS_MAX; i++)
+    for (size_t i = 0; i < WORDS_MAX && words[i] != NULL; i++)
         argv[i + 1] = words[i];
     (void)snprintf(address, sizeof(address), "127.0.0.1:%d", port);
     pid_t pid = fork();
