@@ -511,7 +511,7 @@ const char *text_stranger_text(enum text_stranger stranger)
     switch (stranger) {
     case TEXT_STRANGER_KAFKA:
         return "these are bytes of the Kafka protocol, and this port speaks Kafkaesque's text protocol: one command a "
-               "line, HELP lists them; connect Kafka clients to the broker's Kafka port";
+               "line, HELP lists them; a Kafka client cannot use it";
     case TEXT_STRANGER_HTTP:
         return "this is an HTTP request, and this port speaks Kafkaesque's text protocol: one command a line, HELP "
                "lists them; use telnet, nc or the kafkaesque client";
