@@ -156,8 +156,7 @@ struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_
 
 /* Keeper. NULL: out of memory. */
 struct group_machine *coordinator_new(struct cluster *c, uint32_t number);
-/* Any thread, without the lock. The coordinator forgets topics that are gone. If it
- * cannot now (a full disk), it will at its next start; their ids expire anyway. */
+/* Any thread, without the lock. The coordinator forgets topics that are gone. */
 void coordinator_drop_topics(struct cluster *c, struct partition *coordinator);
 void coordinator_drop_topics_everywhere(struct cluster *c);
 

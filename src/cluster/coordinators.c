@@ -61,8 +61,7 @@ static void drop_topics_done(struct machine_call *call)
     free(CONTAINER_OF(call, struct drop_topics, call.call));
 }
 
-/* The coordinator forgets topics that are gone. If it cannot now (a full disk), it
- * will when it starts the next time; their ids expire anyway. */
+/* Without memory it is left to the next time (a topic deleted, a start). */
 void coordinator_drop_topics(struct cluster *c, struct partition *coordinator)
 {
     struct drop_topics *drop = calloc(1, sizeof *drop);

@@ -105,8 +105,8 @@ static void subscribe(struct step *step, struct group_call *call)
 static struct subscription *resolve(const struct step *step, struct group_call *call)
 {
     struct subscription *s = group_find_subscription(step->m, &call->id.secret);
-    if (s == NULL || call->id.coordinator != step->m->options.coordinator || call->id.partition != s->partition ||
-        strcmp(call->topic, s->topic->name) != 0) {
+    if (s == NULL || s->topic->doomed || call->id.coordinator != step->m->options.coordinator ||
+        call->id.partition != s->partition || strcmp(call->topic, s->topic->name) != 0) {
         call->call.fault.err = KQ_UNKNOWN_SUBSCRIPTION;
         return NULL;
     }
@@ -152,20 +152,16 @@ static void unsubscribe(struct step *step, struct group_call *call)
     step_fill_and_settle(step, call->group_name, &call->topic_id);
 }
 
+/* Marks them; the next ticks do the rest, in pieces. */
 static void drop_topics(struct step *step, const struct group_call *call)
 {
     struct map_walk w;
-    for (map_walk_init(&w, &step->m->groups); map_walk_next(&w);) {
-        struct group *group = w.value;
-        char name[GROUP_NAME_MAX_BYTES + 1];
-        memcpy(name, group->name, sizeof name);
-        for (struct group_topic *t = group->topics, *next; t != NULL; t = next) {
-            next = t->next;
-            if (!call->exists(call->exists_context, &t->id))
-                step_drop_topic(step, t);
-        }
-        step_settle(step, name);
-    }
+    for (map_walk_init(&w, &step->m->groups); map_walk_next(&w);)
+        for (struct group_topic *t = ((struct group *)w.value)->topics; t != NULL; t = t->next)
+            if (!call->exists(call->exists_context, &t->id)) {
+                t->doomed = true;
+                step_due_at(step->m, step->now->mono_us);
+            }
 }
 
 static bool group_call_verb(void *machine, struct machine_call *base, struct machine_turn *turn,
@@ -221,13 +217,13 @@ static bool group_may_propose(const struct machine_call *base)
     case GROUP_SUBSCRIBE:
     case GROUP_COMMIT:
     case GROUP_UNSUBSCRIBE:
-    case GROUP_DROP_TOPICS:
         return true;
     case GROUP_RESOLVE:
     case GROUP_RENEW:
     case GROUP_SESSION_CLOSED:
     case GROUP_LIST:
     case GROUP_DESCRIBE:
+    case GROUP_DROP_TOPICS:
         break;
     }
     return false;

@@ -147,8 +147,9 @@ struct group_partition_row {
  *   LIST            Answer: groups[group_count], by name.
  *   DESCRIBE        group. Answer: rows[row_count], kind, generation. KQ_UNKNOWN_GROUP.
  *   DROP_TOPICS     exists(exists_context, topic_id) is asked on the actor's turn
- *                   for every topic known here; what is gone loses its
- *                   subscriptions (with events) and offsets.
+ *                   for every topic known here; ids of what is gone are unknown
+ *                   from then on, and soon its subscriptions (with events) and
+ *                   offsets go.
  * Any verb: KQ_NOT_LEADER, KQ_STOPPING and what else a partition answers.
  */
 struct group_call {

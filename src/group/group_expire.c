@@ -1,17 +1,21 @@
 /*
  * What ends by itself: subscriptions that nobody uses, claims of sessions that
- * never came back, offsets of groups without members.
+ * never came back, what groups had of deleted topics, offsets of groups without
+ * members.
  */
 #include "base/clock.h"
 #include "base/require.h"
 #include "group/group_step.h"
 
-/* Things that expire in one turn; the rest in the next, so that no turn is long. */
-enum { EXPIRE_A_TURN = 1000 };
+/* Things that end in one turn; the rest in the next, so that no turn is long and no
+ * entry large. */
+enum { EXPIRE_A_TURN = 100 };
 
 /* One pass over a topic. Counts down *left. False: the topic may be gone. */
 static bool expire_topic(struct step *step, struct group_topic *t, uint32_t *left)
 {
+    if (t->doomed)
+        return !step_drop_topic(step, t, left);
     int64_t timeout_us = step_session_timeout_us(step->m);
     for (struct claim *c = t->claims; c != NULL; c = c->next) {
         if (c->held_count == 0 && !c->session->live) {
@@ -72,22 +76,28 @@ static struct group *expire_and_fill(struct step *step, const char *name, uint32
     return group_find(step->m, name);
 }
 
+/* The offsets of a group that nobody has used for the retention. */
+static void forget_offsets(struct step *step, const char *name, uint32_t *left)
+{
+    struct group *group;
+    while (*left > 0 && (group = group_find(step->m, name)) != NULL && group->offset_count > 0) {
+        const struct group_topic *t = group->topics;
+        while (t->offset_count == 0)
+            t = t->next;
+        (*left)--;
+        step_drop_offset(step, t);
+    }
+    step_settle(step, name);
+}
+
 static void expire_group(struct step *step, const char *name, uint32_t *left)
 {
     struct group *group = expire_and_fill(step, name, left);
-    if (group == NULL)
-        return;
-    int64_t forget_us = forget_at_us(step, group);
-    if (forget_us > step->now->mono_us || *left == 0) {
+    int64_t forget_us = group == NULL ? CLOCK_NEVER : forget_at_us(step, group);
+    if (forget_us <= step->now->mono_us)
+        forget_offsets(step, name, left);
+    else
         step_due_at(step->m, forget_us);
-        return;
-    }
-    (*left)--;
-    for (struct group_topic *t = group->topics, *next; t != NULL; t = next) {
-        next = t->next;
-        step_drop_topic(step, t);
-    }
-    step_settle(step, name);
 }
 
 void step_expire(struct step *step)

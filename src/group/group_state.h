@@ -76,6 +76,7 @@ struct group_topic {
     struct claim *claims; /* oldest first */
     struct claim *last_claim;
     uint32_t claim_count;
+    bool doomed; /* leader's: deleted; the next ticks drop what is here */
 };
 
 /* Exists while it has a record of its own or a topic. */

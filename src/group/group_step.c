@@ -170,6 +170,8 @@ void step_fill(struct step *step, struct group_topic *t)
 {
     uint32_t partition;
     struct claim *c;
+    if (t->doomed)
+        return;
     while ((c = assign_next_claimant(t)) != NULL && assign_free_partition(t, t->partition_count, &partition)) {
         struct session *session = c->session;
         const struct subscription *s = step_grant(step, t, &session->key, partition);
@@ -215,47 +217,54 @@ void step_fill_and_settle(struct step *step, const char *name, const struct uuid
     step_settle(step, name);
 }
 
-/* The last record takes the topic along, so nothing of it is looked at after. */
-static void drop_offsets(struct step *step, struct group_topic *t)
+/* What of the topic has to be dropped one by one. */
+static uint32_t count_items(const struct group_topic *t)
 {
-    uint32_t left = t->offset_count;
-    for (uint32_t p = 0; left > 0; p++)
-        if (t->slots[p].offset != NULL) {
-            struct group_record r = step_record(t, GROUP_RECORD_OFFSET);
-            r.partition = p;
-            r.gone = true;
-            left--;
-            step_propose(step, &r);
-            if (left == 0)
-                return;
-        }
+    uint32_t count = t->subscription_count + t->offset_count;
+    for (const struct claim *c = t->claims; c != NULL; c = c->next)
+        count += c->held_count == 0;
+    return count;
 }
 
-static void drop_whole_claim(struct step *step, struct claim *c)
+static void drop_subscription(struct step *step, struct subscription *s)
 {
-    struct group_topic *t = c->topic;
-    uint32_t left = c->held_count;
-    step_propose_wanted(step, c, 0); /* it ends here if it holds nothing, else with its last */
-    while (left-- > 0) {
-        struct group_record r = step_record(t, GROUP_RECORD_SUBSCRIPTION);
-        r.partition = c->held->partition;
-        r.gone = true;
-        struct farewell farewell;
-        step_make_farewell(step, c->held, &farewell);
-        step_propose(step, &r);
-        step_send_farewell(step, &farewell);
-    }
+    struct group_record r = step_record(s->topic, GROUP_RECORD_SUBSCRIPTION);
+    r.partition = s->partition;
+    r.gone = true;
+    struct farewell farewell;
+    step_make_farewell(step, s, &farewell);
+    if (s->claim->held_count == 1)
+        step_propose_wanted(step, s->claim, 0); /* the claim ends with its last */
+    step_propose(step, &r);
+    step_send_farewell(step, &farewell);
 }
 
-void step_drop_topic(struct step *step, struct group_topic *t)
+void step_drop_offset(struct step *step, const struct group_topic *t)
+{
+    uint32_t p = 0;
+    while (t->slots[p].offset == NULL)
+        p++;
+    struct group_record r = step_record(t, GROUP_RECORD_OFFSET);
+    r.partition = p;
+    r.gone = true;
+    step_propose(step, &r);
+}
+
+bool step_drop_topic(struct step *step, struct group_topic *t, uint32_t *left)
 {
     t->group->changed = true;
-    uint32_t claims = t->claim_count;
-    bool offsets = t->offset_count > 0;
-    while (claims-- > 0)
-        drop_whole_claim(step, t->claims);
-    if (offsets)
-        drop_offsets(step, t);
+    for (uint32_t items = count_items(t); items > 0; items--) {
+        if (*left == 0)
+            return false;
+        (*left)--;
+        if (t->claims == NULL)
+            step_drop_offset(step, t);
+        else if (t->claims->held != NULL)
+            drop_subscription(step, t->claims->held);
+        else
+            step_propose_wanted(step, t->claims, 0);
+    }
+    return true;
 }
 
 /* ---- sessions ---------------------------------------------------------------------------- */

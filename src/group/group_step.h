@@ -50,8 +50,11 @@ void step_give_back(struct step *step, struct subscription *s);
 void step_propose_wanted(struct step *step, const struct claim *c, uint32_t wanted);
 /* Ends a claim that holds nothing. Its session, topic and group may be gone. */
 void step_drop_claim(struct step *step, struct claim *c);
-/* Everything of the topic, with events. The topic is gone, its group may be. */
-void step_drop_topic(struct step *step, struct group_topic *t);
+/* Forgets one offset of a topic that has some. The topic may be gone. */
+void step_drop_offset(struct step *step, const struct group_topic *t);
+/* Drops everything of the topic, with events, as far as *left goes, which it counts
+ * down. True: the topic is gone, its group may be. */
+bool step_drop_topic(struct step *step, struct group_topic *t, uint32_t *left);
 /* Free partitions to the members that asked for more. */
 void step_fill(struct step *step, struct group_topic *t);
 /* After something was freed: what is free goes to who asked for more, then the

@@ -21,6 +21,7 @@ struct machine_turn {
     struct machine_note *notes;
     struct machine_note **last_note;
     size_t proposed_count; /* in this turn */
+    size_t most_proposed;  /* in any turn so far */
 };
 
 /* What sessions were told: a subscription, or that it is revoked. */
@@ -164,6 +165,8 @@ static void commit_turn(struct machine_turn *turn)
     }
     turn->notes = NULL;
     turn->last_note = &turn->notes;
+    if (turn->proposed_count > turn->most_proposed)
+        turn->most_proposed = turn->proposed_count;
     turn->proposed_count = 0;
     turn->machine.ops->committed(turn->group, &turn->now);
     group_machine_check(turn->group);
@@ -198,8 +201,9 @@ static void pass(struct machine_turn *turn, int64_t us)
             turn->now.mono_us = due_us;
         }
         turn->machine.ops->tick(turn->group, turn, &turn->now);
+        size_t progress = turn->proposed_count;
         commit_turn(turn);
-        CU_ASSERT_TRUE_FATAL(turn->machine.ops->deadline_us(turn->group) > due_us);
+        CU_ASSERT_TRUE_FATAL(progress > 0 || turn->machine.ops->deadline_us(turn->group) > due_us);
     }
     turn->now.wall_ms += (until_us - turn->now.mono_us) / 1000;
     turn->now.mono_us = until_us;
@@ -507,6 +511,36 @@ static void a_deleted_topic_takes_its_subscriptions_and_offsets_along(void)
     actor_free(turn);
 }
 
+static void much_is_dropped_in_pieces(void)
+{
+    enum { MANY = 1000 };
+    struct machine_turn *turn = actor_new();
+    struct group_call call;
+    uint32_t got;
+    CU_ASSERT_EQUAL(subscribe(turn, 1, MANY, MANY, &got), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(got, MANY);
+    for (size_t i = 0; i < MANY; i++)
+        CU_ASSERT_EQUAL(with_id(turn, GROUP_COMMIT, 1, "t", told[i].id, 17, &call), KQ_OK);
+    struct uuid id = topic_uuid(1);
+    struct group_call drop = {.verb = GROUP_DROP_TOPICS, .exists = exists, .exists_context = &id};
+    CU_ASSERT_TRUE(turn->machine.ops->call(turn->group, &drop.call, turn, &turn->now));
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    CU_ASSERT_EQUAL(with_id(turn, GROUP_RESOLVE, 1, "t", told[MANY - 1].id, 0, &call), KQ_UNKNOWN_SUBSCRIPTION);
+    CU_ASSERT_EQUAL(revoked_events, MANY);
+    CU_ASSERT_EQUAL(turn->group->groups.count, 0);
+    CU_ASSERT_TRUE(turn->most_proposed < 2 * MANY); /* subscribing was one turn, dropping is many */
+    turn->most_proposed = 0;
+    CU_ASSERT_EQUAL(subscribe(turn, 2, MANY, MANY, &got), KQ_OK);
+    for (size_t i = 0; i < MANY; i++)
+        CU_ASSERT_EQUAL(with_id(turn, GROUP_COMMIT, 2, "t", told[MANY + i].id, 17, &call), KQ_OK);
+    turn->most_proposed = 0;
+    pass(turn, TIMEOUT_US);
+    pass(turn, RETENTION_US);
+    CU_ASSERT_EQUAL(turn->group->groups.count, 0);
+    CU_ASSERT_TRUE(turn->most_proposed < MANY / 2);
+    actor_free(turn);
+}
+
 static void names_and_numbers_that_cannot_be_are_refused(void)
 {
     struct machine_turn *turn = actor_new();
@@ -777,6 +811,7 @@ static const struct unit_case cases[] = {
      a_new_coordinator_gives_everyone_a_full_timeout_and_nothing_to_who_has_not_called},
     {"a deleted topic takes its subscriptions and offsets along",
      a_deleted_topic_takes_its_subscriptions_and_offsets_along},
+    {"much is dropped in pieces", much_is_dropped_in_pieces},
     {"names and numbers that cannot be are refused", names_and_numbers_that_cannot_be_are_refused},
     {"a group of the other kind refuses", a_group_of_the_other_kind_refuses},
     {"a damaged snapshot is refused", a_damaged_snapshot_is_refused},
