@@ -134,13 +134,13 @@ static double p99_of_publisher(const struct server *s)
 
 struct settle {
     pid_t pid;
-    int64_t descriptors;
+    int64_t sockets;
 };
 
 static bool has_settled(void *arg)
 {
     struct settle *s = arg;
-    return proc_descriptors(s->pid) <= s->descriptors + 2;
+    return proc_sockets(s->pid) <= s->sockets;
 }
 
 void rows_connections(void)
@@ -154,7 +154,7 @@ void rows_connections(void)
     struct client **idle = calloc(count, sizeof(*idle));
     server_start(&ours);
     server_create(&ours, "bench", 1);
-    struct settle settle = {ours.pid, proc_descriptors(ours.pid)};
+    struct settle settle = {ours.pid, proc_sockets(ours.pid)};
     for (int i = 0; i < ROUNDS && idle != NULL; i++) {
         (void)wait_until(has_settled, &settle, REPLY_MS); /* the last crowd has left */
         without[i] = p99_of_publisher(&ours);

@@ -85,16 +85,18 @@ int64_t proc_cpu_us(pid_t pid)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-int64_t proc_descriptors(pid_t pid)
+int64_t proc_sockets(pid_t pid)
 {
-    char path[PROBE_PATH_BYTES];
+    char path[PROBE_PATH_BYTES], target[64];
     int64_t count = 0;
     (void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
     DIR *dir = opendir(path);
     if (dir == NULL)
         return -1;
-    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
-        count += e->d_name[0] != '.';
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target));
+        count += n > 7 && memcmp(target, "socket:", 7) == 0;
+    }
     (void)closedir(dir);
     return count;
 }

@@ -19,8 +19,8 @@ int64_t proc_threads(pid_t pid);
 int64_t proc_switches(pid_t pid);
 /* CPU time used by all its threads, also those that ended. */
 int64_t proc_cpu_us(pid_t pid);
-/* Open descriptors. */
-int64_t proc_descriptors(pid_t pid);
+/* Open sockets. */
+int64_t proc_sockets(pid_t pid);
 
 /* ---- files --------------------------------------------------------------- */
 

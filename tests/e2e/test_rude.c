@@ -124,15 +124,15 @@ static void a_flood_without_reading_is_held_back_and_then_answered(void)
     client_close(&c);
 }
 
-struct descriptor_wait {
+struct socket_wait {
     pid_t pid;
     int64_t at_most;
 };
 
-static bool descriptors_are_back(void *arg)
+static bool sockets_are_back(void *arg)
 {
-    struct descriptor_wait *w = arg;
-    return proc_descriptors(w->pid) <= w->at_most;
+    struct socket_wait *w = arg;
+    return proc_sockets(w->pid) <= w->at_most;
 }
 
 static void who_never_reads_is_let_go(void)
@@ -146,10 +146,10 @@ static void who_never_reads_is_let_go(void)
     publish_range(c, "long", "m", 0, BODIES, BODY);
     subscribe(c, "long", "g", id);
     REPLY_IS(client_ask(never, "PING"), "Done");
-    struct descriptor_wait w = {daemon_pid(d), proc_descriptors(daemon_pid(d)) - 1};
+    struct socket_wait w = {daemon_pid(d), proc_sockets(daemon_pid(d)) - 1};
     (void)snprintf(line, sizeof(line), "CONS long %s 0\n", id);
     CU_ASSERT(client_send_text(never, line));
-    CU_ASSERT(wait_until(descriptors_are_back, &w, REPLY_MS));
+    CU_ASSERT(wait_until(sockets_are_back, &w, REPLY_MS));
     publish_range(c, "long", "m", BODIES, BODIES + 10, 0);
     client_close(&c);
     client_abort(&never);
@@ -261,7 +261,7 @@ static void thousands_of_half_lines_are_borne_and_let_go(void)
     int count = permitted(5000);
     struct client *c = session();
     topic_make(c, "crowded", 1, "");
-    struct descriptor_wait w = {daemon_pid(shared), proc_descriptors(daemon_pid(shared)) + 5};
+    struct socket_wait w = {daemon_pid(shared), proc_sockets(daemon_pid(shared))};
     for (int i = 0; i < count; i++) {
         crowd[i] = session();
         CU_ASSERT(client_send_text(crowd[i], "PUBS crow"));
@@ -276,7 +276,7 @@ static void thousands_of_half_lines_are_borne_and_let_go(void)
     publish_range(c, "crowded", "m", 100, 200, 0);
     for (int i = 0; i < count; i++)
         client_abort(&crowd[i]);
-    CU_ASSERT(wait_until(descriptors_are_back, &w, REPLY_MS));
+    CU_ASSERT(wait_until(sockets_are_back, &w, REPLY_MS));
     client_close(&c);
 }
 
