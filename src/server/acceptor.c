@@ -310,13 +310,7 @@ static void look_around(struct acceptor *acceptor)
     ssize_t got = read(home->wake_fd, &told, sizeof(told));
     (void)got;
     atomic_store_explicit(&home->woken, false, memory_order_release);
-    while (!conn_memory_over(home)) {
-        struct conn *conn = conn_take_starved(home);
-        if (conn == NULL)
-            break;
-        conn_unstarve(conn);
-        conn_drop(conn);
-    }
+    conn_feed_starved(home);
     if (acceptor->paused)
         accept_resume(acceptor);
 }
@@ -383,8 +377,7 @@ static void *acceptor_main(void *argument)
             (void)epoll_wait(home->epoll_fd, acceptor->events, EVENTS, 1);
     }
     conn_drop_dead(home);
-    for (struct conn *conn = conn_take_starved(home); conn != NULL; conn = conn_take_starved(home))
-        conn_drop(conn);
+    conn_forget_starved(home);
     return NULL;
 }
 

@@ -101,8 +101,10 @@ struct conn_home {
     pthread_mutex_t lock;
     struct conn *all;
     struct conn *watched; /* have a deadline */
-    struct conn *starved; /* wait for memory */
-    struct conn *dead;    /* closed; wait for the acceptor to drop them */
+    struct conn *starved; /* wait for memory, the longest first */
+    struct conn **last_starved;
+    struct conn *privileged; /* not a reference */
+    struct conn *dead;       /* closed; wait for the acceptor to drop them */
     _Atomic int starved_count;
     _Atomic bool accept_paused;
     _Atomic bool woken; /* the acceptor has been told and has not looked yet */
@@ -118,8 +120,13 @@ struct conn *conn_open(struct conn_home *home, int fd, const struct sockaddr_sto
 void conn_event(struct conn *conn, uint32_t events);
 /* Checks deadlines. False: it has none any more (it was taken off the list). */
 bool conn_check_deadlines(struct conn *conn, int64_t now_us);
-/* Memory may be had again. */
-void conn_unstarve(struct conn *conn);
+/* Lets those who wait for memory go on as far as there is some. */
+void conn_feed_starved(struct conn_home *home);
+/* When all connections are dead. */
+void conn_forget_starved(struct conn_home *home);
+/* Before the first connection. */
+void conn_home_init(struct conn_home *home);
+void conn_home_fini(struct conn_home *home);
 /* The server stops: no more is read; it closes when its answers are delivered. */
 void conn_stop_reading(struct conn *conn);
 /* Ends it now, whatever waits. */
@@ -130,7 +137,6 @@ struct conn *conn_next(const struct conn *conn);         /* of home->all, home->
 struct conn *conn_next_watched(const struct conn *conn); /* of home->watched, home->lock held */
 /* Between two epoll_waits. */
 void conn_drop_dead(struct conn_home *home);
-struct conn *conn_take_starved(struct conn_home *home); /* with a reference for the caller; NULL: none */
 
 /* ---- for sessions ----------------------------------------------------------------- */
 
@@ -167,5 +173,7 @@ void conn_reply_ended(struct conn *conn);
 void conn_memory_take(struct conn_home *home, int64_t bytes);
 void conn_memory_give(struct conn_home *home, int64_t bytes);
 bool conn_memory_over(const struct conn_home *home);
+/* Lock held. It may not take more requests from its client now. */
+bool conn_starves(const struct conn *conn);
 
 #endif

@@ -49,15 +49,14 @@ enum kq_err server_listen(struct server **out, const struct server_options *opti
     home->protocol = options->protocol;
     home->context = options->context;
     home->handoffs = &server->own_handoffs;
-    account_init(&home->memory, options->config->memory_max_bytes);
-    (void)pthread_mutex_init(&home->lock, NULL);
+    conn_home_init(home);
     enum kq_err err =
         acceptor_open(&server->acceptor, home, options->config->host, (uint16_t)options->config->port, fault);
     if (err == KQ_OK) {
         *out = server;
         return KQ_OK;
     }
-    (void)pthread_mutex_destroy(&home->lock);
+    conn_home_fini(home);
     free(server);
     return err;
 }
@@ -110,7 +109,7 @@ void server_free(struct server **out)
     REQUIRE(server->home.pool == NULL);
     REQUIRE(atomic_load(&server->home.counters.connections) == 0);
     acceptor_close(&server->acceptor);
-    (void)pthread_mutex_destroy(&server->home.lock);
+    conn_home_fini(&server->home);
     server->tag = TAG_DEAD;
     free(server);
     *out = NULL;

@@ -324,7 +324,7 @@ static int64_t reading_room(struct text_session *session)
 {
     conn_lock(session->conn);
     int64_t room = session->front->broker->config->pipeline_max - session->waiting;
-    if (session->crowded > 0 || conn_memory_over(conn_home_of(session->conn)))
+    if (session->crowded > 0 || conn_starves(session->conn))
         room = 0;
     conn_unlock(session->conn);
     return room;

@@ -494,6 +494,63 @@ static void who_does_not_read_is_ended_and_holds_nobody_up(void)
     rig_stop(&rig);
 }
 
+enum { LARGE_LINE = 1024 * 1024, LARGE_CLIENTS = 12 };
+
+struct large_client {
+    const struct rig *rig;
+    pthread_barrier_t *begun;
+    int failed;
+};
+
+static void *large_main(void *argument)
+{
+    struct large_client *client = argument;
+    char *line = malloc(LARGE_LINE);
+    memset(line, 'l', LARGE_LINE);
+    line[LARGE_LINE - 1] = '\n';
+    int fd = dial(client->rig);
+    client->failed = fd < 0;
+    size_t half = LARGE_LINE / 2;
+    client->failed |= send(fd, line, half, MSG_NOSIGNAL) != (ssize_t)half;
+    (void)pthread_barrier_wait(client->begun); /* all have begun a line, none has ended it */
+    client->failed |= send(fd, line + half, half, MSG_NOSIGNAL) != (ssize_t)half;
+    for (size_t got = 0; got < LARGE_LINE && !client->failed;) {
+        ssize_t n = recv(fd, line, LARGE_LINE - got, 0);
+        client->failed = n <= 0;
+        got += n > 0 ? (size_t)n : 0;
+    }
+    (void)close(fd);
+    free(line);
+    return NULL;
+}
+
+/* Begun lines of all together are three times what memory.max allows. */
+static void begun_lines_beyond_memory_max_end_one_after_the_other(void)
+{
+    const char *settings[] = {"memory.max=4MiB", "line.max=2MiB", "line.timeout=5s", NULL};
+    struct rig rig;
+    rig_start(&rig, settings);
+    pthread_t threads[LARGE_CLIENTS];
+    struct large_client clients[LARGE_CLIENTS];
+    pthread_barrier_t begun;
+    (void)pthread_barrier_init(&begun, NULL, LARGE_CLIENTS + 1);
+    for (int i = 0; i < LARGE_CLIENTS; i++) {
+        clients[i] = (struct large_client){.rig = &rig, .begun = &begun};
+        (void)pthread_create(&threads[i], NULL, large_main, &clients[i]);
+    }
+    int64_t until_us = clock_mono_us() + 10 * 1000 * 1000;
+    while (server_memory_bytes(rig.server) <= rig.config.memory_max_bytes && clock_mono_us() < until_us)
+        (void)sched_yield();
+    CU_ASSERT(server_memory_bytes(rig.server) > rig.config.memory_max_bytes);
+    (void)pthread_barrier_wait(&begun);
+    for (int i = 0; i < LARGE_CLIENTS; i++) {
+        (void)pthread_join(threads[i], NULL);
+        CU_ASSERT_EQUAL(clients[i].failed, 0);
+    }
+    (void)pthread_barrier_destroy(&begun);
+    rig_stop(&rig);
+}
+
 static void a_stop_delivers_what_was_read(void)
 {
     struct rig rig;
@@ -517,6 +574,7 @@ static const struct unit_case cases[] = {
     {"limits are answered with a line", limits_are_answered_with_a_line},
     {"a line that does not end ends the session", a_line_that_does_not_end_ends_the_session},
     {"who does not read is ended and holds nobody up", who_does_not_read_is_ended_and_holds_nobody_up},
+    {"begun lines beyond memory.max end one after the other", begun_lines_beyond_memory_max_end_one_after_the_other},
     {"a stop delivers what was read", a_stop_delivers_what_was_read},
 };
 UNIT_MAIN("pool and connections", cases)

@@ -263,8 +263,7 @@ static struct rig *rig_new(const char *const *settings)
     home->handoffs = &rig->handoffs;
     home->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     home->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    account_init(&home->memory, rig->config.memory_max_bytes);
-    (void)pthread_mutex_init(&home->lock, NULL);
+    conn_home_init(home);
     struct pool_options pool = {.min = 1, .max = 2, .stack_bytes = 256 * 1024, .idle_us = 1000000};
     CU_ASSERT_EQUAL_FATAL(pool_start(&home->pool, &pool, NULL), KQ_OK);
     int pair[2];
@@ -288,7 +287,7 @@ static void rig_free(struct rig *rig)
     if (rig->worker.kept != NULL)
         rig->worker.kept_free(rig->worker.kept);
     free(rig->worker.buffer);
-    (void)pthread_mutex_destroy(&rig->home.lock);
+    conn_home_fini(&rig->home);
     (void)close(rig->home.epoll_fd);
     (void)close(rig->home.wake_fd);
     (void)close(rig->peer);
