@@ -46,8 +46,11 @@ void actor_note_append(struct actor *actor, enum log_entry_type type, uint64_t i
     if (type == LOG_ENTRY_RECORDS) {
         REQUIRE(actor->entry_count < ENTRIES_IN_FLIGHT_MAX);
         actor->entries[actor->entry_count++] = idx;
-        if (actor->retention_due_ms == INT64_MAX && actor->options.limits.retention_ms >= 0)
-            actor->retention_due_ms = actor->now.wall_ms + actor->options.limits.retention_ms + 1;
+        const struct partition_limits *limits = &actor->options.limits;
+        if (actor->retention_due_ms == INT64_MAX && limits->retention_ms >= 0)
+            actor->retention_due_ms = actor->now.wall_ms + limits->retention_ms + 1;
+        if (limits->retention_bytes >= 0 && log_size_bytes(actor->log) >= (uint64_t)limits->retention_bytes)
+            actor->retention_due_ms = 0;
     }
     if (actor->unflushed_since_us == 0)
         actor->unflushed_since_us = actor->now.mono_us;

@@ -147,6 +147,11 @@ int64_t partition_end(struct client *c, const char *topic, int partition)
     return partition_number(c, topic, partition, "End");
 }
 
+int64_t partition_bytes(struct client *c, const char *topic, int partition)
+{
+    return partition_number(c, topic, partition, "Bytes");
+}
+
 int64_t info_number(struct client *c, const char *name)
 {
     char quoted[64];

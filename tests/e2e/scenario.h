@@ -43,6 +43,7 @@ void expect_range(struct client *c, const char *topic, const char *id, int64_t o
 
 /* From DESC: log start and end of a partition. */
 int64_t partition_start(struct client *c, const char *topic, int partition);
+int64_t partition_bytes(struct client *c, const char *topic, int partition); /* of its log */
 int64_t partition_end(struct client *c, const char *topic, int partition);
 
 /* A number of INFO by its name, wherever it stands; -1: there is none. */
