@@ -345,19 +345,24 @@ void requests_stop(struct cluster *c)
 
 /* ---- topics ------------------------------------------------------------------------------------------ */
 
-/* Whether the topic exists with its partitions serving; nothing is left to do. */
-static bool serves_already(struct cluster *c, struct cluster_request *request, const struct metadata_call *call)
+/* What the image says of the topic that is to be made. */
+enum known { KNOWN_NOT, KNOWN, KNOWN_SERVING };
+
+static enum known look_up(struct cluster *c, struct cluster_request *request, const struct metadata_call *call)
 {
+    enum known known = KNOWN_NOT;
     (void)pthread_mutex_lock(&c->lock);
     struct image_topic *topic = image_find(c->image, call->topic, strlen(call->topic));
-    bool serves = false;
-    if (topic != NULL && (call->internal || image_topic_partitions(topic) == call->partitions)) {
-        const struct hosted *h = reconcile_find(c, image_topic_id(topic));
-        serves = h != NULL && h->serving_count == h->local_count && image_topic_settled(topic) && !c->stopping;
+    if (topic != NULL) {
+        known = KNOWN;
         request->topic_id = *image_topic_id(topic);
+        const struct hosted *h = reconcile_find(c, image_topic_id(topic));
+        bool same = call->internal || image_topic_partitions(topic) == call->partitions;
+        if (same && h != NULL && h->serving_count == h->local_count && image_topic_settled(topic) && !c->stopping)
+            known = KNOWN_SERVING;
     }
     (void)pthread_mutex_unlock(&c->lock);
-    return serves;
+    return known;
 }
 
 /* A definite answer before anything is written, where it can be had. */
@@ -368,21 +373,25 @@ static bool has_space(struct cluster *c, uint32_t partitions, struct fault *faul
     if (c->io->ops->space(c->io, c->data_dir, &free_bytes) < 0 || free_bytes >= needed)
         return true;
     (void)fault_set(fault, KQ_NO_SPACE,
-                    "disk full: %u partitions need %llu KiB, %llu KiB are free; nothing was created", partitions,
-                    (unsigned long long)needed / 1024, (unsigned long long)free_bytes / 1024);
+                    "disk full: %u partition%s need%s %llu KiB, %llu KiB are free; nothing was created", partitions,
+                    partitions == 1 ? "" : "s", partitions == 1 ? "s" : "", (unsigned long long)needed / 1024,
+                    (unsigned long long)free_bytes / 1024);
     return false;
 }
 
 static void create(struct cluster *c, struct cluster_request *request, struct metadata_call *call)
 {
     TAG_CHECK(c, CLUSTER_TAG);
-    if (serves_already(c, request, call)) {
-        answer_err(request, KQ_OK);
-        return;
-    }
-    struct fault fault;
-    if (call->partitions > 0 && call->partitions <= METADATA_PARTITIONS_MAX &&
-        !has_space(c, call->partitions, &fault)) {
+    struct fault fault = {.err = KQ_OK};
+    enum known known = KNOWN_NOT;
+    if (!call->internal)
+        (void)cluster_check_topic_name(call->topic, strlen(call->topic), &fault);
+    if (fault.err == KQ_OK)
+        known = look_up(c, request, call);
+    bool sensible = call->internal || (call->partitions > 0 && call->partitions <= call->limits.topic_partitions);
+    if (fault.err == KQ_OK && known == KNOWN_NOT && sensible)
+        (void)has_space(c, call->partitions, &fault);
+    if (fault.err != KQ_OK || known == KNOWN_SERVING) {
         answer(request, &fault);
         return;
     }

@@ -476,6 +476,9 @@ static void on_a_full_disk_nothing_is_half_made(void)
     CU_ASSERT_EQUAL(create("t", 4), KQ_NO_SPACE);
     CU_ASSERT_FALSE(exists("t"));
     CU_ASSERT_EQUAL(create("old", 1), KQ_OK);
+    CU_ASSERT_EQUAL(create("old", 2), KQ_EXISTS); /* what is wrong whatever the disk says comes first */
+    CU_ASSERT_EQUAL(create("a b", 2), KQ_BAD_TOPIC_NAME);
+    CU_ASSERT_EQUAL(create("t", 1000000), KQ_BAD_PARTITIONS);
     atomic_store(&no_space_reported, false);
     set_full_path("t-2/");
     CU_ASSERT_EQUAL(create("t", 4), KQ_NO_SPACE);
