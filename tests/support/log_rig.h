@@ -23,6 +23,8 @@ struct log_rig {
     uint64_t hard_state_version; /* likewise */
     const void *roll_state;
     size_t roll_state_bytes;
+    struct log_job *out[LOG_LANE_COUNT]; /* handed out by log_rig_step */
+    bool ran[LOG_LANE_COUNT];
 };
 
 static inline void log_rig_init(struct log_rig *r, struct io *io, const char *dir)
@@ -54,28 +56,62 @@ static inline enum kq_err log_rig_open(struct log_rig *r)
     return err;
 }
 
+/* Takes in what a job did. */
+static inline enum kq_err log_rig_done(struct log_rig *r, struct log_job *job)
+{
+    struct log_done done;
+    log_job_done(r->log, job, &done);
+    if (done.err != KQ_OK && done.err != KQ_NO_SPACE) {
+        r->failed = done.err;
+        r->fault = done.fault;
+    }
+    if (done.flushed)
+        r->flushed_idx = done.flushed_idx;
+    if (done.hard_state_version != 0)
+        r->hard_state_version = done.hard_state_version;
+    return done.err;
+}
+
+static inline struct log_job *log_rig_next(struct log_rig *r, enum log_lane lane)
+{
+    if (log_wants_roll_state(r->log))
+        log_roll_state(r->log, r->roll_state, r->roll_state_bytes);
+    return log_next_job(r->log, lane, r->now_us);
+}
+
+/* One step of one lane: hand a job out, or run it, or take it in. */
+static inline void log_rig_step(struct log_rig *r, enum log_lane lane)
+{
+    if (r->out[lane] == NULL) {
+        r->out[lane] = log_rig_next(r, lane);
+        r->ran[lane] = false;
+    } else if (!r->ran[lane]) {
+        log_job_run(r->out[lane]);
+        r->ran[lane] = true;
+    } else {
+        struct log_job *job = r->out[lane];
+        r->out[lane] = NULL;
+        (void)log_rig_done(r, job);
+    }
+}
+
+/* Nothing is out any more. */
+static inline void log_rig_drain(struct log_rig *r)
+{
+    for (int lane = 0; lane < LOG_LANE_COUNT; lane++)
+        while (r->out[lane] != NULL)
+            log_rig_step(r, (enum log_lane)lane);
+}
+
 /* Runs one lane until nothing is due. */
 static inline void log_rig_run(struct log_rig *r, enum log_lane lane)
 {
+    log_rig_drain(r);
     struct log_job *job;
-    if (log_wants_roll_state(r->log))
-        log_roll_state(r->log, r->roll_state, r->roll_state_bytes);
-    while ((job = log_next_job(r->log, lane, r->now_us)) != NULL) {
-        struct log_done done;
+    while ((job = log_rig_next(r, lane)) != NULL) {
         log_job_run(job);
-        log_job_done(r->log, job, &done);
-        if (done.err != KQ_OK && done.err != KQ_NO_SPACE) {
-            r->failed = done.err;
-            r->fault = done.fault;
-        }
-        if (done.flushed)
-            r->flushed_idx = done.flushed_idx;
-        if (done.hard_state_version != 0)
-            r->hard_state_version = done.hard_state_version;
-        if (done.err == KQ_NO_SPACE)
+        if (log_rig_done(r, job) == KQ_NO_SPACE)
             break;
-        if (log_wants_roll_state(r->log))
-            log_roll_state(r->log, r->roll_state, r->roll_state_bytes);
     }
 }
 

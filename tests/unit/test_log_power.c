@@ -26,7 +26,9 @@ struct known {
     int64_t start_off;   /* as set; a start may have moved so far */
     uint64_t term_asked; /* of the hard state */
     uint64_t term_acked;
-    bool faulty; /* a call may fail: what a close does is not told */
+    bool noop_at[ENTRIES_MAX];
+    uint64_t lag; /* not 0: jobs are out while appending goes on, by this chance */
+    bool faulty;  /* a call may fail: what a close does is not told */
     char state[64];
 };
 
@@ -46,9 +48,30 @@ static void make_body(struct buf *b, uint64_t idx, uint64_t term, int64_t off)
     batch_place(b->data, off, (int32_t)term);
 }
 
-static bool is_noop(uint64_t idx)
+static uint64_t chance(struct known *k)
 {
-    return idx % 7 == 1;
+    k->lag = k->lag * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return k->lag >> 33;
+}
+
+/* With jobs that lag behind: appends, and lets a lane take a step now and then.
+ * Whoever waits for room may give up and send something small instead. */
+static enum kq_err append_lagging(struct known *k, struct log_entry *e)
+{
+    struct log *log = k->rig.log;
+    enum kq_err err = KQ_AGAIN;
+    for (int i = 0; i < 100 && err == KQ_AGAIN && k->rig.failed == KQ_OK; i++) {
+        if (i > 0 && chance(k) % 8 == 0 && e->type == LOG_ENTRY_RECORDS) {
+            k->noop_at[e->idx] = true;
+            k->off_of[e->idx + 1] = e->first_off;
+            *e = (struct log_entry){
+                .type = LOG_ENTRY_NOOP, .max_time_ms = -1, .term = e->term, .idx = e->idx, .first_off = e->first_off};
+        }
+        err = log_append(log, e);
+        if (err == KQ_AGAIN || chance(k) % 2 == 0)
+            log_rig_step(&k->rig, (enum log_lane)(chance(k) % 2));
+    }
+    return err;
 }
 
 static void append(struct known *k)
@@ -59,7 +82,8 @@ static void append(struct known *k)
     buf_init(&b, 1 << 20);
     struct log_entry e = {.type = LOG_ENTRY_NOOP, .max_time_ms = -1};
     struct iovec body;
-    if (!is_noop(idx)) {
+    k->noop_at[idx] = idx % 7 == 1;
+    if (!k->noop_at[idx]) {
         make_body(&b, idx, k->rig.term, log_next_off(log));
         body = (struct iovec){b.data, b.len};
         e = (struct log_entry){.type = LOG_ENTRY_RECORDS,
@@ -74,11 +98,14 @@ static void append(struct known *k)
     int64_t off = log_next_off(log);
     k->term_of[idx] = k->rig.term;
     k->off_of[idx] = off;
-    k->off_of[idx + 1] = off + (is_noop(idx) ? 0 : (int64_t)(1 + idx % 3));
+    k->off_of[idx + 1] = off + (k->noop_at[idx] ? 0 : (int64_t)(1 + idx % 3));
     (void)snprintf(k->state, sizeof k->state, "state at %llu", (unsigned long long)idx - 1);
     k->rig.roll_state = k->state;
     k->rig.roll_state_bytes = strlen(k->state) + 1;
-    enum kq_err err = log_rig_append_entry(&k->rig, &e);
+    e.term = k->rig.term;
+    e.idx = idx;
+    e.first_off = off;
+    enum kq_err err = k->lag != 0 ? append_lagging(k, &e) : log_rig_append_entry(&k->rig, &e);
     if (err == KQ_NO_SPACE || err == KQ_AGAIN) /* refused: it must never be seen */
         k->term_of[idx] = before;
     else
@@ -88,6 +115,13 @@ static void append(struct known *k)
 
 static void flush(struct known *k)
 {
+    if (k->lag != 0) {
+        for (uint64_t i = chance(k) % 4; i > 0; i--)
+            log_rig_step(&k->rig, LOG_LANE_FLUSH);
+        if (k->rig.flushed_idx > k->acked_idx)
+            k->acked_idx = k->rig.flushed_idx;
+        return;
+    }
     log_rig_flush(&k->rig);
     if (k->rig.flushed_idx > k->acked_idx)
         k->acked_idx = k->rig.flushed_idx;
@@ -120,6 +154,7 @@ static void close_it(struct known *k)
 {
     char state[64];
     (void)snprintf(state, sizeof state, "state at %llu", (unsigned long long)k->appended_idx);
+    log_rig_drain(&k->rig);
     log_close(&k->rig.log, state, strlen(state) + 1);
     if (!cut(k) && !k->faulty)
         k->acked_idx = k->appended_idx;
@@ -163,6 +198,7 @@ static void snapshot(struct known *k)
     if (cut(k) || k->acked_idx == 0)
         return;
     (void)snprintf(state, sizeof state, "state at %llu", (unsigned long long)k->acked_idx);
+    log_rig_drain(&k->rig);
     CU_ASSERT_EQUAL(log_store_snapshot(k->rig.log, k->acked_idx, state, strlen(state) + 1), KQ_OK);
     log_rig_run(&k->rig, LOG_LANE_KEEP);
 }
@@ -206,7 +242,7 @@ static void check_entries(struct known *k)
         CU_ASSERT_EQUAL(s.first_off, k->off_of[idx]);
         CU_ASSERT_EQUAL(log_term_at(log, idx), s.term);
         buf_reset(&b);
-        if (!is_noop(idx))
+        if (!k->noop_at[idx])
             make_body(&b, idx, s.term, s.first_off);
         CU_ASSERT_EQUAL(s.body_bytes, b.len);
         CU_ASSERT_TRUE(s.body_bytes == b.len && (b.len == 0 || memcmp(s.body, b.data, b.len) == 0));
@@ -284,7 +320,7 @@ static void begin(struct known *k, struct io_mem *mem)
 }
 
 /* One run; false: it failed (and said how). *calls: how many there were. */
-static bool run(uint64_t cut_at, uint64_t second_cut, enum io_mem_mercy mercy, uint64_t seed, uint64_t *calls)
+static bool run(uint64_t cut_at, uint64_t second_cut, bool lag, enum io_mem_mercy mercy, uint64_t seed, uint64_t *calls)
 {
     static struct io_mem *mem;
     static struct known k;
@@ -294,9 +330,12 @@ static bool run(uint64_t cut_at, uint64_t second_cut, enum io_mem_mercy mercy, u
     }
     io_mem_wipe(mem);
     begin(&k, mem);
+    k.lag = lag ? seed / 1000 + 1 : 0; /* the same for every cut of a seed */
     io_mem_cut_at(mem, cut_at, mercy, seed);
     script(&k);
     *calls = io_mem_calls(mem);
+    log_rig_drain(&k.rig);
+    k.lag = 0;
     log_close(&k.rig.log, NULL, 0);
     io_mem_reboot(mem, mercy, seed);
     if (second_cut != 0) { /* and again while it recovers */
@@ -312,19 +351,19 @@ static bool run(uint64_t cut_at, uint64_t second_cut, enum io_mem_mercy mercy, u
         fine = go_on(&k) && fine;
     }
     if (!fine)
-        fprintf(stderr, "cut at %llu, again at %llu, mercy %d, seed %llu: %s\n", (unsigned long long)cut_at,
-                (unsigned long long)second_cut, (int)mercy, (unsigned long long)seed, k.rig.fault.text);
+        fprintf(stderr, "cut at %llu, again at %llu, lag %d, mercy %d, seed %llu: %s\n", (unsigned long long)cut_at,
+                (unsigned long long)second_cut, (int)lag, (int)mercy, (unsigned long long)seed, k.rig.fault.text);
     log_close(&k.rig.log, NULL, 0);
     return fine;
 }
 
-static void every_call(uint64_t second_cut_of, enum io_mem_mercy mercy, uint64_t seed)
+static void every_call(uint64_t second_cut_of, bool lag, enum io_mem_mercy mercy, uint64_t seed)
 {
     uint64_t calls;
-    CU_ASSERT_TRUE(run(0, 0, mercy, seed, &calls));
+    CU_ASSERT_TRUE(run(0, 0, lag, mercy, seed * 1000, &calls));
     for (uint64_t n = 1; n <= calls; n++) {
         uint64_t ignored;
-        bool fine = run(n, second_cut_of != 0 ? 1 + n * 7 % second_cut_of : 0, mercy, seed * 1000 + n, &ignored);
+        bool fine = run(n, second_cut_of != 0 ? 1 + n * 7 % second_cut_of : 0, lag, mercy, seed * 1000 + n, &ignored);
         CU_ASSERT_TRUE(fine);
         if (!fine)
             return;
@@ -333,12 +372,12 @@ static void every_call(uint64_t second_cut_of, enum io_mem_mercy mercy, uint64_t
 
 static void nothing_unsynced_survives(void)
 {
-    every_call(0, IO_MEM_ALL_LOST, 1);
+    every_call(0, false, IO_MEM_ALL_LOST, 1);
 }
 
 static void everything_survives(void)
 {
-    every_call(0, IO_MEM_ALL_KEPT, 1);
+    every_call(0, false, IO_MEM_ALL_KEPT, 1);
 }
 
 /* Call n fails, once or for ever; the process ends; what the cache held and the
@@ -355,6 +394,8 @@ static bool run_failing(uint64_t n, int error, uint64_t times, uint64_t *calls)
     io_mem_fail(mem, IO_MEM_ANY, n, error, times);
     script(&k);
     *calls = io_mem_calls(mem);
+    log_rig_drain(&k.rig);
+    k.lag = 0;
     log_close(&k.rig.log, NULL, 0);
     io_mem_reboot(mem, n % 2 == 0 ? IO_MEM_ALL_KEPT : IO_MEM_BY_CHANCE, n);
     k.faulty = false;
@@ -405,19 +446,26 @@ static uint64_t seeds(void)
 static void chance_decides_what_survives(void)
 {
     for (uint64_t seed = 1; seed <= seeds(); seed++)
-        every_call(0, IO_MEM_BY_CHANCE, seed);
+        every_call(0, false, IO_MEM_BY_CHANCE, seed);
+}
+
+static void jobs_are_out_while_appending_goes_on(void)
+{
+    for (uint64_t seed = 1; seed <= seeds(); seed++)
+        every_call(0, true, IO_MEM_BY_CHANCE, seed);
 }
 
 static void the_power_goes_again_during_recovery(void)
 {
     for (uint64_t seed = 1; seed <= seeds(); seed++)
-        every_call(40, IO_MEM_BY_CHANCE, seed);
+        every_call(40, false, IO_MEM_BY_CHANCE, seed);
 }
 
 static const struct unit_case cases[] = {
     {"nothing unsynced survives", nothing_unsynced_survives},
     {"everything survives", everything_survives},
     {"chance decides what survives", chance_decides_what_survives},
+    {"jobs are out while appending goes on", jobs_are_out_while_appending_goes_on},
     {"the power goes again during recovery", the_power_goes_again_during_recovery},
     {"each call fails once", each_call_fails_once},
     {"all calls fail from one on", all_calls_fail_from_one_on},
