@@ -324,8 +324,13 @@ static enum kq_err close_clean(struct log *log, const void *state, size_t state_
         spare_remove(p);
     if (log->state_dirty)
         err = hard_state_store(p->io, p->dir, &log->state, fault);
-    if (err != KQ_OK || s == NULL || s->file == NULL) /* nothing was appended since a clean start */
+    if (err != KQ_OK || s == NULL)
         return err;
+    if (log->tail_closed) { /* nothing was appended since a clean start: its mark counts again */
+        if (s->file != NULL)
+            (void)p->io->ops->truncate(p->io, s->file, page_up(log->write_pos));
+        return KQ_OK;
+    }
     log->state_dirty = false;
     uint64_t tail = log->last_idx - (log->stored_idx > log->kept_idx ? log->stored_idx : log->kept_idx);
     if (state_bytes > 0 && tail > 0 && log->write_pos > CLOSE_SNAPSHOT_BYTES)

@@ -282,6 +282,8 @@ static void sector_survives(struct io_mem *m, struct inode *n, uint64_t at)
 static void lose_power(struct io_mem *m)
 {
     m->cut = true;
+    if (m->mercy == IO_MEM_STILL_CACHED)
+        return;
     for (struct inode *n = m->inodes; n != NULL; n = n->next) {
         uint64_t from;
         uint64_t to;
@@ -327,6 +329,12 @@ void io_mem_reboot(struct io_mem *m, enum io_mem_mercy mercy, uint64_t seed)
         m->chance = seed;
         lose_power(m);
     }
+    m->cut = false;
+    m->cut_at = 0;
+    m->calls = 0;
+    io_mem_fail_not(m);
+    if (m->mercy == IO_MEM_STILL_CACHED)
+        return;
     drop_orphans(&m->durable);
     m->live = m->durable;
     struct inode *all = m->inodes;
@@ -348,10 +356,6 @@ void io_mem_reboot(struct io_mem *m, enum io_mem_mercy mercy, uint64_t seed)
             m->unused = n;
         }
     }
-    m->cut = false;
-    m->cut_at = 0;
-    io_mem_fail_not(m);
-    m->calls = 0;
 }
 
 /* ---- each call ---------------------------------------------------------------------------- */
@@ -775,6 +779,7 @@ void io_mem_wipe(struct io_mem *m)
     m->change_count = 0;
     m->shorten = false;
     m->capacity = 0;
+    m->cut = false;
     io_mem_reboot(m, IO_MEM_ALL_LOST, 0);
     io_mem_calls_reset(m);
 }

@@ -45,7 +45,12 @@ enum io_mem_op {
 };
 
 /* What survives of what was not synced. */
-enum io_mem_mercy { IO_MEM_ALL_LOST, IO_MEM_ALL_KEPT, IO_MEM_BY_CHANCE };
+enum io_mem_mercy {
+    IO_MEM_ALL_LOST,
+    IO_MEM_ALL_KEPT,
+    IO_MEM_BY_CHANCE,
+    IO_MEM_STILL_CACHED, /* the process alone is killed: the cache lives, and may yet be lost */
+};
 
 /* file_bytes_max: the most that one file may hold. Has one folder, "/". */
 struct io_mem *io_mem_new(size_t file_bytes_max);

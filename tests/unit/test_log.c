@@ -329,6 +329,57 @@ static void deleting_frees_a_full_disk(void)
     done();
 }
 
+static void a_roll_that_finds_no_space_is_undone(void)
+{
+    start();
+    append_many(20, 1, 3000);
+    done();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    io_mem_fail(mem, IO_MEM_WRITE, 1, ENOSPC, 1); /* not the head of the next, but the footer of this one */
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 9000, 5000), KQ_NO_SPACE);
+    io_mem_fail_not(mem);
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 300, 5000), KQ_OK); /* goes where the big one did not fit */
+    uint64_t end = 4096 + log_size_bytes(rig.log);
+    uint64_t size;
+    const uint8_t *bytes = io_mem_bytes(mem, FIRST_LOG, &size);
+    for (uint64_t i = end; i < size; i++)
+        CU_ASSERT_FATAL(bytes[i] == 0);
+    log_rig_flush(&rig);
+    crash();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 21);
+    append_many(2, 1, 9000);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 23);
+    done();
+}
+
+/* Of two logs of one replica, alike but for the first entry: the second entry of
+ * one does not follow the first of the other. */
+static void an_entry_of_another_past_does_not_follow(void)
+{
+    uint8_t second[512];
+    uint64_t size;
+    start();
+    append_many(1, 1, 100);
+    uint64_t pos = 4096 + log_size_bytes(rig.log);
+    append_many(1, 1, 100);
+    uint64_t length = 4096 + log_size_bytes(rig.log) - pos;
+    CU_ASSERT_FATAL(length <= sizeof second);
+    memcpy(second, io_mem_bytes(mem, FIRST_LOG, &size) + pos, length);
+    done();
+    start();
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 100, 77), KQ_OK); /* another time */
+    log_rig_flush(&rig);
+    CU_ASSERT_EQUAL(4096 + log_size_bytes(rig.log), pos);
+    crash();
+    memcpy(io_mem_bytes(mem, FIRST_LOG, &size) + pos, second, length);
+    make_durable(FIRST_LOG);
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_last_idx(rig.log), 1);
+    CU_ASSERT_TRUE(rig.report.cut_bytes > 0);
+    done();
+}
+
 static void a_failed_flush_is_never_tried_again(void)
 {
     start();
@@ -781,6 +832,8 @@ static const struct unit_case cases[] = {
     {"a footer that does not check out costs a walk", a_footer_that_does_not_check_out_costs_a_walk},
     {"a full disk refuses and then goes on", a_full_disk_refuses_and_then_goes_on},
     {"deleting frees a full disk", deleting_frees_a_full_disk},
+    {"a roll that finds no space is undone", a_roll_that_finds_no_space_is_undone},
+    {"an entry of another past does not follow", an_entry_of_another_past_does_not_follow},
     {"a failed flush is never tried again", a_failed_flush_is_never_tried_again},
     {"short reads and writes are made whole", short_reads_and_writes_are_made_whole},
     {"a folder of another topic is refused", a_folder_of_another_topic_is_refused},

@@ -74,7 +74,7 @@ static enum kq_err append_lagging(struct known *k, struct log_entry *e)
     return err;
 }
 
-static void append(struct known *k)
+static void append_kind(struct known *k, bool noop)
 {
     struct log *log = k->rig.log;
     uint64_t idx = log_last_idx(log) + 1;
@@ -82,7 +82,7 @@ static void append(struct known *k)
     buf_init(&b, 1 << 20);
     struct log_entry e = {.type = LOG_ENTRY_NOOP, .max_time_ms = -1};
     struct iovec body;
-    k->noop_at[idx] = idx % 7 == 1;
+    k->noop_at[idx] = noop;
     if (!k->noop_at[idx]) {
         make_body(&b, idx, k->rig.term, log_next_off(log));
         body = (struct iovec){b.data, b.len};
@@ -111,6 +111,11 @@ static void append(struct known *k)
     else
         k->appended_idx = idx; /* done, or perhaps */
     buf_fini(&b);
+}
+
+static void append(struct known *k)
+{
+    append_kind(k, log_last_idx(k->rig.log) % 7 == 0);
 }
 
 static void flush(struct known *k)
@@ -220,6 +225,16 @@ static void script(struct known *k)
         log_force_roll(k->rig.log);
         some_work(k, 3);
         vote(k);
+        close_it(k);
+    }
+    for (int life = 0; life < 2 && !cut(k); life++) { /* short ones, that end in the page they began in */
+        if (!open_it(k))
+            return;
+        k->rig.term++;
+        append_kind(k, true);
+        flush(k);
+        if (life == 1)
+            vote(k);
         close_it(k);
     }
 }
@@ -437,6 +452,53 @@ static void all_calls_fail_from_one_on(void)
     every_call_fails(ENOSPC, 0);
 }
 
+/* The process is killed at call n and starts again; what it then says is there,
+ * is there after the power went at once. */
+static bool run_killed(uint64_t n, uint64_t *calls)
+{
+    static struct io_mem *mem;
+    static struct known k;
+    if (mem == NULL)
+        mem = io_mem_new(512 * 1024);
+    io_mem_wipe(mem);
+    begin(&k, mem);
+    io_mem_cut_at(mem, n, IO_MEM_STILL_CACHED, n);
+    script(&k);
+    *calls = io_mem_calls(mem);
+    log_close(&k.rig.log, NULL, 0);
+    io_mem_reboot(mem, IO_MEM_STILL_CACHED, n);
+    bool fine = open_it(&k) && check(&k);
+    if (fine) {
+        k.acked_idx = log_last_idx(k.rig.log);
+        k.term_acked = log_hard_state(k.rig.log)->term;
+        if (n % 2 == 0) { /* and a vote: its name in the folder must last, too */
+            vote(&k);
+            k.term_asked = k.term_acked;
+        }
+    }
+    io_mem_cut_at(mem, io_mem_calls(mem) + 1, IO_MEM_ALL_LOST, n);
+    log_close(&k.rig.log, NULL, 0);
+    io_mem_reboot(mem, IO_MEM_ALL_LOST, n);
+    fine = fine && open_it(&k) && check(&k) && go_on(&k);
+    if (!fine)
+        fprintf(stderr, "killed at %llu: %s\n", (unsigned long long)n, k.rig.fault.text);
+    log_close(&k.rig.log, NULL, 0);
+    return fine;
+}
+
+static void a_kill_and_then_the_power(void)
+{
+    uint64_t calls;
+    uint64_t ignored;
+    CU_ASSERT_TRUE(run_killed(0, &calls));
+    for (uint64_t n = 1; n <= calls; n++) {
+        bool fine = run_killed(n, &ignored);
+        CU_ASSERT_TRUE(fine);
+        if (!fine)
+            return;
+    }
+}
+
 static uint64_t seeds(void)
 {
     const char *more = getenv("KQ_SEEDS");
@@ -467,6 +529,7 @@ static const struct unit_case cases[] = {
     {"chance decides what survives", chance_decides_what_survives},
     {"jobs are out while appending goes on", jobs_are_out_while_appending_goes_on},
     {"the power goes again during recovery", the_power_goes_again_during_recovery},
+    {"a kill, and then the power", a_kill_and_then_the_power},
     {"each call fails once", each_call_fails_once},
     {"all calls fail from one on", all_calls_fail_from_one_on},
 };
