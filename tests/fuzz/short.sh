@@ -5,7 +5,7 @@
 set -u
 srcdir=${srcdir:-.}
 runs=${RUNS:-100000}
-seconds=${SECONDS_EACH:-30}
+seconds=${SECONDS_EACH:-15}
 scratch=$(mktemp -d) || exit 99
 trap 'rm -rf "$scratch"' EXIT
 failed=0
