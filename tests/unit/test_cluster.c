@@ -408,7 +408,14 @@ static void a_folder_that_no_topic_has_is_put_aside_and_others_are_left_alone(vo
     (void)fclose(f);
     path_in(path, "photos");
     CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+    path_in(path, "old-0.stray-1600000000000"); /* of years ago */
+    CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+    path_in(path, "old-0.stray-1600000000000/hard-state");
+    f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    (void)fclose(f);
     start();
+    CU_ASSERT_TRUE(wait_until_none("old-0"));
     CU_ASSERT_EQUAL(count_folders("u-5.stray-"), 1);
     CU_ASSERT_EQUAL(count_folders("notes.txt"), 1);
     CU_ASSERT_EQUAL(count_folders("photos"), 1);
@@ -627,6 +634,95 @@ static void many_partitions_start_together(void)
     end();
 }
 
+/* A thread that makes, deletes, changes and looks up topics others do the same to. */
+struct worker {
+    pthread_t thread;
+    struct wait wait;
+    uint64_t random;
+    struct cluster_request request;
+    int wrong;
+};
+
+static void worker_done(struct cluster_request *request)
+{
+    struct worker *w = CONTAINER_OF(request, struct worker, request);
+    (void)pthread_mutex_lock(&w->wait.lock);
+    w->wait.count++;
+    (void)pthread_cond_signal(&w->wait.happened);
+    (void)pthread_mutex_unlock(&w->wait.lock);
+}
+
+static void worker_await(struct worker *w)
+{
+    (void)pthread_mutex_lock(&w->wait.lock);
+    while (w->wait.count == 0)
+        (void)pthread_cond_wait(&w->wait.happened, &w->wait.lock);
+    w->wait.count = 0;
+    (void)pthread_mutex_unlock(&w->wait.lock);
+}
+
+static void worker_look(const char *name)
+{
+    struct image *image = cluster_image(cluster);
+    struct image_topic *topic = image_find(image, name, strlen(name));
+    if (topic != NULL) {
+        struct partition *partition = image_partition(topic, image_topic_next_partition(topic));
+        struct partition_status status;
+        if (partition != NULL)
+            partition_status(partition, &status);
+    }
+    image_drop(&image);
+}
+
+static void *worker_run(void *argument)
+{
+    enum { STEPS = 150 };
+    static const char *const names[] = {"v", "w", "x", "y", "z"};
+    struct worker *w = argument;
+    for (int i = 0; i < STEPS; i++) {
+        w->random = w->random * 6364136223846793005u + 1442695040888963407u;
+        uint32_t r = (uint32_t)(w->random >> 33);
+        const char *name = names[r % 5];
+        w->request = (struct cluster_request){
+            .done = worker_done, .topic = name, .partitions = 2, .key = "retention.ms", .value = "100000"};
+        if (r / 5 % 4 == 0)
+            cluster_delete_topic(cluster, &w->request);
+        else if (r / 5 % 4 == 1)
+            cluster_topic_config(cluster, &w->request);
+        else
+            cluster_create_topic(cluster, &w->request);
+        worker_look(name);
+        worker_await(w);
+        enum kq_err err = w->request.fault.err;
+        w->wrong += err != KQ_OK && err != KQ_UNKNOWN_TOPIC;
+    }
+    return NULL;
+}
+
+static void topics_come_and_go_from_many_threads(void)
+{
+    enum { WORKERS = 4 };
+    begin();
+    static struct worker workers[WORKERS];
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){.wait = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0},
+                                     .random = (uint64_t)i + 1};
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]), 0);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        (void)pthread_join(workers[i].thread, NULL);
+        CU_ASSERT_EQUAL(workers[i].wrong, 0);
+    }
+    CU_ASSERT_TRUE(wait_until_none(".deleted-"));
+    stop();
+    start();
+    struct image *image = cluster_image(cluster);
+    CU_ASSERT_EQUAL(count_folders("-0") - 1, (int)image_topic_count(image)); /* one is the metadata's */
+    image_drop(&image);
+    CU_ASSERT_EQUAL(count_folders(".stray-"), 0);
+    end();
+}
+
 static void every_request_is_answered_when_the_cluster_stops(void)
 {
     enum { TOGETHER = 40 };
@@ -663,6 +759,7 @@ static const struct unit_case cases[] = {
     {"producer ids are never given twice", producer_ids_are_never_given_twice},
     {"groups live in an internal topic and survive a restart", groups_live_in_an_internal_topic_and_survive_a_restart},
     {"many partitions start together", many_partitions_start_together},
+    {"topics come and go from many threads", topics_come_and_go_from_many_threads},
     {"every request is answered when the cluster stops", every_request_is_answered_when_the_cluster_stops},
 };
 
