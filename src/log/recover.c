@@ -43,11 +43,11 @@ static enum kq_err corrupt_tail(const struct log *log, const struct segment *s, 
                                 struct fault *fault)
 {
     return fault_set(fault, KQ_CORRUPT,
-                     "%s: %s/%0*lld.log position %llu: entry %llu does not check out, but entries up to %llu were "
+                     "%s/%0*lld.log position %llu: entry %llu does not check out, but entries up to %llu were "
                      "flushed and may be acknowledged; nothing was changed. `kafkaesque log check` shows more, "
-                     "`kafkaesque log repair` would keep a copy, cut here and say what is lost",
-                     log->place->title, log->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off,
-                     (unsigned long long)w->pos, (unsigned long long)w->next_idx, (unsigned long long)flushed);
+                     "`kafkaesque log repair` would keep a copy, cut out what cannot be read and say what is lost",
+                     log->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off, (unsigned long long)w->pos,
+                     (unsigned long long)w->next_idx, (unsigned long long)flushed);
 }
 
 /* Zeros from `from` to `to`, durable. */

@@ -23,6 +23,7 @@
 #include "log/segment.h"
 
 #include "base/crc32c.h"
+#include "base/logger.h"
 #include "base/require.h"
 
 #include <stdio.h>
@@ -424,15 +425,19 @@ static void look_body(void *context)
         l->err = KQ_CORRUPT;
 }
 
-static enum kq_err damaged(const struct segment *s, uint64_t idx, const struct index_row *row, enum kq_err err,
+/* Said to the operator once a segment by whoever reads it first; the scrubber tells each place by itself. */
+static enum kq_err damaged(struct segment *s, uint64_t idx, const struct index_row *row, bool tell, enum kq_err err,
                            struct fault *fault)
 {
-    return fault_set(fault, err,
-                     "%s: %s/%0*lld.log position %lu: entry %llu from offset %lld on %s; the rest is served. "
-                     "`kafkaesque log check` shows the damage, `kafkaesque log repair` cuts it out",
-                     s->place->title, s->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off,
-                     (unsigned long)row->pos, (unsigned long long)idx, (long long)row->first_off,
-                     err == KQ_IO ? "cannot be read: the disk reported an error" : "does not match its checksum");
+    (void)fault_set(fault, err,
+                    "%s/%0*lld.log position %lu: entry %llu from offset %lld on %s; the rest is served. "
+                    "`kafkaesque log check` shows the damage, `kafkaesque log repair` cuts it out",
+                    s->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off, (unsigned long)row->pos,
+                    (unsigned long long)idx, (long long)row->first_off,
+                    err == KQ_IO ? "cannot be read: the disk reported an error" : "does not match its checksum");
+    if (tell && !atomic_exchange_explicit(&s->told, true, memory_order_relaxed))
+        SAY_ERROR("%s: %s", s->place->title, fault_text(fault));
+    return err;
 }
 
 enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entry_head *head, const uint8_t **body,
@@ -440,21 +445,21 @@ enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entr
 {
     struct index_row row = segment_row(s, idx);
     if (row.pos < SEGMENT_HEAD_BYTES)
-        return damaged(s, idx, &row, KQ_CORRUPT, fault);
+        return damaged(s, idx, &row, !anew, KQ_CORRUPT, fault);
     const struct segment_map *map;
     enum kq_err err = segment_map(s, (uint64_t)row.pos + ENTRY_HEAD_BYTES, &map, fault);
     if (err != KQ_OK)
         return err;
     struct look l = {.seed = &s->place->seed, .at = map->data + row.pos, .left = map->size_bytes - row.pos};
     if (!io_guarded(map->data, map->size_bytes, look_head, &l))
-        return damaged(s, idx, &row, KQ_IO, fault);
+        return damaged(s, idx, &row, !anew, KQ_IO, fault);
     if (l.err == KQ_BAD_VERSION)
         return fault_set(fault, l.err, "%s: an entry of a newer format; start the newer program", s->place->dir);
     if (l.err != KQ_OK || l.head.idx != idx || l.head.first_off != row.first_off || l.head.term != row.term)
-        return damaged(s, idx, &row, KQ_CORRUPT, fault);
+        return damaged(s, idx, &row, !anew, KQ_CORRUPT, fault);
     err = segment_map(s, (uint64_t)row.pos + ENTRY_HEAD_BYTES + l.head.body_bytes, &map, fault);
     if (err != KQ_OK)
-        return err == KQ_CORRUPT ? damaged(s, idx, &row, err, fault) : err;
+        return err == KQ_CORRUPT ? damaged(s, idx, &row, !anew, err, fault) : err;
     l.at = map->data + row.pos;
     _Atomic uint64_t *word = checked_word(s, idx - s->first_idx);
     uint64_t bit = UINT64_C(1) << ((idx - s->first_idx) % 64);
@@ -464,7 +469,7 @@ enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entr
         if (l.err != KQ_OK) {
             if (word != NULL)
                 (void)atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed);
-            return damaged(s, idx, &row, l.err, fault);
+            return damaged(s, idx, &row, !anew, l.err, fault);
         }
         if (word != NULL)
             (void)atomic_fetch_or_explicit(word, bit, memory_order_relaxed);

@@ -101,6 +101,7 @@ struct segment {
     /* Reading. */
     pthread_mutex_t lock; /* opening only; never held while another waits for a disk of its own */
     _Atomic bool ready;   /* the index is open */
+    _Atomic bool told;    /* the operator knows of damage in it */
     struct index index;
     uint64_t check_rows; /* an active segment after a clean start: rows that index_crc covers */
     size_t index_map_bytes;

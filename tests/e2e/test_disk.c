@@ -270,6 +270,7 @@ static void damage_in_a_sealed_segment_takes_out_that_range_alone(void)
     REPLY_HOLDS(reply, "\"m-5.");
     REPLY_HOLDS(reply, "],\"Error\":\"");
     CU_ASSERT_PTR_NULL(strstr(reply, "m-25")); /* nothing that does not check out */
+    CU_ASSERT(daemon_said(d, "does not match its checksum", REPLY_MS));
     publish_range(c, "hurt", "m", 500, 600, PAD);
     expect_range(c, "hurt", id, 300, "m", 300, 600);
     client_close(&c);
