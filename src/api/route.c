@@ -19,7 +19,8 @@ enum kq_err route_partition(const struct image_topic *topic, uint32_t p, struct 
                          image_topic_name(topic), p, image_topic_partitions(topic) - 1);
     route->local = image_partition(topic, p);
     if (route->local == NULL)
-        return fault_set(fault, KQ_NO_LEADER, "%s", err_text(KQ_NO_LEADER));
+        return fault_set(fault, KQ_NO_LEADER, "no leader yet: partition %u of topic %s is being made; try again", p,
+                         image_topic_name(topic));
     uint32_t count;
     route->leader_broker_id = image_replicas(topic, p, &count)[0];
     return KQ_OK;

@@ -32,7 +32,7 @@
     X(KQ_LIMIT, -1, "a limit is reached")                                                                              \
     X(KQ_TIMEOUT, 7, "timed out")                                                                                      \
     X(KQ_NOT_LEADER, 6, "this broker does not lead the partition")                                                     \
-    X(KQ_NO_LEADER, 5, "no leader within the timeout")                                                                 \
+    X(KQ_NO_LEADER, 5, "no leader")                                                                                    \
     X(KQ_NOT_ENOUGH_REPLICAS, 19, "not enough replicas")                                                               \
     X(KQ_OUTCOME_UNKNOWN, 20, "outcome unknown")                                                                       \
     X(KQ_STOPPING, 8, "the broker is stopping")                                                                        \

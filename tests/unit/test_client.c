@@ -106,6 +106,9 @@ static void replies_are_told_apart(void)
     CU_ASSERT_STRING_EQUAL(fault.text, "topic does not exist: x");
     CU_ASSERT_EQUAL(answer_fault(slice_text("Error, outcome unknown: timed out"), &fault), KQ_OUTCOME_UNKNOWN);
     CU_ASSERT_EQUAL(answer_fault(slice_text("Error, no leader within the timeout"), &fault), KQ_NO_LEADER);
+    CU_ASSERT_EQUAL(
+        answer_fault(slice_text("Error, no leader yet: partition 0 of topic t is being made; try again"), &fault),
+        KQ_NO_LEADER);
     CU_ASSERT_EQUAL(answer_fault(slice_text("Error, message is not JSON"), &fault), KQ_INVALID);
     CU_ASSERT_EQUAL(answer_fault(slice_text("-ERR unknown command"), &fault), KQ_GARBAGE);
     CU_ASSERT_EQUAL(client_exit_code(KQ_OUTCOME_UNKNOWN), CLIENT_UNKNOWN);
