@@ -69,12 +69,17 @@ bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_byt
     enum kq_err err = log_make_room(actor->log, type, body_bytes);
     switch (err) {
     case KQ_OK:
+        if (actor->full_said)
+            SAY_NOTICE("%s: there is room again: publishes are taken", actor->options.log.title);
+        actor->full_said = false;
         return true;
     case KQ_AGAIN:
         actor->room_wanted = true;
         return false;
     case KQ_NO_SPACE:
-        SAY_WARNING("%s: disk full: publishes are refused until there is room", actor->options.log.title);
+        if (!actor->full_said)
+            SAY_WARNING("%s: disk full: publishes are refused until there is room", actor->options.log.title);
+        actor->full_said = true;
         *no_space = true;
         return false;
     default: {

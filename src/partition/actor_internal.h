@@ -38,6 +38,7 @@ struct actor {
     struct raft raft;
     struct producers producers;
     struct machine_now now;
+    bool full_said;       /* the operator knows that the disk is full */
     struct fault failure; /* err KQ_OK: none */
     bool stopping;
     enum kq_err stop_reason;

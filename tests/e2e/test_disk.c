@@ -105,7 +105,9 @@ static void a_full_disk_refuses_publishes_and_recovers_without_a_restart(void)
     REPLY_IS(client_ask(c, "PING"), "Done");
     CU_ASSERT_EQUAL(unlink(ballast), 0);
     struct room_wait w = {c, "full", acked};
+    CU_ASSERT(daemon_said(d, "disk full", REPLY_MS));
     CU_ASSERT(wait_until(publishes_again, &w, REPLY_MS));
+    CU_ASSERT(daemon_said(d, "there is room again", REPLY_MS));
     for (int i = 0; i < 20; i++)
         CU_ASSERT(publishes_again(&w));
     expect_range(c, "full", id, 0, "m", 0, w.next);
