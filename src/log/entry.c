@@ -145,6 +145,17 @@ enum kq_err entry_decode(const uint8_t *data, size_t left_bytes, const struct en
     return KQ_OK;
 }
 
+uint64_t entry_find(const uint8_t *data, uint64_t from, uint64_t end)
+{
+    uint8_t magic[4];
+    put_le32(magic, ENTRY_MAGIC);
+    if (from > end || end - from < ENTRY_HEAD_BYTES)
+        return end;
+    const uint8_t *at =
+        memmem(data + from + AT_MAGIC, end - from - ENTRY_HEAD_BYTES + sizeof magic, magic, sizeof magic);
+    return at != NULL ? (uint64_t)(at - data) - AT_MAGIC : end;
+}
+
 bool entry_body_ok(const struct entry_seed *seed, const struct entry_head *head, const uint8_t *body)
 {
     if ((head->flags & ENTRY_LOST) != 0)

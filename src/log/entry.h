@@ -56,6 +56,10 @@ void entry_encode(uint8_t out[ENTRY_HEAD_BYTES], const struct entry_head *head, 
 enum kq_err entry_decode(const uint8_t *data, size_t left_bytes, const struct entry_seed *seed,
                          struct entry_head *head);
 
+/* The next position in [from, end) where a head may begin (its magic stands there),
+ * or end. */
+uint64_t entry_find(const uint8_t *data, uint64_t from, uint64_t end);
+
 /* body is head->body_bytes long. True for one that is given up. */
 bool entry_body_ok(const struct entry_seed *seed, const struct entry_head *head, const uint8_t *body);
 

@@ -267,7 +267,8 @@ struct build {
 /* The next head at or after *pos that can follow: idx in [idx, end). */
 static bool find_head(const struct build *b, uint64_t *pos, uint64_t idx, struct entry_head *head)
 {
-    for (; *pos + ENTRY_HEAD_BYTES <= b->end_pos; (*pos)++)
+    for (*pos = entry_find(b->data, *pos, b->end_pos); *pos < b->end_pos;
+         *pos = entry_find(b->data, *pos + 1, b->end_pos))
         if (entry_decode(b->data + *pos, b->end_pos - *pos, b->seed, head) == KQ_OK && head->idx >= idx &&
             head->idx < b->first_idx + b->count && *pos + ENTRY_HEAD_BYTES + head->body_bytes <= b->end_pos)
             return true;

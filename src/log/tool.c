@@ -146,7 +146,8 @@ static void probe_next(void *context)
     struct probe *p = context;
     struct entry_head head;
     p->found = false;
-    for (uint64_t at = p->pos + 1; at + ENTRY_HEAD_BYTES <= p->end; at++) {
+    uint64_t at = entry_find(p->data, p->pos + 1, p->end);
+    for (; at < p->end; at = entry_find(p->data, at + 1, p->end)) {
         if (entry_decode(p->data + at, p->end - at, &p->t->place->seed, &head) != KQ_OK || head.idx <= p->g->idx ||
             head.first_off < p->g->off || head.body_bytes > p->end - at - ENTRY_HEAD_BYTES)
             continue;
@@ -162,15 +163,11 @@ static void probe_flushed(void *context)
 {
     struct probe *p = context;
     struct entry_head head;
-    for (uint64_t at = p->pos; at + ENTRY_HEAD_BYTES <= p->end;) {
-        if (entry_decode(p->data + at, p->end - at, &p->t->place->seed, &head) != KQ_OK) {
-            at++;
-            continue;
-        }
-        if (head.flushed_idx > p->g->flushed_idx)
+    uint64_t at = entry_find(p->data, p->pos, p->end);
+    for (; at < p->end; at = entry_find(p->data, at + 1, p->end))
+        if (entry_decode(p->data + at, p->end - at, &p->t->place->seed, &head) == KQ_OK &&
+            head.flushed_idx > p->g->flushed_idx)
             p->g->flushed_idx = head.flushed_idx;
-        at += ENTRY_HEAD_BYTES + head.body_bytes;
-    }
 }
 
 static void probe_zeros(void *context)

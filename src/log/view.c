@@ -263,6 +263,8 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
         if (*cursor < s->first_idx)
             *cursor = s->first_idx;
         enum kq_err err = segment_ready(s, fault);
+        if (err != KQ_OK) /* the whole segment is out of service, or deleted meanwhile */
+            *cursor = end;
         while (err == KQ_OK && *cursor < end && seen < limit_bytes) {
             struct entry_head head = {0};
             const uint8_t *body;
@@ -270,7 +272,7 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
             seen += ENTRY_HEAD_BYTES + head.body_bytes;
             PLACE_COUNT(view->place, scrubbed_bytes, ENTRY_HEAD_BYTES + head.body_bytes);
         }
-        if (err == KQ_NOT_FOUND) { /* deleted meanwhile */
+        if (err == KQ_NOT_FOUND) {
             *cursor = end;
             continue;
         }

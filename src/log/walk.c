@@ -62,7 +62,8 @@ static void walk_behind(void *context)
         end--;
     w->nonzero_end = end;
     struct entry_head head;
-    for (uint64_t pos = w->pos; pos + ENTRY_HEAD_BYTES <= w->size_bytes && pos < end; pos++) {
+    uint64_t pos = entry_find(w->data, w->pos, w->size_bytes);
+    for (; pos < end; pos = entry_find(w->data, pos + 1, w->size_bytes)) {
         if (entry_decode(w->data + pos, w->size_bytes - pos, w->seed, &head) != KQ_OK || head.idx < w->next_idx)
             continue;
         if (head.flushed_idx > w->flushed_idx) {
