@@ -649,7 +649,8 @@ static void start_raft(struct actor *actor, bool created)
     const struct log_hard_state *state = log_hard_state(actor->log);
     struct raft_start start = {
         .self = {.broker_id = actor->options.broker_id, .incarnation = state->incarnation},
-        .voter_count = state->voter_count,
+        .memory = actor->raft_memory,
+        .memory_bytes = sizeof actor->raft_memory,
         .commits_unflushed = !actor->options.flush_always,
         .term = state->term,
         .vote = {.broker_id = state->vote_broker_id, .incarnation = state->vote_incarnation},

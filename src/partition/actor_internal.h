@@ -36,6 +36,7 @@ struct actor {
     struct actor_options options;
     struct log *log;
     struct raft raft;
+    _Alignas(max_align_t) uint8_t raft_memory[RAFT_MEMORY_BYTES(1)]; /* one seat: the sole voter */
     struct producers producers;
     struct machine_now now;
     bool full_said;       /* the operator knows that the disk is full */

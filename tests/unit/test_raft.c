@@ -1,10 +1,13 @@
 #include "raft/raft.h"
 #include "support/unit.h"
 
+static _Alignas(16) uint8_t memory[RAFT_MEMORY_BYTES(1)];
+
 static struct raft_start start_at(uint64_t term, uint64_t last_idx, bool created)
 {
     struct raft_start start = {.self = {.broker_id = 1, .incarnation = uuid_random()},
-                               .voter_count = 1,
+                               .memory = memory,
+                               .memory_bytes = sizeof memory,
                                .term = term,
                                .last_idx = last_idx,
                                .last_term = last_idx > 0 ? term : 0,
