@@ -1,0 +1,224 @@
+/*
+ * A model world for the consensus core alone: up to eight replicas, each the real
+ * src/raft with a model log, disk and network around it, on one model clock. One
+ * seed decides everything, so a failure is replayed by its seed.
+ *
+ * The disk: what is appended, cut or reset goes into a queue of operations; a flush
+ * applies those queued when it began, later. A crash applies only the first few of
+ * what was queued, and loses the rest. Hard states are written in a queue of their
+ * own. The network loses, doubles, delays and reorders, and is cut one way or both.
+ *
+ * raft_oracle.c watches: it keeps its own ledgers, and its own idea of majorities
+ * and of the configuration in force, taken from the model logs.
+ */
+#ifndef KQ_TESTS_SUPPORT_RAFT_WORLD_H
+#define KQ_TESTS_SUPPORT_RAFT_WORLD_H
+
+#include "raft/raft.h"
+
+enum {
+    WORLD_NODES_MAX = 8,
+    WORLD_LOG_MAX = 6000,
+    WORLD_TERMS_MAX = 4096,
+    WORLD_INCARNATIONS_MAX = 64,
+    WORLD_PACKETS_MAX = 4096,
+    WORLD_CONFS_MAX = 4096,
+    WORLD_OPS_MAX = 8192,
+    WORLD_HELD_MAX = 256,
+    WORLD_HARDS_MAX = 64,
+    WORLD_READS_MAX = 64,
+    WORLD_BATCH_MAX = 6,
+    WORLD_SEATS_MAX = 2 * WORLD_NODES_MAX,
+    WORLD_ENTRY_BYTES = 100,
+};
+
+#define WORLD_ELECTION_US INT64_C(100000)
+#define WORLD_BEAT_US INT64_C(20000)
+
+struct world_conf {
+    uint32_t count;
+    struct raft_seat seats[WORLD_SEATS_MAX];
+};
+
+struct world_entry {
+    uint64_t term;
+    uint64_t content;
+    uint32_t conf; /* 0: not a configuration */
+};
+
+struct world_log {
+    uint64_t base_idx;
+    uint64_t base_term;
+    uint32_t base_conf; /* in force at base */
+    uint64_t base_conf_idx;
+    uint64_t last_idx;
+    struct world_entry entries[WORLD_LOG_MAX]; /* by idx */
+};
+
+struct world_op {
+    enum { OP_APPEND, OP_CUT, OP_RESET, OP_START } kind;
+    uint64_t idx;
+    uint64_t term;
+    uint64_t conf_idx;
+    uint32_t conf;
+    struct world_entry entry;
+};
+
+struct world_hard {
+    uint64_t version;
+    uint64_t term;
+    struct raft_member vote;
+    uint64_t commit_idx;
+    int64_t done_us;
+};
+
+struct world_read {
+    uint64_t ticket;
+    uint64_t read_idx;
+    uint64_t must_idx; /* committed anywhere when it came */
+};
+
+struct world_packet {
+    bool used;
+    int64_t at_us;
+    int to;
+    struct raft_message message;
+    struct world_conf conf; /* RESET */
+    struct world_entry entries[WORLD_BATCH_MAX];
+};
+
+struct world_node {
+    bool exists;
+    bool up;
+    bool disk_failed;
+    bool amnesiac;
+    bool noop_wanted;
+    bool leave_wanted;
+    uint32_t incarnation;
+    uint64_t boots;
+    int64_t restart_us; /* while down */
+    int64_t disk_us;    /* how slow: the longest flush */
+    struct raft_member self;
+    struct raft raft;
+    _Alignas(16) uint8_t memory[RAFT_MEMORY_BYTES(WORLD_SEATS_MAX)];
+    struct world_log log;  /* in memory */
+    struct world_log disk; /* durable */
+    struct world_op ops[WORLD_OPS_MAX];
+    uint32_t op_count;
+    uint32_t flush_ops; /* under way; 0: none */
+    uint64_t flush_idx;
+    uint64_t flush_term;
+    uint64_t flush_cuts;
+    int64_t flush_done_us;
+    uint64_t cuts;
+    struct world_hard hard; /* durable */
+    struct world_hard hards[WORLD_HARDS_MAX];
+    uint32_t hard_count;
+    uint64_t hard_version;
+    struct raft_message held[WORLD_HELD_MAX];
+    struct world_entry held_entries[WORLD_HELD_MAX][WORLD_BATCH_MAX];
+    uint32_t held_count;
+    struct world_read reads[WORLD_READS_MAX];
+    uint32_t read_count;
+    int64_t drain_us; /* its turn is not over before; RAFT_NEVER_US: it is */
+    uint64_t seen_commit;
+    uint64_t seen_term;
+};
+
+struct world_options {
+    uint64_t seed;
+    int node_count;
+    bool interval; /* flush = interval */
+    uint32_t runs_max;
+    uint32_t lost_per_mille;
+    uint32_t doubled_per_mille;
+    int64_t delay_us; /* the longest */
+    uint32_t slow_turns_per_mille;
+    uint32_t crash_per_persist_per_mille;
+    uint64_t crash_at_persist; /* the n-th persist point; 0: none */
+    int64_t propose_every_us;
+};
+
+/* What the oracles remember, outside of any replica. */
+struct world_ledger {
+    struct {
+        uint32_t incarnation;
+        uint64_t boot;
+    } leaders[WORLD_TERMS_MAX];
+    uint8_t votes[WORLD_INCARNATIONS_MAX][WORLD_TERMS_MAX];
+    uint64_t spoken_term[WORLD_INCARNATIONS_MAX];
+    struct world_entry committed[WORLD_LOG_MAX];
+    uint64_t committed_idx;
+    struct {
+        uint64_t term;
+        uint64_t content;
+        uint64_t before_term;
+    } seen[WORLD_LOG_MAX][24];
+    uint32_t seen_count[WORLD_LOG_MAX];
+};
+
+struct world {
+    struct world_options options;
+    uint64_t random;
+    int64_t now_us;
+    int64_t propose_us;
+    uint64_t contents;
+    uint32_t incarnations;
+    uint64_t persists;
+    uint64_t messages;
+    uint64_t events;
+    uint64_t commits;
+    uint64_t elections;
+    bool trace;
+    bool failed;
+    char failure[400];
+    int packet_top;
+    bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* [from][to] */
+    struct world_conf confs[WORLD_CONFS_MAX];
+    uint32_t conf_count;
+    struct world_node nodes[WORLD_NODES_MAX];
+    struct world_packet packets[WORLD_PACKETS_MAX];
+    struct world_ledger ledger;
+};
+
+struct world *world_new(const struct world_options *options);
+void world_free(struct world **world);
+uint64_t world_random(struct world *world, uint64_t below);
+bool world_chance(struct world *world, uint32_t per_mille);
+
+/* Runs to this time, or until an oracle objects. */
+void world_run_until(struct world *world, int64_t us);
+/* Runs until there is a leader that may take proposals, at most to this time; -1: none. */
+int world_run_to_leader(struct world *world, int64_t until_us);
+int world_leader(const struct world *world); /* of the highest term; -1: none */
+
+void world_crash(struct world *world, int node, int64_t down_us);
+void world_power_cut(struct world *world, int node, int64_t down_us); /* interval: memory is lost too */
+void world_fail_disk(struct world *world, int node);
+void world_wipe(struct world *world, int node); /* a new incarnation, empty, up at once */
+void world_cut(struct world *world, int from, int to, bool cut);
+void world_isolate(struct world *world, int node, bool cut);
+void world_heal(struct world *world); /* all links, all disks, all replicas up, no loss */
+void world_feed(struct world *world, int node, struct raft_event event);
+bool world_propose(struct world *world, int node);
+bool world_change(struct world *world, int node, const struct raft_seat *target, uint32_t count);
+void world_move_start(struct world *world, int node, uint64_t idx);
+void world_read(struct world *world, int node);
+/* Every seat of the leader's configuration has all that is committed. */
+bool world_settled(const struct world *world);
+
+/* raft_world.c, for the oracles */
+void world_fail(struct world *world, int node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+uint64_t world_term_at(const struct world_log *log, uint64_t idx); /* 0: not there */
+uint32_t world_conf_of(const struct world_log *log, uint64_t *idx); /* in force; also its idx */
+
+/* raft_oracle.c */
+void oracle_appended(struct world *world, int node, uint64_t idx);
+void oracle_removes(struct world *world, int node, uint64_t first_idx, uint64_t last_idx);
+void oracle_leaves(struct world *world, int node, const struct raft_message *message);
+void oracle_after_event(struct world *world, int node);
+void oracle_restarted(struct world *world, int node);
+void oracle_reads(struct world *world, int node, uint64_t good);
+void oracle_final(struct world *world);
+
+#endif
