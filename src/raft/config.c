@@ -144,23 +144,33 @@ struct raft_peer *raft_peer_find(struct raft *raft, const struct raft_member *me
     return NULL;
 }
 
-uint32_t raft_self_kinds(const struct raft *raft)
+static uint32_t self_kinds(const struct raft *raft, const struct raft_config *config)
 {
-    for (uint32_t i = 0; i < raft->config.count; i++)
-        if (raft_is_self(raft, &raft->config.seats[i].member))
-            return raft->config.seats[i].kinds;
+    for (uint32_t i = 0; i < config->count; i++)
+        if (raft_is_self(raft, &config->seats[i].member))
+            return config->seats[i].kinds;
     return 0;
 }
 
 bool raft_is_voter(const struct raft *raft)
 {
-    return (raft_self_kinds(raft) & (RAFT_SEAT_VOTER | RAFT_SEAT_OLD)) != 0;
+    return (self_kinds(raft, &raft->config) & (RAFT_SEAT_VOTER | RAFT_SEAT_OLD)) != 0;
+}
+
+/* One that a change removes is still needed until the change is committed: its log may
+ * be the longest, and the joint half it was of cannot elect anybody else (4.2.2). */
+bool raft_is_electable(const struct raft *raft)
+{
+    if (raft_is_voter(raft))
+        return true;
+    return raft->config.idx > raft->commit_idx &&
+           (self_kinds(raft, &raft->before) & (RAFT_SEAT_VOTER | RAFT_SEAT_OLD)) != 0;
 }
 
 bool raft_is_sole_voter(const struct raft *raft)
 {
     return !raft_config_is_joint(&raft->config) && count_kind(&raft->config, RAFT_SEAT_VOTER) == 1 &&
-           (raft_self_kinds(raft) & RAFT_SEAT_VOTER) != 0;
+           (self_kinds(raft, &raft->config) & RAFT_SEAT_VOTER) != 0;
 }
 
 /* ---- changing it ------------------------------------------------------------------- */

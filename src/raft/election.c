@@ -20,7 +20,7 @@ static uint64_t next_random(struct raft *raft)
 
 bool raft_may_campaign(const struct raft *raft)
 {
-    return !raft->failed && !raft->amnesiac && raft->role != RAFT_LEADER && raft_is_voter(raft) &&
+    return !raft->failed && !raft->amnesiac && raft->role != RAFT_LEADER && raft_is_electable(raft) &&
            raft->flushed_idx >= raft->base_idx;
 }
 

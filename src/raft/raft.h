@@ -44,7 +44,8 @@
  *   time, and none before the leader committed in its term (Ongaro 2015). Leaving
  *   the joint state is the leader's own doing. Learners are never counted and
  *   never campaign, but do vote when asked: they may have been promoted without
- *   knowing it (etcd campaign_learner_must_vote).
+ *   knowing it (etcd campaign_learner_must_vote). One that an uncommitted change
+ *   removes still campaigns: its log may be the longest (4.2.2).
  * - A member is a broker and an incarnation: a wiped disk is a new member. What is
  *   addressed to another incarnation is not for this one.
  * - Transfer (3.10): no proposals meanwhile, bring the target up to the last entry,
@@ -61,7 +62,7 @@
  *   the boot they come from; the leader forgets what an earlier boot acknowledged.
  * - The sole voter of a group counts everything that is durable in its log as
  *   committed at the start: no other majority exists that could decide otherwise.
- *   It leads when somebody wants to append, not by a timer.
+ *   With nobody else to serve it leads when somebody wants to append, not by a timer.
  *
  * Terms of indexes: the core keeps runs (term, first index) of the newest part of
  * the log. Handing every term in with events would put the comparison of logs, the
@@ -183,7 +184,7 @@ enum raft_event_type {
     RAFT_EV_CLAIM,       /* `on`: beats of brokers vouch for the leader of this term: member; the timer sleeps */
     RAFT_EV_PEER_LINK,   /* `on`: beats of brokers vouch for this follower: member */
     RAFT_EV_RANK,        /* this replica's place among candidates: 0 first, RAFT_RANK_NEVER */
-    RAFT_EV_PARDON,      /* a majority is amnesiac, all may vote: acknowledged messages may be gone */
+    RAFT_EV_PARDON,      /* those that have not forgotten are no majority: vote all the same; messages may be gone */
 };
 
 struct raft_event {

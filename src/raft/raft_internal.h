@@ -44,8 +44,8 @@ void raft_config_roll_back(struct raft *raft);
 void raft_config_replace(struct raft *raft, const struct raft_config *config, uint64_t idx);
 bool raft_config_valid(const struct raft *raft, const struct raft_config *config);
 struct raft_peer *raft_peer_find(struct raft *raft, const struct raft_member *member);
-uint32_t raft_self_kinds(const struct raft *raft);
 bool raft_is_voter(const struct raft *raft);
+bool raft_is_electable(const struct raft *raft);
 bool raft_is_sole_voter(const struct raft *raft);
 void raft_config_committed(struct raft *raft, struct raft_out *out);
 

@@ -35,6 +35,24 @@ __attribute__((format(printf, 3, 4))) static void trace(const struct world *worl
     va_end(args);
 }
 
+static void show_node(const struct world *world, int n)
+{
+    const struct world_node *node = &world->nodes[n];
+    if (!node->exists || !node->up) {
+        trace(world, n, "%s", node->exists ? "is down" : "does not exist");
+        return;
+    }
+    const struct raft *raft = &node->raft;
+    trace(world, n, "incarnation %u role %d term %llu log %llu..%llu/%llu flushed %llu commit %llu config %llu%s%s",
+          node->incarnation, (int)raft->role, (unsigned long long)raft->term, (unsigned long long)raft->base_idx,
+          (unsigned long long)raft->last_idx, (unsigned long long)raft->last_term,
+          (unsigned long long)raft->flushed_idx, (unsigned long long)raft->commit_idx,
+          (unsigned long long)raft->config.idx, raft->failed ? " failed" : "", raft->amnesiac ? " amnesiac" : "");
+    for (uint32_t i = 0; i < raft->config.count; i++)
+        trace(world, n, "    seat n%u incarnation %u kinds %u", raft->config.seats[i].member.broker_id - 1,
+              raft->config.seats[i].member.incarnation.bytes[0], raft->config.seats[i].kinds);
+}
+
 void world_fail(struct world *world, int node, const char *format, ...)
 {
     if (world->failed)
@@ -48,6 +66,8 @@ void world_fail(struct world *world, int node, const char *format, ...)
     (void)snprintf(world->failure, sizeof world->failure, "seed %llu at %lld us, node %d: %s",
                    (unsigned long long)world->options.seed, (long long)world->now_us, node, text);
     trace(world, node, "FAILED %s", text);
+    for (int n = 0; world->trace && n < WORLD_NODES_MAX; n++)
+        show_node(world, n);
 }
 
 /* ---- the model log ------------------------------------------------------------------- */
@@ -657,8 +677,7 @@ void world_move_start(struct world *world, int n, uint64_t idx)
     uint64_t conf_idx = idx;
     uint64_t term = world_term_at(&node->log, idx);
     uint32_t conf = conf_at(&node->log, &conf_idx);
-    do_op(world, n,
-          &(struct world_op){.kind = OP_START, .idx = idx, .term = term, .conf = conf, .conf_idx = conf_idx});
+    do_op(world, n, &(struct world_op){.kind = OP_START, .idx = idx, .term = term, .conf = conf, .conf_idx = conf_idx});
     feed(world, n, (struct raft_event){.type = RAFT_EV_LOG_START, .idx = idx, .term = term}, NULL);
     turn(world, n);
 }
@@ -723,8 +742,8 @@ static void deliver(struct world *world, int slot)
             uint32_t conf = packet.entries[i - packet.message.prev_idx - 1].conf;
             if (conf == 0)
                 continue;
-            config = (struct raft_config){
-                .idx = i, .count = world->confs[conf].count, .seats = world->confs[conf].seats};
+            config =
+                (struct raft_config){.idx = i, .count = world->confs[conf].count, .seats = world->confs[conf].seats};
             event.config = &config;
         }
     }
@@ -775,12 +794,14 @@ static struct next_due find_next(const struct world *world)
 static void propose_somewhere(struct world *world)
 {
     world->propose_us = world->now_us + 1 + (int64_t)world_random(world, 2 * (uint64_t)world->options.propose_every_us);
-    for (int n = 0; n < WORLD_NODES_MAX; n++)
+    for (int n = 0; n < WORLD_NODES_MAX; n++) {
+        world_feed(world, n, (struct raft_event){.type = RAFT_EV_WANT_LEAD});
         if (world->nodes[n].up && world->nodes[n].raft.role == RAFT_LEADER) {
             (void)world_propose(world, n);
             if (world_chance(world, 100))
                 world_read(world, n);
         }
+    }
 }
 
 static void happen(struct world *world, const struct next_due *next)

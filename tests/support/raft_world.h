@@ -147,6 +147,10 @@ struct world_ledger {
     } leaders[WORLD_TERMS_MAX];
     uint8_t votes[WORLD_INCARNATIONS_MAX][WORLD_TERMS_MAX];
     uint64_t spoken_term[WORLD_INCARNATIONS_MAX];
+    struct {
+        uint64_t term;
+        uint64_t idx;
+    } acked[WORLD_INCARNATIONS_MAX]; /* the last acknowledgement, for those whose disk is gone */
     struct world_entry committed[WORLD_LOG_MAX];
     uint64_t committed_idx;
     struct {
@@ -209,7 +213,7 @@ bool world_settled(const struct world *world);
 
 /* raft_world.c, for the oracles */
 void world_fail(struct world *world, int node, const char *format, ...) __attribute__((format(printf, 3, 4)));
-uint64_t world_term_at(const struct world_log *log, uint64_t idx); /* 0: not there */
+uint64_t world_term_at(const struct world_log *log, uint64_t idx);  /* 0: not there */
 uint32_t world_conf_of(const struct world_log *log, uint64_t *idx); /* in force; also its idx */
 
 /* raft_oracle.c */
