@@ -233,7 +233,7 @@ void raft_make_leave(const struct raft *raft, struct raft_config *entry)
 }
 
 /* What the leader does when the configuration in force is committed: the joint one is
- * left; a leader that the new one does not let vote stops (4.2.2). */
+ * left; a leader that the new one does not let vote hands over and stops (4.2.2). */
 void raft_config_committed(struct raft *raft, struct raft_out *out)
 {
     if (raft->role != RAFT_LEADER || raft->noop_idx == 0 || raft->commit_idx < raft->noop_idx)
@@ -243,8 +243,7 @@ void raft_config_committed(struct raft *raft, struct raft_out *out)
     if (raft_config_is_joint(&raft->config)) {
         out->leave_joint = !raft->leaving;
         raft->leaving = true;
-    } else if (!raft_is_voter(raft)) {
-        raft_say_farewell(raft);
-        raft_follow(raft, raft->term, NULL, out);
+    } else if (!raft_is_voter(raft) && raft->transfer.broker_id == 0) {
+        raft_transfer_to(raft, raft_best_peer(raft));
     }
 }

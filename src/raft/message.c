@@ -74,11 +74,34 @@ bool raft_take_message(struct raft *raft, struct raft_message *message)
     return false;
 }
 
+/* What a candidate or leader says is dropped when it is one no longer, in the same term
+ * too: its log may have been cut since. */
+static bool is_of_role(const struct raft *raft, enum raft_message_type type)
+{
+    switch (type) {
+    case RAFT_MSG_PREVOTE:
+        return raft->role == RAFT_PRE_CANDIDATE;
+    case RAFT_MSG_VOTE:
+        return raft->role == RAFT_CANDIDATE;
+    case RAFT_MSG_APPEND:
+    case RAFT_MSG_BEAT:
+    case RAFT_MSG_RESET:
+        return raft->role == RAFT_LEADER;
+    case RAFT_MSG_PREVOTE_REPLY:
+    case RAFT_MSG_VOTE_REPLY:
+    case RAFT_MSG_APPEND_REPLY:
+    case RAFT_MSG_BEAT_REPLY:
+    case RAFT_MSG_TIMEOUT_NOW:
+        break;
+    }
+    return true;
+}
+
 enum raft_leave raft_may_leave(const struct raft *raft, const struct raft_message *message)
 {
     if (raft->failed)
         return message->type == RAFT_MSG_TIMEOUT_NOW ? RAFT_LEAVE : RAFT_DROP;
-    if (message->own_term != raft->term)
+    if (message->own_term != raft->term || !is_of_role(raft, message->type))
         return RAFT_DROP;
     if (message->need_idx != 0 && message->need_cuts != raft->cuts)
         return RAFT_DROP;

@@ -122,7 +122,7 @@ static void on_hard_state(struct raft *raft, const struct raft_event *event, str
 static void on_disk_failed(struct raft *raft, struct raft_out *out)
 {
     if (raft->role == RAFT_LEADER)
-        raft_say_farewell(raft);
+        raft->farewell = raft_best_peer(raft);
     raft->failed = true;
     raft_follow(raft, raft->term, NULL, out);
     out->role_changed = true;

@@ -37,7 +37,8 @@
  * - On a mismatch both sides skip whole terms: at most one probe a term.
  * - Progress a peer: probe (one message a beat), replicate (a window in messages
  *   and bytes), reset (waits). A window that is full and all lost heals, because
- *   the answer to a beat prompts an empty append (etcd 14633). match only grows,
+ *   the answer to a beat prompts an empty append when nothing matched since the last
+ *   beat (etcd 14633). match only grows,
  *   next > match, a refusal at or below match is stale (etcd PR 149).
  * - Membership by joint consensus (4.3): in force when appended, rolled back when
  *   cut; each half has its own majority (CCF counted the union); one change at a
@@ -240,7 +241,7 @@ struct raft {
     struct raft_member leader;   /* broker_id 0: not known */
     struct raft_member vote;     /* broker_id 0: none */
     struct raft_member transfer; /* the leader hands over to; broker_id 0: to nobody */
-    struct raft_member farewell; /* told to campaign as this replica stops leading */
+    struct raft_member farewell; /* told to campaign as this disk fails */
     enum raft_role role;
     bool commits_unflushed; /* flush = interval */
     bool failed;
@@ -306,9 +307,11 @@ struct raft_peer {
     bool paused;  /* probe: one is out. reset: the offer is out */
     bool stalled; /* the owner had nothing to send; asked again with the next beat */
     bool nudge;   /* ask about prev even though the window is full */
+    bool stuck;   /* nothing more matched between two beats */
     bool linked;
     uint32_t window_used_bytes;
     uint64_t match;
+    uint64_t beat_match; /* match at the last beat */
     uint64_t next;
     uint64_t commit;
     uint64_t round;
@@ -368,7 +371,8 @@ void raft_saving(struct raft *raft, uint64_t version);
 /* When to feed RAFT_EV_TICK; RAFT_NEVER_US: not by time. */
 int64_t raft_deadline_us(const struct raft *raft);
 
-/* The next message to a peer; false: none. After an APPEND with last_idx > prev_idx the
+/* The next message to a peer; false: none. Where prev_idx is set and prev_term is not, the
+ * owner's log says it. After an APPEND with last_idx > prev_idx the
  * owner fills it with entries from prev_idx + 1 on, to at most last_idx and limit_bytes,
  * of one term, ending at the first CONFIG, and says with raft_sent() what it took
  * (last_idx = prev_idx: nothing could be had; then it is not sent). */

@@ -84,7 +84,9 @@ void raft_commit_to(struct raft *raft, uint64_t idx, struct raft_out *out);
 void raft_on_transfer(struct raft *raft, const struct raft_event *event, struct raft_out *out);
 void raft_transfer_end(struct raft *raft, struct raft_out *out);
 void raft_on_timeout_now(struct raft *raft, const struct raft_message *message, struct raft_out *out);
-void raft_say_farewell(struct raft *raft);
+void raft_transfer_to(struct raft *raft, struct raft_member member);
+void raft_transfer_late(struct raft *raft, struct raft_out *out);
+struct raft_member raft_best_peer(const struct raft *raft);
 bool raft_transfer_message(struct raft *raft, struct raft_message *message);
 
 /* read_index.c */

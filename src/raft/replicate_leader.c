@@ -140,8 +140,9 @@ void raft_on_beat_reply(struct raft *raft, const struct raft_message *message, s
         peer->round = message->round;
     if (peer->state == PROGRESS_PROBE)
         peer->paused = false;
-    if (peer->match < raft->last_idx)
+    if (peer->stuck && peer->match < raft->last_idx)
         peer->nudge = true;
+    peer->stuck = false;
     raft_reads_advance(raft, out);
 }
 
@@ -233,8 +234,8 @@ bool raft_is_idle(const struct raft *raft)
 void raft_leader_tick(struct raft *raft, struct raft_out *out)
 {
     if (raft->transfer.broker_id != 0 && raft->now_us >= raft->transfer_until_us)
-        raft_transfer_end(raft, out);
-    if (raft->now_us < raft->beat_at_us)
+        raft_transfer_late(raft, out);
+    if (raft->role != RAFT_LEADER || raft->now_us < raft->beat_at_us)
         return;
     raft->beat_at_us = raft->now_us + raft->beat_us;
     int64_t heard_us = (int64_t)raft_quorum_value(raft, QUORUM_HEARD);
@@ -250,6 +251,8 @@ void raft_leader_tick(struct raft *raft, struct raft_out *out)
             continue;
         peer->owes |= OWES_BEAT;
         peer->stalled = false;
+        peer->stuck = peer->match < raft->last_idx && peer->match == peer->beat_match;
+        peer->beat_match = peer->match;
         if (peer->state == PROGRESS_RESET && raft->now_us - peer->sent_us >= raft->election_us)
             peer->paused = false;
     }

@@ -19,10 +19,22 @@ void raft_on_transfer(struct raft *raft, const struct raft_event *event, struct 
             return;
         }
     }
-    raft->transfer = event->member;
+    raft_transfer_to(raft, event->member);
+}
+
+void raft_transfer_to(struct raft *raft, struct raft_member member)
+{
+    raft->transfer = member;
     raft->transfer_until_us = raft->now_us + raft->election_us;
     raft->transfer_told = false;
-    peer->owes |= OWES_BEAT;
+}
+
+/* Done or not: one that was removed stops now. */
+void raft_transfer_late(struct raft *raft, struct raft_out *out)
+{
+    raft_transfer_end(raft, out);
+    if (!raft_is_voter(raft) && raft->config.idx <= raft->commit_idx)
+        raft_follow(raft, raft->term, NULL, out);
 }
 
 void raft_transfer_end(struct raft *raft, struct raft_out *out)
@@ -40,20 +52,21 @@ void raft_on_timeout_now(struct raft *raft, const struct raft_message *message, 
     raft_campaign(raft, false, true, out);
 }
 
-/* A leader that must stop (removed, its disk failed) names the voter that has most. */
-void raft_say_farewell(struct raft *raft)
+/* The voter that has most; nobody (broker_id 0) where there is no other. */
+struct raft_member raft_best_peer(const struct raft *raft)
 {
+    struct raft_member member = {0};
     uint64_t best = 0;
-    raft->farewell = (struct raft_member){0};
     for (uint32_t i = 0; i < raft->config.count; i++) {
         const struct raft_peer *peer = &raft->peers[i];
         if (raft_is_self(raft, &peer->member) || (raft->config.seats[i].kinds & RAFT_SEAT_VOTER) == 0)
             continue;
-        if (peer->match > best) {
+        if (member.broker_id == 0 || peer->match > best) {
             best = peer->match;
-            raft->farewell = peer->member;
+            member = peer->member;
         }
     }
+    return member;
 }
 
 bool raft_transfer_message(struct raft *raft, struct raft_message *message)

@@ -111,6 +111,32 @@ static void check_vote(struct world *world, int n, const struct raft_member *can
     *vote = whom;
 }
 
+static bool votes_in(const struct world_conf *conf, const struct raft_member *member)
+{
+    for (uint32_t i = 0; i < conf->count; i++)
+        if (raft_member_equal(&conf->seats[i].member, member))
+            return (conf->seats[i].kinds & (RAFT_SEAT_VOTER | RAFT_SEAT_OLD)) != 0;
+    return false;
+}
+
+/* Only a voter campaigns, or one that an uncommitted change removes; with what its disk has. */
+static void check_candidacy(struct world *world, int n, const struct raft_message *message)
+{
+    const struct world_node *node = &world->nodes[n];
+    uint64_t idx;
+    const struct world_conf *conf = &world->confs[world_conf_of(&node->log, &idx)];
+    bool electable = votes_in(conf, &node->self);
+    if (!electable && idx > node->raft.commit_idx) {
+        idx--;
+        electable = votes_in(&world->confs[world_conf_at(&node->log, &idx)], &node->self);
+    }
+    if (!electable)
+        world_fail(world, n, "campaigns, and is no voter");
+    if (world_term_at(promised_log(world, node), message->prev_idx) != message->prev_term)
+        world_fail(world, n, "claims idx %llu for its election, which its disk does not have",
+                   (unsigned long long)message->prev_idx);
+}
+
 void oracle_leaves(struct world *world, int n, const struct raft_message *message)
 {
     const struct world_node *node = &world->nodes[n];
@@ -129,6 +155,10 @@ void oracle_leaves(struct world *world, int n, const struct raft_message *messag
         world->ledger.spoken_term[node->incarnation] = term;
     if (node->disk_failed && message->type != RAFT_MSG_TIMEOUT_NOW)
         world_fail(world, n, "speaks after its disk failed");
+    if (message->type == RAFT_MSG_VOTE || message->type == RAFT_MSG_PREVOTE)
+        check_candidacy(world, n, message);
+    if (message->type == RAFT_MSG_RESET && message->config->idx > world->ledger.committed_idx)
+        world_fail(world, n, "offers a configuration that is not committed");
     if (message->type == RAFT_MSG_VOTE)
         check_vote(world, n, &node->self, message->term);
     if (message->type == RAFT_MSG_VOTE_REPLY && message->granted)
@@ -186,7 +216,8 @@ static void check_election(struct world *world, int n)
         world_fail(world, n, "leads though it may have forgotten");
     if (node->log.base_idx > ledger->committed_idx)
         world_fail(world, n, "its log starts past everything committed");
-    for (uint64_t i = node->log.base_idx + 1; i <= ledger->committed_idx; i++)
+    /* What later terms committed is none of a late winner's business. */
+    for (uint64_t i = node->log.base_idx + 1; i <= ledger->committed_idx && ledger->commit_terms[i] < term; i++)
         if (i > node->log.last_idx || !same_entry(&node->log.entries[i], &ledger->committed[i])) {
             world_fail(world, n, "leads term %llu without committed idx %llu", (unsigned long long)term,
                        (unsigned long long)i);
@@ -241,6 +272,7 @@ static void check_commits(struct world *world, int n)
         if (i > ledger->committed_idx) {
             check_first_commit(world, n, i);
             ledger->committed[i] = node->log.entries[i];
+            ledger->commit_terms[i] = node->raft.term;
             ledger->committed_idx = i;
             world->commits++;
         } else if (!same_entry(&ledger->committed[i], &node->log.entries[i])) {
@@ -264,6 +296,10 @@ static void check_config(struct world *world, int n)
                conf->seats[i].kinds == raft->config.seats[i].kinds;
     if (!same)
         world_fail(world, n, "its configuration is not the newest in its log (idx %llu)", (unsigned long long)conf_idx);
+    if (raft->role == RAFT_LEADER && raft->noop_idx != 0 && raft->commit_idx >= raft->noop_idx &&
+        conf_idx <= raft->commit_idx && !votes_in(conf, &node->self) &&
+        (raft->transfer.broker_id == 0 || raft->transfer_until_us > world->now_us + raft->election_us))
+        world_fail(world, n, "leads though it was removed");
 }
 
 void oracle_after_event(struct world *world, int n)
@@ -280,6 +316,11 @@ void oracle_after_event(struct world *world, int n)
         world_fail(world, n, "its idea of the log is not the log");
     if (raft->flushed_idx > node->disk.last_idx && raft->flushed_idx > node->disk.base_idx)
         world_fail(world, n, "takes for durable what is not");
+    uint64_t sure_idx = raft->flushed_idx;
+    if (sure_idx > node->disk.base_idx && sure_idx > node->log.base_idx && sure_idx <= node->disk.last_idx &&
+        !same_entry(&node->disk.entries[sure_idx], &node->log.entries[sure_idx]))
+        world_fail(world, n, "takes idx %llu for durable, its disk has another entry there",
+                   (unsigned long long)sure_idx);
     if (raft->term < node->seen_term)
         world_fail(world, n, "its term falls");
     node->seen_term = raft->term;

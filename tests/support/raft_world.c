@@ -79,8 +79,7 @@ uint64_t world_term_at(const struct world_log *log, uint64_t idx)
     return idx > log->base_idx && idx <= log->last_idx ? log->entries[idx].term : 0;
 }
 
-/* The newest configuration at or before `idx`. */
-static uint32_t conf_at(const struct world_log *log, uint64_t *idx)
+uint32_t world_conf_at(const struct world_log *log, uint64_t *idx)
 {
     for (uint64_t i = *idx; i > log->base_idx; i--)
         if (log->entries[i].conf != 0) {
@@ -94,7 +93,7 @@ static uint32_t conf_at(const struct world_log *log, uint64_t *idx)
 uint32_t world_conf_of(const struct world_log *log, uint64_t *idx)
 {
     *idx = log->last_idx;
-    return conf_at(log, idx);
+    return world_conf_at(log, idx);
 }
 
 static void apply(struct world_log *log, const struct world_op *op)
@@ -167,7 +166,11 @@ static void put_packet(struct world *world, const struct raft_message *message, 
     packet->to = (int)message->to.broker_id - 1;
     packet->message = *message;
     packet->at_us = world->now_us + 100 + (int64_t)world_random(world, (uint64_t)world->options.delay_us);
-    if (world_chance(world, 5))
+    int64_t *last_at_us = &world->last_at_us[message->from.broker_id - 1][packet->to];
+    if (world->options.in_order && packet->at_us <= *last_at_us)
+        packet->at_us = *last_at_us + 1;
+    *last_at_us = packet->at_us;
+    if (!world->options.in_order && world_chance(world, 5))
         packet->at_us += (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US);
     if (message->type == RAFT_MSG_APPEND)
         for (uint64_t i = 0; i < message->last_idx - message->prev_idx; i++)
@@ -182,6 +185,7 @@ static void post(struct world *world, int from, const struct raft_message *messa
 {
     oracle_leaves(world, from, message);
     world->messages++;
+    world->appends += message->type == RAFT_MSG_APPEND ? 1 : 0;
     int to = (int)message->to.broker_id - 1;
     trace(world, from, "-> n%d type %d term %llu prev %llu/%llu last %llu match %llu commit %llu%s%s", to,
           (int)message->type, (unsigned long long)message->term, (unsigned long long)message->prev_idx,
@@ -269,6 +273,7 @@ static void take_out(struct world *world, int n, const struct raft_out *out, con
         save_hard(world, n);
     if (out->truncate) {
         node->cuts++;
+        world->cuts++;
         do_op(world, n, &(struct world_op){.kind = OP_CUT, .idx = out->truncate_idx});
     }
     if (out->accept)
@@ -278,6 +283,7 @@ static void take_out(struct world *world, int n, const struct raft_out *out, con
                       .kind = OP_APPEND, .idx = i, .entry = packet->entries[i - packet->message.prev_idx - 1]});
     if (out->reset) {
         node->cuts++;
+        world->resets++;
         uint32_t conf = new_conf(world, packet->message.config);
         do_op(world, n,
               &(struct world_op){.kind = OP_RESET,
@@ -350,8 +356,6 @@ static void send_append(struct world *world, int n, struct raft_message *message
         world_fail(world, n, "asks for entries that the log does not have");
         return;
     }
-    if (message->prev_idx != 0 && message->prev_term == 0)
-        message->prev_term = world_term_at(log, message->prev_idx);
     uint64_t idx = message->prev_idx;
     uint32_t bytes = 0;
     while (idx < message->last_idx && idx - message->prev_idx < WORLD_BATCH_MAX) {
@@ -402,6 +406,8 @@ static void end_turn(struct world *world, int n)
     }
     struct raft_message message;
     while (!world->failed && raft_take_message(&node->raft, &message)) {
+        if (message.prev_idx != 0 && message.prev_term == 0)
+            message.prev_term = world_term_at(&node->log, message.prev_idx);
         if (message.type == RAFT_MSG_APPEND)
             send_append(world, n, &message);
         else
@@ -492,7 +498,8 @@ static void start_node(struct world *world, int n)
     uint64_t conf_idx;
     struct world_conf *conf = &world->confs[world_conf_of(log, &conf_idx)];
     uint64_t before_idx = conf_idx > log->base_idx ? conf_idx - 1 : log->base_conf_idx;
-    struct world_conf *before = &world->confs[conf_idx > log->base_idx ? conf_at(log, &before_idx) : log->base_conf];
+    struct world_conf *before =
+        &world->confs[conf_idx > log->base_idx ? world_conf_at(log, &before_idx) : log->base_conf];
     node->boots++;
     node->up = true;
     node->cuts = 0;
@@ -551,6 +558,7 @@ static void go_down(struct world *world, int n, int64_t down_us, uint32_t ops, u
     node->noop_wanted = false;
     node->leave_wanted = false;
     node->restart_us = world->now_us + down_us;
+    node->paused_us = 0;
     memset(node->memory, 0xa5, sizeof node->memory);
     memset(&node->raft, 0xa5, sizeof node->raft);
 }
@@ -574,6 +582,13 @@ void world_power_cut(struct world *world, int n, int64_t down_us)
     go_down(world, n, down_us, (uint32_t)world_random(world, node->op_count + 1),
             (uint32_t)world_random(world, node->hard_count + 1));
     node->amnesiac = world->options.interval;
+}
+
+void world_pause(struct world *world, int n, int64_t us)
+{
+    struct world_node *node = &world->nodes[n];
+    if (node->up && node->paused_us == 0)
+        node->paused_us = world->now_us + us;
 }
 
 void world_fail_disk(struct world *world, int n)
@@ -628,6 +643,7 @@ void world_heal(struct world *world)
         if (!node->exists)
             continue;
         node->disk_us = 1000;
+        node->paused_us = 0;
         if (node->up && node->disk_failed)
             world_crash(world, n, 0);
         if (!node->up)
@@ -676,7 +692,7 @@ void world_move_start(struct world *world, int n, uint64_t idx)
         return;
     uint64_t conf_idx = idx;
     uint64_t term = world_term_at(&node->log, idx);
-    uint32_t conf = conf_at(&node->log, &conf_idx);
+    uint32_t conf = world_conf_at(&node->log, &conf_idx);
     do_op(world, n, &(struct world_op){.kind = OP_START, .idx = idx, .term = term, .conf = conf, .conf_idx = conf_idx});
     feed(world, n, (struct raft_event){.type = RAFT_EV_LOG_START, .idx = idx, .term = term}, NULL);
     turn(world, n);
@@ -751,7 +767,7 @@ static void deliver(struct world *world, int slot)
     turn(world, packet.to);
 }
 
-enum due { DUE_NOTHING, DUE_PACKET, DUE_FLUSH, DUE_HARD, DUE_TICK, DUE_DRAIN, DUE_START, DUE_PROPOSE };
+enum due { DUE_NOTHING, DUE_PACKET, DUE_FLUSH, DUE_HARD, DUE_TICK, DUE_DRAIN, DUE_START, DUE_WAKE, DUE_PROPOSE };
 
 struct next_due {
     enum due what;
@@ -769,7 +785,7 @@ static struct next_due find_next(const struct world *world)
 {
     struct next_due next = {.what = DUE_NOTHING, .at_us = INT64_MAX};
     for (int i = 0; i < world->packet_top; i++)
-        if (world->packets[i].used)
+        if (world->packets[i].used && world->nodes[world->packets[i].to].paused_us == 0)
             sooner(&next, DUE_PACKET, world->packets[i].at_us, i);
     for (int n = 0; n < WORLD_NODES_MAX; n++) {
         const struct world_node *node = &world->nodes[n];
@@ -777,6 +793,10 @@ static struct next_due find_next(const struct world *world)
             continue;
         if (!node->up) {
             sooner(&next, DUE_START, node->restart_us, n);
+            continue;
+        }
+        if (node->paused_us != 0) {
+            sooner(&next, DUE_WAKE, node->paused_us, n);
             continue;
         }
         if (node->flush_ops != 0 && !node->disk_failed)
@@ -795,10 +815,12 @@ static void propose_somewhere(struct world *world)
 {
     world->propose_us = world->now_us + 1 + (int64_t)world_random(world, 2 * (uint64_t)world->options.propose_every_us);
     for (int n = 0; n < WORLD_NODES_MAX; n++) {
+        if (world->nodes[n].paused_us != 0)
+            continue;
         world_feed(world, n, (struct raft_event){.type = RAFT_EV_WANT_LEAD});
         if (world->nodes[n].up && world->nodes[n].raft.role == RAFT_LEADER) {
             (void)world_propose(world, n);
-            if (world_chance(world, 100))
+            if (world_chance(world, 300))
                 world_read(world, n);
         }
     }
@@ -832,6 +854,10 @@ static void happen(struct world *world, const struct next_due *next)
         break;
     case DUE_START:
         start_node(world, next->which);
+        break;
+    case DUE_WAKE:
+        world->nodes[next->which].paused_us = 0;
+        world_read(world, next->which);
         break;
     case DUE_PROPOSE:
         propose_somewhere(world);

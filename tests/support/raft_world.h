@@ -120,7 +120,8 @@ struct world_node {
     uint32_t held_count;
     struct world_read reads[WORLD_READS_MAX];
     uint32_t read_count;
-    int64_t drain_us; /* its turn is not over before; RAFT_NEVER_US: it is */
+    int64_t paused_us; /* stands still until then, as under SIGSTOP; 0: does not */
+    int64_t drain_us;  /* its turn is not over before; RAFT_NEVER_US: it is */
     uint64_t seen_commit;
     uint64_t seen_term;
 };
@@ -137,6 +138,7 @@ struct world_options {
     uint32_t crash_per_persist_per_mille;
     uint64_t crash_at_persist; /* the n-th persist point; 0: none */
     int64_t propose_every_us;
+    bool in_order; /* the network neither reorders nor dawdles, as one connection would not */
 };
 
 /* What the oracles remember, outside of any replica. */
@@ -152,6 +154,7 @@ struct world_ledger {
         uint64_t idx;
     } acked[WORLD_INCARNATIONS_MAX]; /* the last acknowledgement, for those whose disk is gone */
     struct world_entry committed[WORLD_LOG_MAX];
+    uint64_t commit_terms[WORLD_LOG_MAX]; /* in whose reign it was committed */
     uint64_t committed_idx;
     struct {
         uint64_t term;
@@ -170,13 +173,17 @@ struct world {
     uint32_t incarnations;
     uint64_t persists;
     uint64_t messages;
+    uint64_t appends; /* of them */
     uint64_t events;
     uint64_t commits;
     uint64_t elections;
+    uint64_t cuts;
+    uint64_t resets;
     bool trace;
     bool failed;
     char failure[400];
     int packet_top;
+    int64_t last_at_us[WORLD_NODES_MAX][WORLD_NODES_MAX];
     bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* [from][to] */
     struct world_conf confs[WORLD_CONFS_MAX];
     uint32_t conf_count;
@@ -198,6 +205,7 @@ int world_leader(const struct world *world); /* of the highest term; -1: none */
 
 void world_crash(struct world *world, int node, int64_t down_us);
 void world_power_cut(struct world *world, int node, int64_t down_us); /* interval: memory is lost too */
+void world_pause(struct world *world, int node, int64_t us);          /* wakes with a read waiting */
 void world_fail_disk(struct world *world, int node);
 void world_wipe(struct world *world, int node); /* a new incarnation, empty, up at once */
 void world_cut(struct world *world, int from, int to, bool cut);
@@ -215,6 +223,7 @@ bool world_settled(const struct world *world);
 void world_fail(struct world *world, int node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t world_term_at(const struct world_log *log, uint64_t idx);  /* 0: not there */
 uint32_t world_conf_of(const struct world_log *log, uint64_t *idx); /* in force; also its idx */
+uint32_t world_conf_at(const struct world_log *log, uint64_t *idx); /* the newest at or before *idx */
 
 /* raft_oracle.c */
 void oracle_appended(struct world *world, int node, uint64_t idx);

@@ -458,6 +458,13 @@ static void a_beat_brings_the_commit_of_what_was_acknowledged(void)
     CU_ASSERT_EQUAL(rig.raft.commit_idx, 7);
 }
 
+static void the_commit_goes_no_further_than_what_was_compared(void)
+{
+    begin(3, 4, 10);
+    CU_ASSERT_TRUE(get_append(5, 2, 4, 6, 4, 9).committed);
+    CU_ASSERT_EQUAL(rig.raft.commit_idx, 6); /* 7 to 10 may yet be cut */
+}
+
 static void nothing_committed_is_ever_cut(void)
 {
     begin(3, 4, 10);
@@ -538,9 +545,41 @@ static void a_refusal_at_or_below_what_matched_is_of_an_older_message(void)
     struct raft_message message;
     CU_ASSERT_TRUE(take(RAFT_MSG_APPEND, 2, &message));
     CU_ASSERT_EQUAL(message.prev_idx, 2);
+    refusal.prev_idx = 2;
+    (void)receive(refusal); /* and the window goes on */
+    (void)append(1);
+    CU_ASSERT_TRUE(take(RAFT_MSG_APPEND, 2, &message));
+    CU_ASSERT_EQUAL(message.prev_idx, 3);
+    refusal.prev_idx = 3; /* this one is true: 4 came before 3. It asks from the match on, whatever the hint. */
+    refusal.hint_idx = 0;
+    (void)receive(refusal);
+    CU_ASSERT_TRUE(take(RAFT_MSG_APPEND, 2, &message));
+    CU_ASSERT_EQUAL(message.prev_idx, 2);
 }
 
-static void a_window_that_is_full_and_lost_heals_with_the_next_beat(void)
+static void an_earlier_boots_answers_say_nothing_and_a_new_one_begins_afresh(void)
+{
+    lead_and_serve(3);
+    struct raft_message message = from(2, RAFT_MSG_APPEND_REPLY, rig.raft.term);
+    (void)append(1);
+    (void)flushed(2);
+    (void)append(1);
+    (void)flushed(3);
+    message.boot = 5;
+    message.match_idx = 2;
+    (void)receive(message);
+    CU_ASSERT_EQUAL(rig.raft.commit_idx, 2);
+    message.boot = 6;
+    message.match_idx = 1;
+    (void)receive(message);
+    message.boot = 5;
+    message.match_idx = 3;
+    (void)receive(message);
+    CU_ASSERT_EQUAL(rig.raft.commit_idx, 2);
+    CU_ASSERT_EQUAL(rig.raft.peers[1].match, 1);
+}
+
+static void a_window_that_is_full_and_lost_heals_with_the_second_beat(void)
 {
     lead_and_serve(3);
     struct raft_message message;
@@ -551,6 +590,12 @@ static void a_window_that_is_full_and_lost_heals_with_the_next_beat(void)
             sent++;
     }
     CU_ASSERT_EQUAL(sent, RAFT_WINDOW_MESSAGES);
+    for (int i = 0; i < 2; i++) { /* the first beat sees that something was under way, the second that nothing came */
+        (void)receive(from(2, RAFT_MSG_BEAT_REPLY, rig.raft.term));
+        CU_ASSERT_FALSE(take(RAFT_MSG_APPEND, 2, &message));
+        rig.now_us = raft_deadline_us(&rig.raft);
+        (void)feed((struct raft_event){.type = RAFT_EV_TICK});
+    }
     (void)receive(from(2, RAFT_MSG_BEAT_REPLY, rig.raft.term));
     CU_ASSERT_TRUE(take(RAFT_MSG_APPEND, 2, &message));
     CU_ASSERT_EQUAL(message.last_idx, message.prev_idx); /* a question */
@@ -648,13 +693,39 @@ static void a_jump_is_acknowledged_when_durable_and_a_stale_one_changes_nothing(
     CU_ASSERT_EQUAL(raft_may_leave(&rig.raft, &out.reply), RAFT_WAIT);
     (void)flushed(30);
     CU_ASSERT_EQUAL(raft_may_leave(&rig.raft, &out.reply), RAFT_LEAVE);
-    message.prev_idx = 20;
+    prepare(3, 4, 10);
+    rig.start.commit_idx = 8;
+    raft_init(&rig.raft, &rig.start); /* knows the term of 10 only */
+    message.term = 4;
+    message.prev_idx = 5;
+    message.prev_term = 4;
     out = receive(message);
     CU_ASSERT_FALSE(out.reset);
-    CU_ASSERT_EQUAL(out.reply.match_idx, 30);
+    CU_ASSERT_EQUAL(out.reply.match_idx, 8);
+    CU_ASSERT_EQUAL(rig.raft.last_idx, 10);
 }
 
 /* ---- reads, transfer, membership, idleness ------------------------------------------------------ */
+
+static void while_a_jump_is_under_way_votes_compare_with_it(void)
+{
+    begin(3, 4, 10);
+    struct raft_message message = from(2, RAFT_MSG_RESET, 5);
+    struct raft_config config = {.count = 3, .seats = rig.seats};
+    message.prev_idx = 30;
+    message.prev_term = 5;
+    message.config = &config;
+    (void)receive(message);
+    (void)feed((struct raft_event){.type = RAFT_EV_LEADER_GONE});
+    CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US); /* nor does it campaign */
+    struct raft_message vote = from(3, RAFT_MSG_VOTE, 6);
+    vote.prev_idx = 29;
+    vote.prev_term = 5;
+    CU_ASSERT_FALSE(receive(vote).reply.granted);
+    vote.term = 7;
+    vote.prev_idx = 30;
+    CU_ASSERT_TRUE(receive(vote).reply.granted);
+}
 
 static void a_read_waits_for_beats_that_left_after_it_came(void)
 {
@@ -800,7 +871,7 @@ static void a_configuration_that_is_cut_gives_way_to_the_one_before(void)
     CU_ASSERT_EQUAL(rig.raft.config.idx, 0);
 }
 
-static void a_leader_that_is_removed_steps_down_once_that_is_committed(void)
+static void a_leader_that_is_removed_hands_over_once_that_is_committed(void)
 {
     lead_and_serve(3);
     struct raft_seat target[] = {{.member = member(2), .kinds = RAFT_SEAT_VOTER},
@@ -819,10 +890,17 @@ static void a_leader_that_is_removed_steps_down_once_that_is_committed(void)
     CU_ASSERT_EQUAL(rig.raft.role, RAFT_LEADER);
     (void)get_match(3, 3);
     CU_ASSERT_EQUAL(rig.raft.commit_idx, 3);
-    CU_ASSERT_EQUAL(rig.raft.role, RAFT_FOLLOWER);
+    CU_ASSERT_FALSE(raft_may_propose(&rig.raft));
     struct raft_message message;
     CU_ASSERT_TRUE(raft_take_message(&rig.raft, &message));
     CU_ASSERT_EQUAL(message.type, RAFT_MSG_TIMEOUT_NOW);
+    while (rig.raft.role == RAFT_LEADER && rig.now_us < 5000 * MS) { /* and does not stay if nobody takes over */
+        rig.now_us = raft_deadline_us(&rig.raft);
+        (void)feed((struct raft_event){.type = RAFT_EV_TICK});
+        (void)receive(from(2, RAFT_MSG_BEAT_REPLY, rig.raft.term));
+        (void)receive(from(3, RAFT_MSG_BEAT_REPLY, rig.raft.term));
+    }
+    CU_ASSERT_EQUAL(rig.raft.role, RAFT_FOLLOWER);
     CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
 }
 
@@ -896,6 +974,7 @@ static const struct unit_case cases[] = {
      a_completion_from_before_a_cut_speaks_only_of_what_was_not_cut},
     {"an unknown term is never a match", an_unknown_term_is_never_a_match},
     {"a beat brings the commit of what was acknowledged", a_beat_brings_the_commit_of_what_was_acknowledged},
+    {"the commit goes no further than what was compared", the_commit_goes_no_further_than_what_was_compared},
     {"nothing committed is ever cut", nothing_committed_is_ever_cut},
     {"older terms commit only with an entry of the leader's own",
      older_terms_commit_only_with_an_entry_of_the_leaders_own},
@@ -903,14 +982,17 @@ static const struct unit_case cases[] = {
     {"one probe finds where a whole term parts", one_probe_finds_where_a_whole_term_parts},
     {"a refusal at or below what matched is of an older message",
      a_refusal_at_or_below_what_matched_is_of_an_older_message},
-    {"a window that is full and lost heals with the next beat",
-     a_window_that_is_full_and_lost_heals_with_the_next_beat},
+    {"an earlier boot's answers say nothing, and a new one begins afresh",
+     an_earlier_boots_answers_say_nothing_and_a_new_one_begins_afresh},
+    {"a window that is full and lost heals with the second beat",
+     a_window_that_is_full_and_lost_heals_with_the_second_beat},
     {"a beat's commit is capped to what the peer has", a_beats_commit_is_capped_to_what_the_peer_has},
     {"answers of strangers and earlier lives are not counted", answers_of_strangers_and_earlier_lives_are_not_counted},
     {"uncommitted bytes are bounded", uncommitted_bytes_are_bounded},
     {"a peer behind the log start is offered a jump", a_peer_behind_the_log_start_is_offered_a_jump},
     {"a jump is acknowledged when durable, and a stale one changes nothing",
      a_jump_is_acknowledged_when_durable_and_a_stale_one_changes_nothing},
+    {"while a jump is under way votes compare with it", while_a_jump_is_under_way_votes_compare_with_it},
     {"a read waits for beats that left after it came", a_read_waits_for_beats_that_left_after_it_came},
     {"no read is taken before the no-op commits", no_read_is_taken_before_the_no_op_commits},
     {"leadership is handed to one that has everything, or kept",
@@ -922,8 +1004,8 @@ static const struct unit_case cases[] = {
      a_learner_is_not_counted_and_does_not_campaign_but_votes},
     {"a configuration that is cut gives way to the one before",
      a_configuration_that_is_cut_gives_way_to_the_one_before},
-    {"a leader that is removed steps down once that is committed",
-     a_leader_that_is_removed_steps_down_once_that_is_committed},
+    {"a leader that is removed hands over once that is committed",
+     a_leader_that_is_removed_hands_over_once_that_is_committed},
     {"no configuration is without a voter", no_configuration_is_without_a_voter},
     {"a group that is idle and vouched for has no clock", a_group_that_is_idle_and_vouched_for_has_no_clock},
     {"a follower whose leader is vouched for has no clock until that lapses",

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { SEEDS = 700, FAULTS_MS = 5000 };
+enum { SEEDS = 700, FAULTS_MS = 4000 };
 
 #define MS INT64_C(1000)
 
@@ -44,11 +44,6 @@ static void end_world(struct world **world)
         (void)fprintf(stderr, "\n%s\n", (*world)->failure);
     CU_ASSERT_FALSE((*world)->failed);
     world_free(world);
-}
-
-static struct world_options calm(uint64_t seed, int node_count)
-{
-    return (struct world_options){.seed = seed, .node_count = node_count, .delay_us = 1000, .propose_every_us = 4 * MS};
 }
 
 /* ---- membership ------------------------------------------------------------------------ */
@@ -138,6 +133,8 @@ struct mix {
     uint32_t transfer;
     uint32_t disk;
     uint32_t power;
+    uint32_t strand;
+    uint32_t pause;
 };
 
 static int random_up(struct world *world)
@@ -195,6 +192,46 @@ static void cut_something(struct world *world)
     }
 }
 
+/* The leader and at most one other, alone among themselves long enough that the rest
+ * elects another and the stranded log grows a tail nobody wants. */
+static void strand_the_leader(struct world *world)
+{
+    int leader = world_leader(world);
+    int other = (int)world_random(world, WORLD_NODES_MAX);
+    if (leader < 0)
+        return;
+    for (int i = 0; i < WORLD_NODES_MAX; i++)
+        if (i != leader && i != other) {
+            world_cut(world, i, leader, true);
+            world_cut(world, leader, i, true);
+            world_cut(world, i, other, true);
+            world_cut(world, other, i, true);
+        }
+    world_run_until(world, world->now_us + (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 3));
+    if (world_chance(world, 300))
+        world_crash(world, world_chance(world, 500) ? leader : other, 10 * MS);
+    for (int i = 0; i < WORLD_NODES_MAX; i++)
+        world_isolate(world, i, false);
+}
+
+/* A leader that stops in the middle of a read, or as it hands over, and wakes with one. */
+static void pause_something(struct world *world)
+{
+    int leader = world_leader(world);
+    int n = world_chance(world, 700) ? leader : random_up(world);
+    if (n < 0)
+        return;
+    if (n == leader && world_chance(world, 400)) {
+        int target = random_up(world);
+        if (target >= 0)
+            world_feed(world, leader,
+                       (struct raft_event){.type = RAFT_EV_TRANSFER, .member = world->nodes[target].self});
+    }
+    world_read(world, n);
+    world_run_until(world, world->now_us + (int64_t)world_random(world, 8 * MS));
+    world_pause(world, n, (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 5));
+}
+
 /* One at a time, and only while nobody else may have forgotten. */
 static void cut_power(struct world *world)
 {
@@ -222,6 +259,10 @@ static void do_something(struct world *world, const struct mix *mix)
         cut_something(world);
     if (world_chance(world, mix->power))
         cut_power(world);
+    if (world_chance(world, mix->strand))
+        strand_the_leader(world);
+    if (world_chance(world, mix->pause))
+        pause_something(world);
     if (n >= 0 && world_chance(world, mix->start))
         world_move_start(world, n,
                          world->nodes[n].log.base_idx +
@@ -291,7 +332,9 @@ static uint64_t run_seed(uint64_t seed)
                       .start = sometimes(world, 200),
                       .transfer = sometimes(world, 150),
                       .disk = options.interval ? 0 : sometimes(world, 30),
-                      .power = options.interval ? 150 : 0};
+                      .power = options.interval ? 150 : 0,
+                      .strand = sometimes(world, 250),
+                      .pause = sometimes(world, 200)};
     while (!world->failed && world->now_us < FAULTS_MS * MS) {
         world_run_until(world, world->now_us + (int64_t)world_random(world, 80 * MS));
         do_something(world, &mix);
@@ -300,9 +343,11 @@ static uint64_t run_seed(uint64_t seed)
         calm_down(world);
     uint64_t commits = world->commits;
     if (getenv("RAFT_VERBOSE") != NULL)
-        (void)fprintf(stderr, "seed %llu: %llu events, %llu commits, %llu elections, %u incarnations\n",
+        (void)fprintf(stderr,
+                      "seed %llu: %llu events, %llu commits, %llu elections, %llu cuts, %llu resets, %u incarnations\n",
                       (unsigned long long)seed, (unsigned long long)world->events, (unsigned long long)commits,
-                      (unsigned long long)world->elections, world->incarnations);
+                      (unsigned long long)world->elections, (unsigned long long)world->cuts,
+                      (unsigned long long)world->resets, world->incarnations);
     bool failed = world->failed;
     end_world(&world);
     return failed ? 0 : commits;
@@ -327,7 +372,258 @@ static void what_is_promised_holds_through_random_faults(void)
     CU_ASSERT_TRUE(commits > seeds * 100);
 }
 
+/* ---- scenarios ------------------------------------------------------------------------------ */
+
+static struct world_options calm(uint64_t seed, int node_count)
+{
+    return (struct world_options){.seed = seed, .node_count = node_count, .delay_us = 1000, .propose_every_us = 4 * MS};
+}
+
+/* A world with a leader that serves, and something committed. */
+static struct world *settled_world(uint64_t seed, int node_count, int *leader)
+{
+    struct world_options options = calm(seed, node_count);
+    struct world *world = new_world(&options);
+    *leader = world_run_to_leader(world, 20 * WORLD_ELECTION_US);
+    for (int i = 0; i < 500 && (i < 100 || !world_settled(world)); i++)
+        world_run_until(world, world->now_us + 1 * MS);
+    if (*leader < 0 || !world_settled(world)) {
+        world_fail(world, -1, "no leader at the start");
+        *leader = 0;
+    }
+    return world;
+}
+
+static void a_crash_at_any_persist_point_loses_nothing(void)
+{
+    for (uint64_t point = 1; point <= 150; point++) {
+        struct world_options options = calm(1000 + point % 3, 3);
+        options.crash_at_persist = point;
+        struct world *world = new_world(&options);
+        world_run_until(world, 6 * WORLD_ELECTION_US);
+        world_move_start(world, (int)(point % 3), world->ledger.committed_idx / 2);
+        world_run_until(world, 9 * WORLD_ELECTION_US);
+        calm_down(world);
+        end_world(&world);
+    }
+}
+
+static void all_lose_power_at_once_and_lose_nothing(void)
+{
+    int leader;
+    struct world *world = settled_world(2001, 5, &leader);
+    for (int round = 0; round < 10 && !world->failed; round++) {
+        world_run_until(world, world->now_us + (int64_t)world_random(world, 5 * (uint64_t)WORLD_ELECTION_US));
+        for (int n = 0; n < 5; n++)
+            world_crash(world, n, 10 * MS + (int64_t)world_random(world, 100 * MS));
+    }
+    calm_down(world);
+    end_world(&world);
+}
+
+/* A voter whose term ran ahead while nobody heard it: it must be let in again, though
+ * the leader of the older term has a quorum without it. */
+static void one_that_is_stuck_in_a_newer_term_is_freed(void)
+{
+    int leader;
+    struct world *world = settled_world(2002, 3, &leader);
+    int stuck = (leader + 1) % 3;
+    for (int i = 0; i < WORLD_NODES_MAX; i++)
+        world_cut(world, stuck, i, true);
+    struct raft_message message = {.type = RAFT_MSG_TIMEOUT_NOW,
+                                   .from = world->nodes[leader].self,
+                                   .to = world->nodes[stuck].self,
+                                   .term = world->nodes[leader].raft.term};
+    world_feed(world, stuck, (struct raft_event){.type = RAFT_EV_MESSAGE, .message = &message});
+    world_run_until(world, world->now_us + 20 * MS);
+    CU_ASSERT_TRUE(world->nodes[stuck].raft.term > world->nodes[leader].raft.term);
+    calm_down(world);
+    end_world(&world);
+}
+
+static void a_follower_that_was_cut_off_comes_back_without_an_election(void)
+{
+    int leader;
+    struct world *world = settled_world(2003, 3, &leader);
+    uint64_t term = world->nodes[leader].raft.term;
+    int away = (leader + 1) % 3;
+    world_isolate(world, away, true);
+    world_run_until(world, world->now_us + 20 * WORLD_ELECTION_US);
+    calm_down(world);
+    CU_ASSERT_EQUAL(world_leader(world), leader);
+    CU_ASSERT_EQUAL(world->nodes[leader].raft.term, term);
+    end_world(&world);
+}
+
+/* November 2020: the links of the leader fail one by one and not those of the others, so
+ * that some hear it and some do not. */
+static void partly_connected_five_keep_or_find_a_leader(void)
+{
+    for (int lost = 1; lost <= 4; lost++) {
+        int leader;
+        struct world *world = settled_world(2010 + (uint64_t)lost, 5, &leader);
+        uint64_t before_idx = world->ledger.committed_idx;
+        for (int i = 1; i <= lost; i++) {
+            world_cut(world, leader, (leader + i) % 5, true);
+            world_cut(world, (leader + i) % 5, leader, true);
+        }
+        uint64_t term = world->nodes[leader].raft.term;
+        world_run_until(world, world->now_us + 10 * WORLD_ELECTION_US);
+        CU_ASSERT_TRUE(world->ledger.committed_idx > before_idx + 100);
+        if (lost <= 2) {
+            CU_ASSERT_EQUAL(world->nodes[leader].raft.term, term); /* it still has a quorum */
+        } else {
+            CU_ASSERT_NOT_EQUAL(world_leader(world), leader);
+        }
+        calm_down(world);
+        end_world(&world);
+    }
+}
+
+/* One that hears nobody is heard by all: its campaigns must unseat no one. */
+static void one_that_hears_nobody_unseats_no_one(void)
+{
+    int leader;
+    struct world *world = settled_world(2004, 3, &leader);
+    uint64_t term = world->nodes[leader].raft.term;
+    int deaf = (leader + 1) % 3;
+    for (int i = 0; i < WORLD_NODES_MAX; i++)
+        world_cut(world, i, deaf, true);
+    world_run_until(world, world->now_us + 20 * WORLD_ELECTION_US);
+    CU_ASSERT_EQUAL(world_leader(world), leader);
+    CU_ASSERT_EQUAL(world->nodes[leader].raft.term, term);
+    calm_down(world);
+    end_world(&world);
+}
+
+/* It is heard by all and hears nobody: they would follow it for ever. */
+static void a_leader_that_hears_nobody_makes_way(void)
+{
+    int leader;
+    struct world *world = settled_world(2009, 3, &leader);
+    for (int i = 0; i < WORLD_NODES_MAX; i++)
+        world_cut(world, i, leader, true);
+    uint64_t before_idx = world->ledger.committed_idx;
+    world_run_until(world, world->now_us + 10 * WORLD_ELECTION_US);
+    CU_ASSERT_TRUE(world->ledger.committed_idx > before_idx + 50);
+    CU_ASSERT_NOT_EQUAL(world_leader(world), leader);
+    calm_down(world);
+    end_world(&world);
+}
+
+/* The third hears both, and keeps to the one it follows. */
+static void two_that_do_not_hear_each_other_do_not_take_turns(void)
+{
+    int leader;
+    struct world *world = settled_world(2015, 3, &leader);
+    world->options.propose_every_us = 0;
+    world_run_until(world, world->now_us + WORLD_ELECTION_US);
+    uint64_t term = world->nodes[leader].raft.term;
+    int other = (leader + 1) % 3;
+    world_cut(world, leader, other, true);
+    world_cut(world, other, leader, true);
+    world_run_until(world, world->now_us + 20 * WORLD_ELECTION_US);
+    CU_ASSERT_EQUAL(world_leader(world), leader);
+    CU_ASSERT_EQUAL(world->nodes[leader].raft.term, term);
+    world->options.propose_every_us = 4 * MS;
+    world->propose_us = world->now_us;
+    calm_down(world);
+    end_world(&world);
+}
+
+static void a_leader_with_a_slow_disk_commits_at_the_speed_of_the_others(void)
+{
+    int leader;
+    struct world *world = settled_world(2005, 3, &leader);
+    world->nodes[leader].disk_us = 60 * WORLD_ELECTION_US;
+    uint64_t before_idx = world->ledger.committed_idx;
+    bool ahead = false;
+    for (int i = 0; i < 40 && !world->failed; i++) {
+        world_run_until(world, world->now_us + 10 * MS);
+        ahead = ahead || world->nodes[leader].raft.commit_idx > world->nodes[leader].raft.flushed_idx + 5;
+    }
+    CU_ASSERT_TRUE(ahead);
+    CU_ASSERT_TRUE(world->ledger.committed_idx > before_idx + 50);
+    calm_down(world);
+    end_world(&world);
+}
+
+static void leadership_moves_within_a_few_round_trips(void)
+{
+    int leader;
+    struct world *world = settled_world(2006, 3, &leader);
+    world->options.in_order = true;
+    for (int i = 0; i < 20 && !world->failed; i++) {
+        int target = (world_leader(world) + 1) % 3;
+        world_feed(world, world_leader(world),
+                   (struct raft_event){.type = RAFT_EV_TRANSFER, .member = world->nodes[target].self});
+        world_run_until(world, world->now_us + 25 * MS);
+        CU_ASSERT_EQUAL(world_leader(world), target);
+        CU_ASSERT_TRUE(raft_may_propose(&world->nodes[target].raft));
+    }
+    calm_down(world);
+    end_world(&world);
+}
+
+/* A leader that is removed, and the rest goes on at once. */
+static void removing_the_leader_stops_nobody_for_long(void)
+{
+    int leader;
+    struct world *world = settled_world(2007, 5, &leader);
+    world->options.in_order = true;
+    struct raft_seat target[4];
+    uint32_t count = 0;
+    for (int n = 0; n < 5; n++)
+        if (n != leader)
+            target[count++] = (struct raft_seat){.member = world->nodes[n].self, .kinds = RAFT_SEAT_VOTER};
+    CU_ASSERT_TRUE(world_change(world, leader, target, count));
+    while (!world->failed && world->nodes[leader].raft.role == RAFT_LEADER && world->now_us < 20 * WORLD_ELECTION_US)
+        world_run_until(world, world->now_us + 1 * MS);
+    CU_ASSERT_TRUE(world_run_to_leader(world, world->now_us + 40 * MS) >= 0);
+    calm_down(world);
+    CU_ASSERT_EQUAL(world->nodes[world_leader(world)].raft.config.count, 4);
+    end_world(&world);
+}
+
+/* Budgets of calm weather: one append a follower an entry; when nothing is appended,
+ * beats and their answers. */
+static void messages_keep_to_their_budget(void)
+{
+    int leader;
+    struct world *world = settled_world(2008, 3, &leader);
+    world->options.in_order = true;
+    world_run_until(world, world->now_us + 2 * WORLD_ELECTION_US);
+    uint64_t appends = world->appends;
+    uint64_t commits = world->commits;
+    world_run_until(world, world->now_us + 20 * WORLD_ELECTION_US);
+    CU_ASSERT_TRUE(world->commits - commits > 300);
+    CU_ASSERT_TRUE(world->appends - appends <= (world->commits - commits) * 2 + 20);
+    world->options.propose_every_us = 0;
+    world_run_until(world, world->now_us + 2 * WORLD_ELECTION_US);
+    uint64_t messages = world->messages;
+    uint64_t beats = (uint64_t)(20 * WORLD_ELECTION_US / WORLD_BEAT_US) * 2 * 2;
+    world_run_until(world, world->now_us + 20 * WORLD_ELECTION_US);
+    CU_ASSERT_TRUE(world->messages - messages <= beats + 10);
+    world->options.propose_every_us = 4 * MS;
+    calm_down(world);
+    end_world(&world);
+}
+
 static const struct unit_case cases[] = {
+    {"a crash at any persist point loses nothing", a_crash_at_any_persist_point_loses_nothing},
+    {"all lose power at once and lose nothing", all_lose_power_at_once_and_lose_nothing},
+    {"one that is stuck in a newer term is freed", one_that_is_stuck_in_a_newer_term_is_freed},
+    {"a follower that was cut off comes back without an election",
+     a_follower_that_was_cut_off_comes_back_without_an_election},
+    {"partly connected five keep or find a leader", partly_connected_five_keep_or_find_a_leader},
+    {"one that hears nobody unseats no one", one_that_hears_nobody_unseats_no_one},
+    {"a leader that hears nobody makes way", a_leader_that_hears_nobody_makes_way},
+    {"two that do not hear each other do not take turns", two_that_do_not_hear_each_other_do_not_take_turns},
+    {"a leader with a slow disk commits at the speed of the others",
+     a_leader_with_a_slow_disk_commits_at_the_speed_of_the_others},
+    {"leadership moves within a few round trips", leadership_moves_within_a_few_round_trips},
+    {"removing the leader stops nobody for long", removing_the_leader_stops_nobody_for_long},
+    {"messages keep to their budget", messages_keep_to_their_budget},
     {"what is promised holds through random faults", what_is_promised_holds_through_random_faults},
 };
 UNIT_MAIN("raft in a model world", cases)
