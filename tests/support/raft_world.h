@@ -219,6 +219,16 @@ void world_read(struct world *world, int node);
 /* Every seat of the leader's configuration has all that is committed. */
 bool world_settled(const struct world *world);
 
+/* raft_world.c, for raft_world_run.c */
+void world_trace(const struct world *world, int node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void world_apply(struct world_log *log, const struct world_op *op);
+void world_do_op(struct world *world, int node, const struct world_op *op);
+uint32_t world_new_conf(struct world *world, const struct raft_config *config);
+void world_step(struct world *world, int node, struct raft_event event, const struct world_packet *packet);
+bool world_append_own(struct world *world, int node, const struct raft_config *config);
+void world_turn(struct world *world, int node); /* a turn takes what came; sometimes it sends later */
+void world_end_turn(struct world *world, int node);
+
 /* raft_world.c, for the oracles */
 void world_fail(struct world *world, int node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t world_term_at(const struct world_log *log, uint64_t idx);  /* 0: not there */
