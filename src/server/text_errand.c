@@ -276,7 +276,16 @@ static void run_subscribe(struct text_session *session, const struct text_comman
         return;
     struct group_request *request = group_request_of(errand, subscribe_done);
     request->call.wanted = command->partitions;
-    subscribe(session->front->broker, request);
+    if (request->call.session.id != 0) {
+        subscribe(session->front->broker, request);
+        return;
+    }
+    /* Nobody could be told of what becomes of the subscription. */
+    conn_lock(session->conn);
+    enum kq_err err = session->gone ? KQ_STOPPING : KQ_NO_MEMORY;
+    conn_unlock(session->conn);
+    fault_set(&request->call.call.fault, err, "%s", err_text(err));
+    group_done(request);
 }
 
 static void run_ping(struct text_session *session, const struct text_command *command)
