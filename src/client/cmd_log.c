@@ -12,6 +12,7 @@
 #include "client/progress.h"
 #include "log/io.h"
 #include "log/tool.h"
+#include "proto/text/reply.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -36,19 +37,87 @@ static void print_line(void *context, const char *line)
     buf_fini(&safe);
 }
 
-static void print_nothing(void *context, const char *line)
+/* With --json check and repair answer one object: what they have to say, as the
+ * member Lines, and the counts. Open until print_json(). */
+struct report {
+    struct buf out;
+    struct json j;
+    struct tool_out to;
+};
+
+static void keep_line(void *context, const char *line)
 {
-    (void)context;
-    (void)line;
+    struct report *report = context;
+    json_add_text(&report->j, line);
 }
 
-static const struct tool_out to_stdout = {print_line, NULL};
-
-/* With --json only the counts come, as one object. */
-static const struct tool_out *out_for(const struct client *client)
+static void report_begin(struct report *report, const struct client *client)
 {
-    static const struct tool_out nowhere = {print_nothing, NULL};
-    return client->json ? &nowhere : &to_stdout;
+    enum { REPORT_BYTES_MAX = 64 << 20 };
+    buf_init(&report->out, REPORT_BYTES_MAX);
+    json_begin(&report->j, &report->out);
+    report->to =
+        client->json ? (struct tool_out){.line = keep_line, .context = report} : (struct tool_out){.line = print_line};
+    json_open(&report->j, '{');
+    json_key(&report->j, "Lines");
+    json_open(&report->j, '[');
+}
+
+/* ---- dump: an object a line with --json --------------------------------------------------- */
+
+static void print_buf(struct buf *out)
+{
+    (void)printf("%.*s\n", (int)out->len, (const char *)out->data);
+    buf_fini(out);
+}
+
+static void print_entry(void *context, const struct tool_entry *entry)
+{
+    struct buf out;
+    struct json j;
+    (void)context;
+    buf_init(&out, 1 << 20);
+    json_begin(&j, &out);
+    json_open(&j, '{');
+    json_put_text(&j, "Folder", entry->dir);
+    json_put_number(&j, "Entry", (int64_t)entry->idx);
+    json_put_number(&j, "Term", (int64_t)entry->term);
+    json_put_text(&j, "Type", entry->type);
+    json_put_bool(&j, "Lost", entry->lost);
+    json_put_number(&j, "FirstOffset", entry->first_off);
+    json_put_number(&j, "Count", entry->record_count);
+    json_put_number(&j, "Bytes", entry->body_bytes);
+    json_put_number(&j, "Position", (int64_t)entry->pos);
+    json_close(&j, '}');
+    print_buf(&out);
+}
+
+/* As CONS shows it. */
+static void print_record(void *context, struct record *record)
+{
+    enum { RECORD_BYTES_MAX = 1 << 30 };
+    struct buf out;
+    (void)context;
+    buf_init(&out, RECORD_BYTES_MAX);
+    reply_record_object(&out, &(struct reply_record){.header = record_header_named(record, "Header"),
+                                                     .key = record->key,
+                                                     .body = record->value,
+                                                     .offset = record->off,
+                                                     .timestamp_ms = record->time_ms});
+    print_buf(&out);
+}
+
+static void print_message(void *context, const char *line)
+{
+    struct buf out;
+    struct json j;
+    (void)context;
+    buf_init(&out, 1 << 20);
+    json_begin(&j, &out);
+    json_open(&j, '{');
+    json_put_text(&j, "Line", line);
+    json_close(&j, '}');
+    print_buf(&out);
 }
 
 /* ---- the lock ------------------------------------------------------------------------ */
@@ -87,13 +156,10 @@ static enum kq_err lock(struct datadir **lock, const char *dir, bool to_write, s
 
 /* ---- what was found ---------------------------------------------------------------------- */
 
-static void print_json(const struct tool_counts *c)
+static void print_json(struct report *report, const struct tool_counts *c)
 {
-    struct buf out;
-    struct json j;
-    buf_init(&out, 4096);
-    json_begin(&j, &out);
-    json_open(&j, '{');
+    struct json j = report->j;
+    json_close(&j, ']');
     json_put_number(&j, "Replicas", c->replicas);
     json_put_number(&j, "Segments", c->segments);
     json_put_number(&j, "Entries", (int64_t)c->entries);
@@ -108,8 +174,7 @@ static void print_json(const struct tool_counts *c)
     json_put_number(&j, "Repaired", c->repaired);
     json_put_number(&j, "Unrepaired", c->unrepaired);
     json_close(&j, '}');
-    (void)printf("%.*s\n", (int)out.len, (const char *)out.data);
-    buf_fini(&out);
+    (void)printf("%.*s\n", (int)report->out.len, (const char *)report->out.data);
 }
 
 static const char *plural(uint64_t count)
@@ -133,15 +198,27 @@ static void print_counts(const struct tool_counts *c)
                      c->rebuildable, c->rebuildable == 1 ? "" : "es", plural(c->rebuildable));
 }
 
-static int finish(struct client *client, enum kq_err err, const struct tool_counts *counts)
+/* What is not there or cannot be read is on this side; no broker refused it. */
+static int fail(const struct client *client, enum kq_err err)
 {
+    int code = client_fail(client, err);
+    return err == KQ_LOCKED || code != CLIENT_REFUSED ? code : CLIENT_LOCAL;
+}
+
+static int finish(struct client *client, enum kq_err err, struct report *report, const struct tool_counts *counts)
+{
+    int code = CLIENT_DONE;
     if (err != KQ_OK)
-        return client_fail(client, err);
-    if (client->json)
-        print_json(counts);
+        code = fail(client, err);
+    else if (report->out.bad)
+        code =
+            client_fail(client, fault_set(&client->fault, KQ_NO_MEMORY, "the report is too large; do without --json"));
+    else if (client->json)
+        print_json(report, counts);
     else
         print_counts(counts);
-    return CLIENT_DONE;
+    buf_fini(&report->out);
+    return code;
 }
 
 /* ---- the commands -------------------------------------------------------------------------- */
@@ -149,13 +226,15 @@ static int finish(struct client *client, enum kq_err err, const struct tool_coun
 int command_log_check(struct client *client, const struct arguments *arguments)
 {
     struct tool_counts counts = {.replicas = 0};
+    struct report report;
     struct datadir *held = NULL;
     const char *dir = arguments->positional[0];
+    report_begin(&report, client);
     enum kq_err err = lock(&held, dir, false, &client->fault);
     if (err == KQ_OK)
-        err = tool_check(io_posix(), dir, out_for(client), &counts, &client->fault);
+        err = tool_check(io_posix(), dir, &report.to, &counts, &client->fault);
     datadir_close(&held);
-    int code = finish(client, err, &counts);
+    int code = finish(client, err, &report, &counts);
     if (code == CLIENT_DONE && counts.damaged > 0) {
         if (!client->json)
             (void)printf("%" PRIu32 " place%s damaged, with %" PRIu64 " record%s; `kafkaesque log repair %s` cuts what "
@@ -176,29 +255,29 @@ int command_log_dump(struct client *client, const struct arguments *arguments)
     if (options_number(arguments, "from", 0, INT64_MAX, &from_off, &client->fault) != KQ_OK ||
         options_number(arguments, "limit", 1, INT64_MAX, &limit, &client->fault) != KQ_OK)
         return client_usage(client, "log dump");
+    static const struct tool_out lines = {.line = print_line};
+    static const struct tool_out objects = {.line = print_message, .entry = print_entry, .record = print_record};
     struct tool_counts counts = {.replicas = 0};
     struct datadir *held = NULL;
     enum kq_err err = lock(&held, arguments->positional[0], false, &client->fault);
     if (err == KQ_OK)
         err = tool_dump(io_posix(), arguments->positional[0], from_off, options_get(arguments, "records") != NULL,
-                        (uint64_t)limit, out_for(client), &counts, &client->fault);
+                        (uint64_t)limit, client->json ? &objects : &lines, &counts, &client->fault);
     datadir_close(&held);
-    if (err != KQ_OK)
-        return client_fail(client, err);
-    if (client->json)
-        print_json(&counts);
-    return CLIENT_DONE;
+    return err == KQ_OK ? CLIENT_DONE : fail(client, err);
 }
 
 int command_log_repair(struct client *client, const struct arguments *arguments)
 {
     struct tool_counts counts = {.replicas = 0};
+    struct report report;
     struct datadir *held = NULL;
+    report_begin(&report, client);
     enum kq_err err = lock(&held, arguments->positional[0], true, &client->fault);
     if (err == KQ_OK)
-        err = tool_repair(io_posix(), arguments->positional[0], out_for(client), &counts, &client->fault);
+        err = tool_repair(io_posix(), arguments->positional[0], &report.to, &counts, &client->fault);
     datadir_close(&held);
-    int code = finish(client, err, &counts);
+    int code = finish(client, err, &report, &counts);
     if (code != CLIENT_DONE)
         return code;
     if (!client->json)

@@ -215,3 +215,13 @@ bool record_header(struct record *r, struct slice *name, struct slice *value)
     *value = take_slice(&r->headers);
     return !r->headers.bad && !slice_is_absent(*name);
 }
+
+struct slice record_header_named(struct record *r, const char *name)
+{
+    struct slice found;
+    struct slice value;
+    while (record_header(r, &found, &value))
+        if (slice_equal_text(found, name))
+            return value;
+    return (struct slice){0};
+}

@@ -105,5 +105,8 @@ void record_walk_init(struct record_walk *w, const uint8_t *batch, const struct 
 enum kq_err record_walk_next(struct record_walk *w, struct record *r);
 /* The next header of r; false: no more (or not well formed). */
 bool record_header(struct record *r, struct slice *name, struct slice *value);
+/* The value of the first header of that name that record_header has not yet walked
+ * past; absent if there is none. */
+struct slice record_header_named(struct record *r, const char *name);
 
 #endif

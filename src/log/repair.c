@@ -266,7 +266,7 @@ enum kq_err tool_repair(struct io *io, const char *dir, const struct tool_out *o
     if (err != KQ_OK)
         return err;
     struct tool_counts again;
-    const struct tool_out nowhere = {NULL, NULL};
+    const struct tool_out nowhere = {.line = NULL};
     err = tool_check(io, dir, &nowhere, &again, fault);
     if (err == KQ_OK && again.damaged > counts->unrepaired)
         counts->unrepaired = again.damaged;

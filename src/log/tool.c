@@ -90,6 +90,10 @@ static void print_records(struct tool *t, const uint8_t *body, uint32_t body_byt
         while (record_walk_next(&w, &r) == KQ_OK) {
             if (r.off < t->from_off)
                 continue;
+            if (t->out->record != NULL) {
+                t->out->record(t->out->context, &r);
+                continue;
+            }
             shown(r.key, key, sizeof key);
             shown(r.value, value, sizeof value);
             tool_say(t, "  offset %lld time %lld key %s value %s", (long long)r.off, (long long)r.time_ms, key, value);
@@ -105,11 +109,23 @@ static void print_entry(struct tool *t, const struct tool_segment *g, const stru
     if (head->record_count == 0 && head->first_off < t->from_off)
         return;
     t->printed++;
-    tool_say(t, "entry %llu term %llu %s%s offset %lld count %u bytes %u position %llu", (unsigned long long)head->idx,
-             (unsigned long long)head->term, type_name(head->type),
-             (head->flags & ENTRY_LOST) != 0 ? " (lost, given up by a repair)" : "", (long long)head->first_off,
-             (unsigned)head->record_count, (unsigned)head->body_bytes, (unsigned long long)g->pos);
-    if (t->records && head->type == LOG_ENTRY_RECORDS && (head->flags & ENTRY_LOST) == 0)
+    struct tool_entry entry = {.dir = t->place->dir,
+                               .type = type_name(head->type),
+                               .idx = head->idx,
+                               .term = head->term,
+                               .first_off = head->first_off,
+                               .record_count = head->record_count,
+                               .body_bytes = head->body_bytes,
+                               .pos = g->pos,
+                               .lost = (head->flags & ENTRY_LOST) != 0};
+    if (t->out->entry != NULL)
+        t->out->entry(t->out->context, &entry);
+    else
+        tool_say(t, "entry %llu term %llu %s%s offset %lld count %u bytes %u position %llu",
+                 (unsigned long long)entry.idx, (unsigned long long)entry.term, entry.type,
+                 entry.lost ? " (lost, given up by a repair)" : "", (long long)entry.first_off,
+                 (unsigned)entry.record_count, (unsigned)entry.body_bytes, (unsigned long long)entry.pos);
+    if (t->records && head->type == LOG_ENTRY_RECORDS && !entry.lost)
         print_records(t, body, head->body_bytes);
 }
 
@@ -545,12 +561,15 @@ struct names {
     bool replica; /* a hard state or a log file lies right here */
 };
 
+static bool is_segment_name(const char *name)
+{
+    return strspn(name, "0123456789") == SEGMENT_NAME_DIGITS && strcmp(name + SEGMENT_NAME_DIGITS, ".log") == 0;
+}
+
 static void see_name(void *context, const char *name)
 {
     struct names *n = context;
-    size_t length = strlen(name);
-    n->replica =
-        n->replica || strcmp(name, HARD_STATE_NAME) == 0 || (length > 4 && strcmp(name + length - 4, ".log") == 0);
+    n->replica = n->replica || strcmp(name, HARD_STATE_NAME) == 0 || is_segment_name(name);
     if ((n->count & (n->count - 1)) == 0) {
         char **grown = n->count < NAMES_MAX ? realloc(n->at, (n->count == 0 ? 1 : 2 * n->count) * sizeof *grown) : NULL;
         n->no_memory = n->no_memory || grown == NULL;

@@ -8,15 +8,31 @@
 #define KQ_LOG_TOOL_H
 
 #include "base/err.h"
+#include "log/batch.h"
 #include "log/io.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Each finding and each step is one line for a person, without a newline. */
+struct tool_entry {
+    const char *dir; /* of its replica */
+    const char *type;
+    uint64_t idx;
+    uint64_t term;
+    int64_t first_off;
+    uint32_t record_count;
+    uint32_t body_bytes;
+    uint64_t pos;
+    bool lost; /* given up by a repair */
+};
+
+/* Each finding and each step is one line for a person, without a newline. What a
+ * dump prints goes to entry and record, or is a line too where they are NULL. */
 struct tool_out {
     void (*line)(void *context, const char *line);
     void *context;
+    void (*entry)(void *context, const struct tool_entry *entry);
+    void (*record)(void *context, struct record *record);
 };
 
 struct tool_counts {

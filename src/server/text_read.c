@@ -30,15 +30,11 @@ static bool piece_add(void *context, struct record *record)
 {
     struct piece *piece = context;
     struct text_errand *errand = piece->errand;
-    struct reply_record shown = {
-        .key = record->key, .body = record->value, .offset = record->off, .timestamp_ms = record->time_ms};
-    struct slice name, value;
-    while (record_header(record, &name, &value)) {
-        if (!slice_equal_text(name, "Header"))
-            continue;
-        shown.header = value;
-        break;
-    }
+    struct reply_record shown = {.header = record_header_named(record, "Header"),
+                                 .key = record->key,
+                                 .body = record->value,
+                                 .offset = record->off,
+                                 .timestamp_ms = record->time_ms};
     if (errand->verb == TEXT_TAIL)
         reply_tail_record(piece->out, &shown);
     else

@@ -318,11 +318,16 @@ static void a_stopped_brokers_log_is_checked_and_repaired(void)
     shows("line-1");
     shows("line-2");
     CU_ASSERT_PTR_NULL(strstr(printed, "line-0"));
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "dump", path_in(spec.dir, "t-0"), "-r", "--from", "1", "--json"), 0);
+    shows("\"Type\":\"records\",\"Lost\":false,\"FirstOffset\":1,\"Count\":1,");
+    shows("\"Body\":\"line-2\",\"Key\":\"\",\"Offset\":2,");
+    CU_ASSERT_PTR_NULL(strstr(printed, "line-0"));
     damage(path_in(spec.dir, "t-0/00000000000000000000.log"), "line-1");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 6);
     shows("1 place is damaged, with 1 record;");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir, "--json"), 6);
     shows("\"Damaged\":1,");
+    shows("t-0/00000000000000000000.log position ");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "repair", spec.dir), 0);
     shows("1 record given up");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 0);
@@ -330,7 +335,10 @@ static void a_stopped_brokers_log_is_checked_and_repaired(void)
     CU_ASSERT_EQUAL(RUN(daemon_port(d), NULL, "consume", "t"), 0);
     REPLY_IS(printed, "line-0\nline-2\n");
     daemon_end(&d);
-    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", file("nowhere")), 1);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", file("nowhere")), 5);
+    const char *theirs = temp_folder("theirs");
+    CU_ASSERT(file_write(path_in(theirs, "their.log"), "x", 1));
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "repair", theirs), 5);
 }
 
 static void the_load_generator_answers_in_figures(void)

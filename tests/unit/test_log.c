@@ -684,7 +684,7 @@ static void hear(void *context, const char *line)
     (void)snprintf(said + used, sizeof said - used, "%s\n", line);
 }
 
-static const struct tool_out ear = {hear, NULL};
+static const struct tool_out ear = {.line = hear};
 
 static enum kq_err check_with_tool(struct tool_counts *counts)
 {
