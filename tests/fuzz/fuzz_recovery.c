@@ -203,7 +203,7 @@ static void hear(void *context, const char *line)
 static void use_tool(void)
 {
     uint64_t lines = 0;
-    struct tool_out out = {hear, &lines};
+    struct tool_out out = {.line = hear, .context = &lines};
     struct tool_counts counts;
     (void)tool_check(io_mem_io(mem), "/t-0", &out, &counts, &rig.fault);
     (void)tool_dump(io_mem_io(mem), "/t-0", 3, true, 100, &out, &counts, &rig.fault);
