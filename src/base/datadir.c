@@ -74,7 +74,9 @@ static enum kq_err lock_folder(struct datadir *d, const char *path, struct fault
     return KQ_OK;
 }
 
-/* Makes FORMAT durable under its name, or leaves none. */
+/* Makes FORMAT whole under its name, or leaves none. The folder is durable in its
+ * parent before that. The name itself becomes durable with the first replica's
+ * folder: log_open() syncs this folder before that one counts as made. */
 static enum kq_err write_format(const struct datadir *d, const char *path, int64_t broker_id, struct fault *fault)
 {
     char text[SMALL_FILE_BYTES];
@@ -86,7 +88,17 @@ static enum kq_err write_format(const struct datadir *d, const char *path, int64
     int number = errno;
     (void)close(fd);
     errno = number;
-    if (!written || renameat(d->dir_fd, "FORMAT.new", d->dir_fd, "FORMAT") != 0 || fsync(d->dir_fd) != 0)
+    if (!written)
+        return fault_errno(fault, "cannot write to", path);
+    int above = openat(d->dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = above >= 0 && fsync(above) == 0;
+    number = errno;
+    if (above >= 0)
+        (void)close(above);
+    errno = number;
+    if (!synced)
+        return fault_errno(fault, "cannot sync the parent of", path);
+    if (renameat(d->dir_fd, "FORMAT.new", d->dir_fd, "FORMAT") != 0)
         return fault_errno(fault, "cannot write to", path);
     return KQ_OK;
 }
@@ -167,7 +179,6 @@ static enum kq_err check_format(const struct datadir *d, const char *path, int64
     return KQ_OK;
 }
 
-/* Makes the folder durable in its parent. */
 static enum kq_err make_folder(const char *path, struct fault *fault)
 {
     if (mkdir(path, 0750) != 0) {
@@ -178,15 +189,7 @@ static enum kq_err make_folder(const char *path, struct fault *fault)
                              path);
         return fault_errno(fault, "cannot make", path);
     }
-    char above[PATH_MAX];
-    (void)snprintf(above, sizeof above, "%s/..", path);
-    int fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool synced = fd >= 0 && fsync(fd) == 0;
-    int number = errno;
-    if (fd >= 0)
-        (void)close(fd);
-    errno = number;
-    return synced ? KQ_OK : fault_errno(fault, "cannot sync the parent of", path);
+    return KQ_OK;
 }
 
 enum kq_err datadir_open(struct datadir **dir, const char *path, int64_t broker_id, bool create, struct fault *fault)

@@ -68,7 +68,8 @@ static enum kq_err read_file(struct io *io, const char *path, char text[FILE_BYT
     return KQ_OK;
 }
 
-/* Durable when it returns KQ_OK. */
+/* Its name becomes durable with the metadata's folder, which is made next:
+ * log_open() syncs this folder before that one counts as made. */
 static enum kq_err write_file(struct io *io, const char *data_dir, const char *text, struct fault *fault)
 {
     char path[CLUSTER_PATH_BYTES];
@@ -84,11 +85,8 @@ static enum kq_err write_file(struct io *io, const char *data_dir, const char *t
             err = err_from_errno(-result);
         io_close(io, &file);
     }
-    int result = 0;
-    if (err == KQ_OK && (result = io->ops->rename(io, new_path, path)) == 0)
-        result = io->ops->sync_dir(io, data_dir);
-    if (result < 0)
-        err = err_from_errno(-result);
+    if (err == KQ_OK)
+        err = err_from_errno(-io->ops->rename(io, new_path, path));
     if (err != KQ_OK)
         return fault_set(fault, err, "%s: cannot be written: %s", path, err_text(err));
     return KQ_OK;

@@ -213,23 +213,28 @@ static enum kq_err write_slot(struct io *io, const char *path, int flags, const 
     return err == KQ_OK ? KQ_OK : fail(fault, err, "writing", path);
 }
 
-enum kq_err hard_state_create(struct io *io, const char *dir, const struct log_hard_state *state, struct fault *fault)
+enum kq_err hard_state_prepare(struct io *io, const char *dir, const struct log_hard_state *state, struct fault *fault)
+{
+    char temp[PATH_BYTES];
+    path_of(temp, dir, HARD_STATE_TEMP_NAME);
+    REQUIRE(state->version == 1); /* an odd one: slot 0 */
+    uint8_t *data = calloc(2, HARD_STATE_SLOT_BYTES);
+    if (data == NULL)
+        return fail(fault, KQ_NO_MEMORY, "making", temp);
+    encode_state(data, state);
+    /* Whole before it has its name: a file under the name is never half made. */
+    enum kq_err err = write_slot(io, temp, IO_WRITE | IO_CREATE, data, 2 * HARD_STATE_SLOT_BYTES, 0, fault);
+    free(data);
+    return err;
+}
+
+enum kq_err hard_state_name(struct io *io, const char *dir, struct fault *fault)
 {
     char path[PATH_BYTES];
     char temp[PATH_BYTES];
     path_of(path, dir, HARD_STATE_NAME);
     path_of(temp, dir, HARD_STATE_TEMP_NAME);
-    REQUIRE(state->version == 1); /* an odd one: slot 0 */
-    uint8_t *data = calloc(2, HARD_STATE_SLOT_BYTES);
-    if (data == NULL)
-        return fail(fault, KQ_NO_MEMORY, "making", path);
-    encode_state(data, state);
-    /* Whole before it has its name: a file under the name is never half made. */
-    enum kq_err err = write_slot(io, temp, IO_WRITE | IO_CREATE, data, 2 * HARD_STATE_SLOT_BYTES, 0, fault);
-    free(data);
-    if (err != KQ_OK)
-        return err;
-    err = err_from_errno(-io->ops->rename(io, temp, path));
+    enum kq_err err = err_from_errno(-io->ops->rename(io, temp, path));
     return err == KQ_OK ? KQ_OK : fail(fault, err, "naming", path);
 }
 

@@ -37,8 +37,10 @@ struct log_mark {
     int64_t max_time_ms;  /* in the last segment */
 };
 
-/* Makes the file whole under its name (the folder is not synced). */
-enum kq_err hard_state_create(struct io *io, const char *dir, const struct log_hard_state *state, struct fault *fault);
+/* Makes the file whole and durable under a temporary name. */
+enum kq_err hard_state_prepare(struct io *io, const char *dir, const struct log_hard_state *state, struct fault *fault);
+/* Gives it its name (the folder is not synced). */
+enum kq_err hard_state_name(struct io *io, const char *dir, struct fault *fault);
 
 /* KQ_NOT_FOUND: no file. KQ_CORRUPT, KQ_BAD_VERSION, KQ_IO: with *fault.
  * mark->segment_off -2 and flushed_idx 0: there is no mark, or none that checks

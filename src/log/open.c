@@ -39,8 +39,10 @@ static enum kq_err sync_parent(struct place *p, struct fault *fault)
     return err == KQ_OK ? KQ_OK : cannot(fault, err, "syncing", parent);
 }
 
-/* The folder is durable in its parent before there is a hard state in it: a
- * folder with a hard state needs no such sync when it is opened again. */
+/* The folder, and all that was named in its parent before, is durable there before
+ * it has a hard state: a folder with a hard state needs no such sync when it is
+ * opened again. The parent is synced after the file, which has the file system
+ * write both at once. */
 static enum kq_err create_replica(struct log *log, const struct log_hard_state *create, bool have_folder,
                                   struct fault *fault)
 {
@@ -49,15 +51,16 @@ static enum kq_err create_replica(struct log *log, const struct log_hard_state *
     enum kq_err err = have_folder ? KQ_OK : err_from_errno(-p->io->ops->mkdir(p->io, p->dir));
     if (err != KQ_OK)
         return cannot(fault, err, "making", p->dir);
-    err = sync_parent(p, fault);
-    if (err != KQ_OK)
-        return err;
     log->state = *create;
     log->state.version = 1;
     log->state.topic_id = p->topic_id;
     log->state.partition = p->partition;
     PLACE_COUNT(p, fsyncs, 1);
-    err = hard_state_create(p->io, p->dir, &log->state, fault);
+    err = hard_state_prepare(p->io, p->dir, &log->state, fault);
+    if (err == KQ_OK)
+        err = sync_parent(p, fault);
+    if (err == KQ_OK)
+        err = hard_state_name(p->io, p->dir, fault);
     if (err != KQ_OK)
         return err;
     err = place_sync_dir(p);

@@ -374,6 +374,16 @@ static void count_entries(struct actor *actor)
         actor->entries[i] = actor->entries[i + gone];
 }
 
+/* The machine is told before its first call is decided. */
+static void begin_to_lead(struct actor *actor)
+{
+    const struct machine_ops *ops = actor->options.machine.ops;
+    if (ops == NULL || actor->machine_leads || !raft_may_propose(&actor->raft))
+        return;
+    actor->machine_leads = true;
+    ops->leads(actor->options.machine.state, true, &actor->now);
+}
+
 static void show_commit(struct actor *actor)
 {
     actor->committed_news = false;
@@ -384,10 +394,7 @@ static void show_commit(struct actor *actor)
         actor->retention_due_ms = 0;
     }
     const struct machine_ops *ops = actor->options.machine.ops;
-    if (ops != NULL && !actor->machine_leads && raft_may_propose(&actor->raft)) {
-        actor->machine_leads = true;
-        ops->leads(actor->options.machine.state, true, &actor->now);
-    }
+    begin_to_lead(actor);
     if (ops != NULL && ops->committed != NULL)
         ops->committed(actor->options.machine.state, &actor->now);
     actor_deliver_notes(actor, actor->raft.commit_idx, KQ_OK);
@@ -436,6 +443,7 @@ static void append_what_waits(struct actor *actor)
         actor_append_noop(actor);
     if (!raft_may_propose(&actor->raft))
         return;
+    begin_to_lead(actor);
     if (actor->start.wanted && !actor->records_open)
         actor_append_start(actor);
     if (actor->failure.err != KQ_OK)

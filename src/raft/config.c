@@ -177,7 +177,8 @@ bool raft_is_sole_voter(const struct raft *raft)
 
 bool raft_may_change(const struct raft *raft)
 {
-    return raft_may_propose(raft) && raft->config.idx <= raft->commit_idx && !raft_config_is_joint(&raft->config);
+    return raft_may_propose(raft) && raft->commit_idx >= raft->noop_idx && raft->config.idx <= raft->commit_idx &&
+           !raft_config_is_joint(&raft->config);
 }
 
 bool raft_make_change(const struct raft *raft, const struct raft_seat *target, uint32_t count,

@@ -317,8 +317,9 @@ int64_t raft_deadline_us(const struct raft *raft)
 
 bool raft_may_propose(const struct raft *raft)
 {
-    return raft->role == RAFT_LEADER && raft->noop_idx != 0 && raft->commit_idx >= raft->noop_idx &&
-           raft->transfer.broker_id == 0;
+    if (raft->role != RAFT_LEADER || raft->noop_idx == 0 || raft->transfer.broker_id != 0)
+        return false;
+    return raft->commit_idx >= raft->noop_idx || (raft->config.count == 1 && raft_is_sole_voter(raft));
 }
 
 bool raft_has_room(const struct raft *raft, uint32_t bytes)

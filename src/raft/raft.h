@@ -17,7 +17,8 @@
  * - Term and vote are durable before anybody hears of them (3.8). Writes are not
  *   waited for: each message carries what must be durable before it leaves.
  * - A leader appends a no-op that opens its term and takes no proposal, read or
- *   change of membership before that is committed (6.4; KAFKA-12619).
+ *   change of membership before that is committed (6.4; KAFKA-12619). A sole voter
+ *   has nobody to learn from: its proposals may follow the no-op at once.
  * - PreVote (9.6): asks for term + 1 and changes nothing at the voter. A refusal
  *   carries the voter's term, which the asker adopts (openraft 2026).
  * - CheckQuorum (6.2) and the voters' lease (4.2.3): a leader that no quorum spoke
@@ -385,7 +386,8 @@ enum raft_leave { RAFT_LEAVE, RAFT_WAIT, RAFT_DROP };
 enum raft_leave raft_may_leave(const struct raft *raft, const struct raft_message *message);
 
 /* This replica leads, its term's no-op is committed, and it is not handing over:
- * proposals may be appended. */
+ * proposals may be appended. A sole voter need not wait for its no-op to commit: both
+ * are committed by the same flush. */
 bool raft_may_propose(const struct raft *raft);
 /* And there is room for one of this size under max_uncommitted_bytes. */
 bool raft_has_room(const struct raft *raft, uint32_t bytes);

@@ -429,6 +429,7 @@ static bool adder_call(void *state, struct machine_call *call, struct machine_tu
     struct adder *adder = state;
     struct add_call *add = CONTAINER_OF(call, struct add_call, call);
     (void)now;
+    CU_ASSERT_TRUE(adder->leads);
     machine_propose(turn, slice_text("add"), slice_text(add->number));
     add->sum = adder->sum;
     if (strcmp(add->number, "7") == 0) {
