@@ -35,7 +35,13 @@ void topic_create(struct broker *broker, struct topic_request *request)
 {
     REQUIRE(request->setting_count <= TOPIC_SETTINGS_MAX);
     begin(broker, request);
-    cluster_create_topic(broker->cluster, &request->cluster);
+    request->fault.err = KQ_OK;
+    for (uint32_t i = 0; i < request->setting_count && request->fault.err == KQ_OK; i++)
+        (void)cluster_check_topic_config(request->settings[i].key, request->settings[i].value, &request->fault);
+    if (request->fault.err != KQ_OK)
+        request->done(request);
+    else
+        cluster_create_topic(broker->cluster, &request->cluster);
 }
 
 void topic_delete(struct broker *broker, struct topic_request *request)

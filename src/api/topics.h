@@ -28,7 +28,8 @@ struct topic_request {
     uint32_t setting_next;
 };
 
-/* CRTP; see cluster_create_topic. Settings are set also when the topic existed. */
+/* CRTP; see cluster_create_topic. Settings are set also when the topic existed; one
+ * that cannot be set is refused (KQ_INVALID) before anything is made. */
 void topic_create(struct broker *broker, struct topic_request *request);
 /* DELE; see cluster_delete_topic. */
 void topic_delete(struct broker *broker, struct topic_request *request);

@@ -102,6 +102,8 @@ uint32_t cluster_coordinator_count(const struct image *image);
 /* Any thread. A name that a user may use for a topic; *fault (may be NULL) says
  * what is wrong. KQ_BAD_TOPIC_NAME. */
 enum kq_err cluster_check_topic_name(const char *name, size_t name_bytes, struct fault *fault);
+/* Any thread. A key and a value that cluster_topic_config() takes. KQ_INVALID. */
+enum kq_err cluster_check_topic_config(const char *key, const char *value, struct fault *fault);
 
 enum { CLUSTER_STATUS_FAULTS = 8 };
 

@@ -57,6 +57,13 @@ enum kq_err cluster_check_topic_name(const char *name, size_t name_bytes, struct
     return KQ_OK;
 }
 
+enum kq_err cluster_check_topic_config(const char *key, const char *value, struct fault *fault)
+{
+    enum topic_config_key ignored;
+    int64_t number;
+    return topic_config_parse(key, value, &ignored, &number, fault);
+}
+
 /* ---- brokers -------------------------------------------------------------------------- */
 
 static void register_broker(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)

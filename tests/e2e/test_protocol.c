@@ -42,6 +42,23 @@ static void crtp_refuses_numbers_that_are_none(void)
     client_close(&c);
 }
 
+static void crtp_refuses_settings_that_are_none_and_makes_nothing(void)
+{
+    static const char *const bad[] = {"segment.bytes=1",
+                                      "max.message.bytes=1000",
+                                      "retention.ms=-2",
+                                      "segment.bytes=1MiB",
+                                      "retention.byte=1000000",
+                                      "retention.ms=1 retention.ms=2",
+                                      "retention.ms=1 segment.bytes=99999999999999"};
+    struct client *c = session();
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        REPLY_REFUSES(client_ask(c, "CRTP not.set 1 %s", bad[i]), "");
+        REPLY_REFUSES(client_ask(c, "PUBS not.set {\"Body\":\"x\"}"), "does not exist");
+    }
+    client_close(&c);
+}
+
 static void topic_names_are_checked(void)
 {
     static const char *const bad[] = {"a/b", ".", "..", "__internal", "a:b", "\"a b\"", "\xc3\xa4"};
@@ -444,6 +461,7 @@ static void it_stops_cleanly_after_all_this(void)
 static const struct unit_case cases[] = {
     {"CRTP says Done, also for a topic that exists alike", crtp_says_done_also_for_what_exists_alike},
     {"CRTP refuses partition numbers that are none", crtp_refuses_numbers_that_are_none},
+    {"CRTP refuses settings that are none and makes nothing", crtp_refuses_settings_that_are_none_and_makes_nothing},
     {"topic names are checked", topic_names_are_checked},
     {"PUBS refuses what is no message and stores nothing", pubs_refuses_what_is_no_message_and_stores_nothing},
     {"a message comes back as it was", a_message_comes_back_as_it_was},

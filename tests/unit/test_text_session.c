@@ -202,6 +202,7 @@ uint64_t cluster_next_session_id(struct cluster *cluster)
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NEVER(void, cluster_delete_topic, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_topic_config, struct cluster *a, struct cluster_request *b)
+NEVER(enum kq_err, cluster_check_topic_config, const char *a, const char *b, struct fault *c)
 NEVER(void, cluster_next_producer_id, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_ensure_offsets_topic, struct cluster *a, struct cluster_request *b)
 NEVER(struct partition *, cluster_coordinator, const struct image *a, const char *b, size_t c, uint32_t *d)
