@@ -63,8 +63,8 @@
     {                                                                                                                  \
         (void)signal(SIGPIPE, SIG_IGN);                                                                                \
         if (access(daemon_binary(), X_OK) != 0) {                                                                      \
-            printf("skipped: no daemon at %s\n", daemon_binary());                                                     \
-            return TEST_SKIPPED;                                                                                       \
+            fprintf(stderr, "no daemon at %s\n", daemon_binary());                                                     \
+            return 1;                                                                                                  \
         }                                                                                                              \
         return unit_main(suite_name, cases, sizeof(cases) / sizeof((cases)[0]), argc > 1 ? argv[1] : NULL);            \
     }

@@ -81,20 +81,28 @@ void publish_range(struct client *c, const char *topic, const char *prefix, int 
     free(line);
 }
 
+/* Behind the next occurrence of a text that begins with a quote; NULL: none. Not
+ * strstr: a sanitizer's measures all that follows, for every message anew. */
+static const char *behind(const char *at, const char *text)
+{
+    size_t n = strlen(text);
+    for (at = strchr(at, '"'); at != NULL; at = strchr(at + 1, '"'))
+        if (strncmp(at, text, n) == 0)
+            return at + n;
+    return NULL;
+}
+
 bool next_message(const char **at, char *body, size_t size, int64_t *offset)
 {
-    const char *found = strstr(*at, "\"Body\":\"");
-    if (found == NULL)
-        return false;
-    found += strlen("\"Body\":\"");
-    const char *end = strchr(found, '"');
-    const char *number = end != NULL ? strstr(end, "\"Offset\":") : NULL;
+    const char *found = behind(*at, "\"Body\":\"");
+    const char *end = found != NULL ? strchr(found, '"') : NULL;
+    const char *number = end != NULL ? behind(end, "\"Offset\":") : NULL;
     if (number == NULL)
         return false;
     size_t n = (size_t)(end - found) < size - 1 ? (size_t)(end - found) : size - 1;
     memcpy(body, found, n);
     body[n] = '\0';
-    *offset = strtoll(number + strlen("\"Offset\":"), NULL, 10);
+    *offset = strtoll(number, NULL, 10);
     *at = number;
     return true;
 }

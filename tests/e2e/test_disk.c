@@ -163,7 +163,7 @@ static void a_small_disk_leaves_the_broker_idle(void)
     CU_ASSERT(client_quiet(c, WATCH_MS)); /* marks and lingering are over */
     int64_t before = proc_switches(daemon_pid(d));
     CU_ASSERT(client_quiet(c, WATCH_MS));
-    CU_ASSERT(proc_switches(daemon_pid(d)) - before <= 4);
+    CU_ASSERT(SANITIZED || proc_switches(daemon_pid(d)) - before <= 4); /* a sanitizer has a thread of its own */
     client_close(&c);
     daemon_end(&d);
     unmount();
