@@ -174,6 +174,39 @@ static bool is_out(const struct log *log, enum log_lane lane, enum job_kind kind
     return log->jobs[lane].out && log->jobs[lane].kind == kind;
 }
 
+/* Whether a sealed segment is open and was not read since the last look. */
+static bool has_unread(struct log *log)
+{
+    bool unread = false;
+    uint32_t sealed = log->segment_count - (log->active ? 1 : 0);
+    for (uint32_t i = 0; i < sealed; i++) {
+        struct segment *s = log->segments[i];
+        bool open = atomic_load_explicit(&s->ready, memory_order_acquire) && s->file == NULL;
+        if (open && !atomic_exchange_explicit(&s->used, false, memory_order_relaxed))
+            unread = true;
+    }
+    return unread;
+}
+
+/* Segments that nobody reads give way to others of the same content with nothing
+ * open. Their mappings go when the last view that has them is dropped. */
+static void release_unread(struct log *log)
+{
+    uint32_t sealed = log->segment_count - (log->active ? 1 : 0);
+    for (uint32_t i = 0; i < sealed; i++) {
+        struct segment *s = log->segments[i];
+        if (!atomic_load_explicit(&s->ready, memory_order_acquire) || s->file != NULL ||
+            atomic_load_explicit(&s->used, memory_order_relaxed))
+            continue;
+        struct segment *clone = segment_clone(s);
+        if (clone == NULL)
+            return;
+        log->segments[i] = clone;
+        segment_drop(s);
+    }
+    log_view_forget(log);
+}
+
 static struct log_job *next_keep(struct log *log, int64_t now_us)
 {
     if (log->want_roll && is_out(log, LOG_LANE_FLUSH, JOB_FLUSH))
@@ -205,7 +238,11 @@ static struct log_job *next_keep(struct log *log, int64_t now_us)
         job->index_map_bytes = log_index_map_bytes(log->segment_bytes);
         return job;
     }
-    return NULL;
+    if (now_us < log->release_us)
+        return NULL;
+    bool first = log->release_us == 0;
+    log->release_us = now_us + LOG_RELEASE_US;
+    return !first && has_unread(log) ? job_begin(log, LOG_LANE_KEEP, JOB_RELEASE) : NULL;
 }
 
 struct log_job *log_next_job(struct log *log, enum log_lane lane, int64_t now_us)
@@ -293,6 +330,8 @@ void log_job_run(struct log_job *job)
         break;
     case JOB_DELETE:
         job_run_delete(job);
+        break;
+    case JOB_RELEASE: /* the work is the owner's, once it takes a new view */
         break;
     }
 }
@@ -429,6 +468,10 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
     case JOB_DELETE:
         if (!full && job->blob_idx > log->kept_idx)
             log->kept_idx = job->blob_idx;
+        done->view_changed = true;
+        break;
+    case JOB_RELEASE:
+        release_unread(log);
         done->view_changed = true;
         break;
     case JOB_SPARE:

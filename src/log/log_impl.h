@@ -30,11 +30,12 @@ enum {
     LOG_CONTROL_RESERVE_BYTES = 4096, /* of prepared space, for entries other than RECORDS */
     LOG_ROWS_AHEAD_MIN = INDEX_GRAIN_BYTES / INDEX_ROW_BYTES,
     LOG_DIR_BYTES_MAX = SEGMENT_PATH_BYTES - 64,
-    LOG_QUIET_US = 1000000, /* after a full disk, what nobody waits for is not tried for so long */
+    LOG_RELEASE_US = 60 * 1000000, /* a sealed segment that is not read for so long is unmapped */
+    LOG_QUIET_US = 1000000,        /* after a full disk, what nobody waits for is not tried for so long */
     LOG_TAG = 0x10610610,
 };
 
-enum job_kind { JOB_FLUSH, JOB_MARK, JOB_ROLL, JOB_PREPARE, JOB_SPARE, JOB_SNAPSHOT, JOB_DELETE };
+enum job_kind { JOB_FLUSH, JOB_MARK, JOB_ROLL, JOB_PREPARE, JOB_SPARE, JOB_SNAPSHOT, JOB_DELETE, JOB_RELEASE };
 
 struct log_job {
     struct log *log; /* for tip alone */
@@ -123,7 +124,8 @@ struct log {
     uint32_t step_bytes;
     int64_t step_us; /* when it was last asked for */
     int64_t quiet_until_us;
-    int64_t now_us; /* as of the last log_next_job */
+    int64_t release_us; /* when to look next for segments that nobody reads */
+    int64_t now_us;     /* as of the last log_next_job */
 
     void *stored; /* newest stored state, until the first append */
     size_t stored_bytes;

@@ -81,7 +81,8 @@ static void take_end(struct log *log, const struct walk *w, uint64_t file_bytes)
     log->active = true;
 }
 
-static enum kq_err open_active_index(struct log *log, struct segment *s, const struct walk *w, struct fault *fault)
+static enum kq_err open_active_index(struct log *log, struct segment *s, const struct walk *w,
+                                     struct log_report *report, struct fault *fault)
 {
     struct place *p = log->place;
     char path[SEGMENT_PATH_BYTES];
@@ -94,8 +95,11 @@ static enum kq_err open_active_index(struct log *log, struct segment *s, const s
     enum kq_err err = index_open_writable(p->io, path, count, s->index_map_bytes, &s->index);
     if (err != KQ_OK)
         return cannot(fault, err, "opening", path);
-    if (count > 0)
+    uint32_t crc;
+    if (count > 0 && (index_crc(&s->index, count, &crc) != KQ_OK || crc != crc32c(0, w->rows.data, w->rows.len))) {
+        report->rebuilt_indexes++;
         memcpy(s->index.rows, w->rows.data, w->rows.len);
+    }
     log->rows = page_up(count * INDEX_ROW_BYTES) / INDEX_ROW_BYTES;
     atomic_store_explicit(&s->ready, true, memory_order_release);
     return KQ_OK;
@@ -174,7 +178,7 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
     }
     if (err == KQ_OK) {
         take_end(log, &w, file_bytes);
-        err = open_active_index(log, s, &w, fault);
+        err = open_active_index(log, s, &w, report, fault);
     }
     walk_fini(&w);
     return err;

@@ -112,6 +112,34 @@ struct segment *segment_new(struct place *place, int64_t first_off, uint64_t fir
     return s;
 }
 
+struct segment *segment_clone(const struct segment *s)
+{
+    struct segment *clone = segment_new(s->place, s->first_off, s->first_idx);
+    struct term_run *runs = malloc(s->run_count * sizeof *runs);
+    if (clone == NULL || runs == NULL) {
+        free(runs);
+        if (clone != NULL)
+            segment_drop(clone);
+        return NULL;
+    }
+    memcpy(runs, s->runs, s->run_count * sizeof *runs);
+    clone->prev_term = s->prev_term;
+    clone->prev_crc = s->prev_crc;
+    clone->end_off = s->end_off;
+    clone->max_time_ms = s->max_time_ms;
+    clone->end_pos = s->end_pos;
+    clone->last_crc = s->last_crc;
+    clone->index_crc = s->index_crc;
+    clone->runs = runs;
+    clone->run_count = s->run_count;
+    clone->state_bytes = s->state_bytes;
+    clone->state_pos = s->state_pos;
+    atomic_init(&clone->told, atomic_load_explicit(&s->told, memory_order_relaxed));
+    uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed);
+    atomic_store_explicit(&clone->end_idx, end_idx, memory_order_release);
+    return clone;
+}
+
 struct segment *segment_hold(struct segment *s)
 {
     TAG_CHECK(s, SEGMENT_TAG);
@@ -444,6 +472,8 @@ static enum kq_err damaged(struct segment *s, uint64_t idx, const struct index_r
 enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entry_head *head, const uint8_t **body,
                          struct fault *fault)
 {
+    if (!atomic_load_explicit(&s->used, memory_order_relaxed)) /* no store each time: readers share the line */
+        atomic_store_explicit(&s->used, true, memory_order_relaxed);
     struct index_row row = segment_row(s, idx);
     if (row.pos < SEGMENT_HEAD_BYTES)
         return damaged(s, idx, &row, !anew, KQ_CORRUPT, fault);

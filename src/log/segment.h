@@ -101,6 +101,7 @@ struct segment {
     /* Reading. */
     pthread_mutex_t lock; /* opening only; never held while another waits for a disk of its own */
     _Atomic bool ready;   /* the index is open */
+    _Atomic bool used;    /* read since the owner last looked */
     _Atomic bool told;    /* the operator knows of damage in it */
     struct index index;
     uint64_t check_rows; /* an active segment after a clean start: rows that index_crc covers */
@@ -121,6 +122,9 @@ enum kq_err segment_head_decode(struct segment *s, const uint8_t block[SEGMENT_H
 
 /* Owner's thread. What the footer says, into the segment (takes f->runs). */
 void segment_seal(struct segment *s, struct footer *f);
+
+/* Owner's thread. A sealed segment anew, with nothing open; NULL: out of memory. */
+struct segment *segment_clone(const struct segment *s);
 
 /* Any thread; blocks. The index is open and checked (built anew if need be). */
 enum kq_err segment_ready(struct segment *s, struct fault *fault);

@@ -529,11 +529,11 @@ static enum kq_err look_at_replica(struct tool *t, const char *dir)
         folder_fini(&f);
         return KQ_OK;
     }
-    if (err == KQ_OK) {
+    if (err == KQ_OK)
         t->place = place_new(t->io, dir, dir, &t->state.topic_id, t->state.partition);
-        err = t->place != NULL ? KQ_OK : fault_set(t->fault, KQ_NO_MEMORY, "out of memory");
-    }
-    if (err == KQ_OK) {
+    if (err == KQ_OK && t->place == NULL)
+        err = fault_set(t->fault, KQ_NO_MEMORY, "out of memory");
+    if (t->place != NULL) {
         char id[UUID_TEXT_BYTES];
         t->place->seed = entry_seed_make(&t->state.topic_id, t->state.partition, &t->state.incarnation);
         tool_say(t, "%s: topic id %s partition %u, hard state version %llu term %llu, flushed mark %llu%s%s", dir,

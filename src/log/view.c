@@ -185,28 +185,36 @@ enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct f
 
 /* ---- by time --------------------------------------------------------------------------- */
 
+struct find {
+    const struct entry_head *head;
+    const uint8_t *body;
+    int64_t time_ms;
+    int64_t off;
+    bool found;
+};
+
 /* The first record at or after time_ms among the batches of one entry. */
-static bool find_in_body(const struct entry_head *head, const uint8_t *body, int64_t time_ms, int64_t *off)
+static void find_in_body(void *context)
 {
-    struct cursor c = cursor_over(body, head->body_bytes);
+    struct find *f = context;
+    struct cursor c = cursor_over(f->body, f->head->body_bytes);
     struct batch_info info;
     const uint8_t *batch;
-    while (cursor_left(&c) > 0 && batch_next(&c, &info, &batch) == KQ_OK) {
-        if (info.max_time_ms < time_ms)
+    while (!f->found && cursor_left(&c) > 0 && batch_next(&c, &info, &batch) == KQ_OK) {
+        if (info.max_time_ms < f->time_ms)
             continue;
-        *off = info.base_off;
+        f->found = true;
+        f->off = info.base_off; /* of a compressed batch: as near as can be told */
         struct record_walk w;
         struct record r;
         record_walk_init(&w, batch, &info);
         while (record_walk_next(&w, &r) == KQ_OK) {
-            if (r.time_ms < time_ms)
+            if (r.time_ms < f->time_ms)
                 continue;
-            *off = r.off;
+            f->off = r.off;
             break;
         }
-        return true; /* a compressed batch: its first offset, as near as can be told */
     }
-    return false;
 }
 
 enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, struct fault *fault)
@@ -239,9 +247,12 @@ enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *
         err = segment_read(s, low, false, &head, &body, fault);
         if (err != KQ_OK)
             return err == KQ_NOT_FOUND ? KQ_AGAIN : err;
-        if (find_in_body(&head, body, time_ms, off)) {
-            if (*off < start)
-                *off = start;
+        struct find find = {.head = &head, .body = body, .time_ms = time_ms};
+        if (!io_guarded(body, head.body_bytes, find_in_body, &find))
+            return fault_set(fault, KQ_IO, "%s: entry %llu cannot be read: the disk reported an error",
+                             view->place->title, (unsigned long long)low);
+        if (find.found) {
+            *off = find.off < start ? start : find.off;
             return KQ_OK;
         }
     }

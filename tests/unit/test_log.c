@@ -577,6 +577,29 @@ static void a_view_outlives_its_segments(void)
     done();
 }
 
+static void segments_that_nobody_reads_are_let_go(void)
+{
+    start();
+    append_many(60, 1, 3000);
+    done();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    rig.now_us += 1000000;
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 60);
+    uint64_t opens = io_mem_calls_of(mem, IO_MEM_OPEN);
+    for (int i = 0; i < 3; i++) { /* read in each minute: they stay */
+        CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 60);
+        rig.now_us += 61000000;
+        log_rig_run(&rig, LOG_LANE_KEEP);
+    }
+    CU_ASSERT_EQUAL(io_mem_calls_of(mem, IO_MEM_OPEN), opens);
+    rig.now_us += 61000000;
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 60);
+    CU_ASSERT_TRUE(io_mem_calls_of(mem, IO_MEM_OPEN) >= opens + 4);
+    done();
+}
+
 static void an_offset_is_found_by_time(void)
 {
     start();
@@ -845,6 +868,7 @@ static const struct unit_case cases[] = {
     {"retention goes by size and by age", retention_goes_by_size_and_by_age},
     {"a state outlives the segment it was stored in", a_state_outlives_the_segment_it_was_stored_in},
     {"a view outlives its segments", a_view_outlives_its_segments},
+    {"segments that nobody reads are let go", segments_that_nobody_reads_are_let_go},
     {"an offset is found by time", an_offset_is_found_by_time},
     {"an empty replica costs little", an_empty_replica_costs_little},
     {"a clean start reads no entries", a_clean_start_reads_no_entries},

@@ -15,6 +15,7 @@ struct lane_thread {
     pthread_cond_t changed;
     struct log_job *todo; /* handed to it */
     struct log_job *done; /* handed back */
+    bool out;             /* the owner's: handed out and not yet taken back */
     bool stop;
 };
 
@@ -120,15 +121,17 @@ static void pump(enum log_lane lane, bool wait)
     (void)pthread_mutex_lock(&t->lock);
     if (next != NULL) {
         t->todo = next;
+        t->out = true;
         (void)pthread_cond_broadcast(&t->changed);
     }
-    while (wait && rig.log != NULL && t->done == NULL && (next != NULL || t->todo != NULL))
+    while (wait && t->out && t->done == NULL)
         (void)pthread_cond_wait(&t->changed, &t->lock);
     struct log_job *done = t->done;
     t->done = NULL;
     (void)pthread_mutex_unlock(&t->lock);
     if (done == NULL)
         return;
+    t->out = false;
     struct log_done result;
     log_job_done(rig.log, done, &result);
     CU_ASSERT_EQUAL(result.err, KQ_OK);
