@@ -29,7 +29,8 @@ static void start(void)
     state.voter_count = LOG_VOTERS_MAX;
     for (uint32_t i = 0; i < LOG_VOTERS_MAX; i++)
         state.voters[i] = (struct log_voter){i + 1, {{(uint8_t)i}}};
-    CU_ASSERT_EQUAL_FATAL(hard_state_create(io, "/r", &state, &fault), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(hard_state_prepare(io, "/r", &state, &fault), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(hard_state_name(io, "/r", &fault), KQ_OK);
 }
 
 static void store(uint64_t version, uint64_t term)
