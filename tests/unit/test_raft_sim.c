@@ -200,6 +200,10 @@ static void strand_the_leader(struct world *world)
     int other = (int)world_random(world, WORLD_NODES_MAX);
     if (leader < 0)
         return;
+    if (world_chance(world, 500)) { /* so slow that they come back with a flush of that tail under way */
+        world->nodes[leader].disk_us = 2 * WORLD_ELECTION_US;
+        world->nodes[other].disk_us = 2 * WORLD_ELECTION_US;
+    }
     for (int i = 0; i < WORLD_NODES_MAX; i++)
         if (i != leader && i != other) {
             world_cut(world, i, leader, true);
@@ -208,7 +212,7 @@ static void strand_the_leader(struct world *world)
             world_cut(world, other, i, true);
         }
     world_run_until(world, world->now_us + (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 3));
-    if (world_chance(world, 300))
+    if (world_chance(world, 500))
         world_crash(world, world_chance(world, 500) ? leader : other, 10 * MS);
     for (int i = 0; i < WORLD_NODES_MAX; i++)
         world_isolate(world, i, false);
@@ -314,7 +318,7 @@ static void calm_down(struct world *world)
 
 static uint64_t run_seed(uint64_t seed)
 {
-    static const int sizes[] = {3, 5, 3, 4, 7, 3, 5, 2};
+    static const int sizes[] = {3, 5, 3, 4, 7, 5, 5, 2};
     struct world_options options = {.seed = seed,
                                     .node_count = sizes[seed % 8],
                                     .interval = seed % 5 == 4,
@@ -335,6 +339,10 @@ static uint64_t run_seed(uint64_t seed)
                       .power = options.interval ? 150 : 0,
                       .strand = sometimes(world, 250),
                       .pause = sometimes(world, 200)};
+    if (seed % 4 == 1) { /* logs part, again and again */
+        mix = (struct mix){.crash = 100, .strand = 900, .start = sometimes(world, 100)};
+        world->options.crash_per_persist_per_mille = 0;
+    }
     while (!world->failed && world->now_us < FAULTS_MS * MS) {
         world_run_until(world, world->now_us + (int64_t)world_random(world, 80 * MS));
         do_something(world, &mix);
