@@ -321,6 +321,10 @@ void oracle_after_event(struct world *world, int n)
         !same_entry(&node->disk.entries[sure_idx], &node->log.entries[sure_idx]))
         world_fail(world, n, "takes idx %llu for durable, its disk has another entry there",
                    (unsigned long long)sure_idx);
+    for (uint32_t i = 0; i < node->op_count; i++)
+        if (node->ops[i].kind == OP_CUT && node->ops[i].idx <= sure_idx)
+            world_fail(world, n, "takes idx %llu for durable, and a cut on its way to the disk may yet remove it",
+                       (unsigned long long)sure_idx);
     if (raft->term < node->seen_term)
         world_fail(world, n, "its term falls");
     node->seen_term = raft->term;

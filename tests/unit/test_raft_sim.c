@@ -504,6 +504,77 @@ static void one_that_hears_nobody_unseats_no_one(void)
     end_world(&world);
 }
 
+static void tell_to_campaign(struct world *world, int n)
+{
+    struct raft_message message = {.type = RAFT_MSG_TIMEOUT_NOW,
+                                   .from = world->nodes[(n + 1) % 5].self,
+                                   .to = world->nodes[n].self,
+                                   .term = world->nodes[n].raft.term};
+    world_feed(world, n, (struct raft_event){.type = RAFT_EV_MESSAGE, .message = &message});
+    world_run_until(world, world->now_us + 20 * MS);
+}
+
+/* Nothing passes but between these two, and what is on its way is lost. */
+static void leave_only(struct world *world, int a, int b)
+{
+    for (int i = 0; i < WORLD_NODES_MAX; i++)
+        for (int j = 0; j < WORLD_NODES_MAX; j++)
+            world_cut(world, i, j, !((i == a && j == b) || (i == b && j == a)));
+    for (int i = 0; i < WORLD_PACKETS_MAX; i++)
+        world->packets[i].used = false;
+}
+
+/* etcd's case of five: an entry is appended, cut for another leader's, and appended again
+ * for a third, all while one flush is under way. Its completion says nothing of the entry
+ * that is there now: a crash could still leave the second leader's. */
+static void a_flush_begun_before_a_cut_does_not_vouch_for_the_same_entry_come_again(void)
+{
+    int first;
+    struct world *world = settled_world(2016, 5, &first);
+    world->options.in_order = true;
+    world->options.propose_every_us = 0;
+    world_run_until(world, world->now_us + WORLD_ELECTION_US);
+    int slow = (first + 1) % 5;
+    struct world_node *node = &world->nodes[slow];
+    uint64_t idx = node->log.last_idx + 2;
+    leave_only(world, first, slow);
+    node->disk_us = 1000 * WORLD_ELECTION_US;
+    CU_ASSERT_TRUE(world_propose(world, first) && world_propose(world, first));
+    world_run_until(world, world->now_us + 5 * MS);
+    CU_ASSERT_EQUAL(node->log.last_idx, idx);
+    uint64_t term = node->raft.term;
+    int64_t late_us = world->now_us + 1000 * WORLD_ELECTION_US;
+    node->flush_done_us = late_us;
+    node->disk_us = 2 * MS;
+    world_isolate(world, first, true);
+    for (int i = 0; i < 5; i++) /* the rest elects another */
+        for (int j = 0; j < 5; j++)
+            world_cut(world, i, j, i == first || j == first || i == slow || j == slow);
+    int second = first;
+    while (!world->failed && (second == first || second < 0) && world->now_us < 30 * WORLD_ELECTION_US) {
+        world_run_until(world, world->now_us + 50);
+        second = world_leader(world);
+    }
+    leave_only(world, second, slow); /* its no-op reaches the slow one only */
+    world_run_until(world, world->now_us + WORLD_BEAT_US * 3);
+    CU_ASSERT_EQUAL(node->log.last_idx, idx - 1);
+    leave_only(world, second, second);
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++)
+            world_cut(world, i, j, i == second || j == second);
+    tell_to_campaign(world, first); /* in a term already used, and again */
+    tell_to_campaign(world, first);
+    world_run_until(world, world->now_us + WORLD_BEAT_US);
+    CU_ASSERT_TRUE(node->log.last_idx >= idx);
+    CU_ASSERT_EQUAL(node->log.entries[idx].term, term);
+    CU_ASSERT_EQUAL(node->flush_done_us, late_us);
+    node->flush_done_us = world->now_us;
+    world_run_until(world, world->now_us + 10);
+    CU_ASSERT_TRUE(node->raft.flushed_idx < idx - 1);
+    calm_down(world);
+    end_world(&world);
+}
+
 /* It is heard by all and hears nobody: they would follow it for ever. */
 static void a_leader_that_hears_nobody_makes_way(void)
 {
@@ -625,6 +696,8 @@ static const struct unit_case cases[] = {
      a_follower_that_was_cut_off_comes_back_without_an_election},
     {"partly connected five keep or find a leader", partly_connected_five_keep_or_find_a_leader},
     {"one that hears nobody unseats no one", one_that_hears_nobody_unseats_no_one},
+    {"a flush begun before a cut does not vouch for the same entry come again",
+     a_flush_begun_before_a_cut_does_not_vouch_for_the_same_entry_come_again},
     {"a leader that hears nobody makes way", a_leader_that_hears_nobody_makes_way},
     {"two that do not hear each other do not take turns", two_that_do_not_hear_each_other_do_not_take_turns},
     {"a leader with a slow disk commits at the speed of the others",
