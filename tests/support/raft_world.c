@@ -175,7 +175,7 @@ static void put_packet(struct world *world, const struct raft_message *message, 
     if (world->options.in_order && packet->at_us <= *last_at_us)
         packet->at_us = *last_at_us + 1;
     *last_at_us = packet->at_us;
-    if (!world->options.in_order && world_chance(world, 5))
+    if (!world->options.in_order && world_chance(world, message->type == RAFT_MSG_RESET ? 150 : 5))
         packet->at_us += (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US);
     if (message->type == RAFT_MSG_APPEND)
         for (uint64_t i = 0; i < message->last_idx - message->prev_idx; i++)
