@@ -2,6 +2,7 @@
  * kafkaesque: the command-line client. This file has the table of commands and
  * what they share: the options of every command, --help, --version, exit codes.
  */
+#include "base/standard_files.h"
 #include "client/commands.h"
 
 #include <stdio.h>
@@ -166,6 +167,7 @@ int main(int argc, char **argv)
 {
     char *arguments[256];
     int words = 0;
+    standard_files_hold();
     if (argc < 2 || argc > (int)(sizeof(arguments) / sizeof(arguments[0])))
         return no_such_command(0, argv, 0);
     int leading = leading_options(argc, argv);

@@ -11,6 +11,7 @@
 #include "base/datadir.h"
 #include "base/err.h"
 #include "base/logger.h"
+#include "base/standard_files.h"
 #include "config.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
@@ -236,6 +237,7 @@ int main(int argc, char **argv)
     struct fault fault = {.err = KQ_OK};
     struct options options;
     int code;
+    standard_files_hold();
     if (options_init(&options, argc, argv, &fault) != KQ_OK) {
         code = say_and_fail(&fault, EXIT_USAGE);
     } else if (options.action == OPTIONS_HELP) {

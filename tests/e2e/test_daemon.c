@@ -5,7 +5,12 @@
 #include "e2e/e2e.h"
 #include "e2e/scenario.h"
 
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* The exit codes of kafkaesqued(8). */
 enum { EXIT_CONFIG = 2, EXIT_FOLDER = 3, EXIT_LISTEN = 4, EXIT_CUT_SHORT = 5, OUTPUT_BYTES = 8192 };
@@ -26,6 +31,50 @@ static void a_second_daemon_is_refused_with_the_pid_of_the_first(void)
     daemon_kill(&d);
     d = daemon_start(&spec); /* a lock outlives nobody */
     daemon_end(&d);
+}
+
+/* Starts it on that port with stdin, stdout and stderr closed. */
+static pid_t start_mute(const char *dir, const char *port)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (int fd = 0; fd <= 2; fd++)
+            (void)close(fd);
+        (void)execl(daemon_binary(), "kafkaesqued", "--port", port, "--data-dir", dir, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static bool answers(void *port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t) * (int *)port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0;
+    (void)close(fd);
+    return connected;
+}
+
+static void closed_standard_files_are_not_taken_for_its_own(void)
+{
+    char port_text[16];
+    int status = 0;
+    struct daemon *d = daemon_fresh("port");
+    int port = daemon_port(d);
+    daemon_end(&d);
+    (void)snprintf(port_text, sizeof(port_text), "%d", port);
+    const char *dir = temp_folder("mute");
+    pid_t pid = start_mute(dir, port_text);
+    CU_ASSERT(wait_until(answers, &port, READY_MS));
+    struct client *c = client_open(port);
+    REPLY_IS(client_ask(c, "CRTP t"), "Done");
+    client_close(&c);
+    CU_ASSERT_EQUAL(kill(pid, SIGTERM), 0);
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CU_ASSERT(file_find(path_in(dir, "LOCK"), "listens", 7, false) < 0);
+    CU_ASSERT(file_find(path_in(dir, "LOCK"), "stopping", 8, false) < 0);
 }
 
 static void a_taken_port_is_refused_by_number(void)
@@ -251,6 +300,7 @@ static void a_descriptor_limit_is_lived_with(void)
 
 static const struct unit_case cases[] = {
     {"a second daemon is refused with the pid of the first", a_second_daemon_is_refused_with_the_pid_of_the_first},
+    {"closed standard files are not taken for its own", closed_standard_files_are_not_taken_for_its_own},
     {"a taken port is refused by number", a_taken_port_is_refused_by_number},
     {"a config that is wrong is refused with file and line", a_config_that_is_wrong_is_refused_with_file_and_line},
     {"a config file is read, and options win", a_config_file_is_read_and_options_win},
