@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SYNC_ROUNDS = 5, SYNC_ROUND_US = 700000, WINDOW_ROUNDS = 3, WINDOW_ROUND_US = 700000, MANY_ROUND_US = 1500000 };
+enum { SYNC_ROUNDS = 5, SYNC_ROUND_US = 700000, WINDOW_ROUNDS = 5, WINDOW_ROUND_US = 700000, MANY_ROUND_US = 1500000 };
 enum { RAW_TIMES = 300, PING_TIMES = 500, MANY_CONNECTIONS = 64, MANY_PARTITIONS = 8 };
 
 static const char *const one_target[] = {"bench"};

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { ROUNDS = 5, GIVE_UP_US = 20000000, FILL_US = 120000000, BODY = 64 << 10, MESSAGES = 16384 };
+enum { ROUNDS = 15, GIVE_UP_US = 20000000, FILL_US = 120000000, BODY = 64 << 10, MESSAGES = 16384 };
 
 static const char *const target[] = {"bench"};
 
