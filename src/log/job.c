@@ -83,6 +83,13 @@ static void adapt_step(struct log *log, int64_t now_us)
     log->step_us = now_us;
 }
 
+/* What is prepared of a new segment: no more than it can take. */
+static uint64_t first_step(const struct log *log)
+{
+    uint64_t limit = page_up(log->segment_bytes);
+    return log->step_bytes < limit ? log->step_bytes : limit;
+}
+
 static struct log_job *begin_roll(struct log *log, int64_t now_us)
 {
     struct segment *next = segment_new(log->place, log->next_off, log->last_idx + 1);
@@ -95,8 +102,8 @@ static struct log_job *begin_roll(struct log *log, int64_t now_us)
     struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_ROLL);
     job->next = next;
     job->need_bytes = log->need_bytes + LOG_CONTROL_RESERVE_BYTES;
-    job->want_bytes = log->step_bytes;
-    job->want_rows = rows_for(log, log->step_bytes);
+    job->want_bytes = first_step(log);
+    job->want_rows = rows_for(log, job->want_bytes);
     job->index_map_bytes = next->index_map_bytes;
     struct segment *old = log_active(log);
     if (old != NULL) {
@@ -233,8 +240,8 @@ static struct log_job *next_keep(struct log *log, int64_t now_us)
     const struct segment *s = log_active(log);
     if (s != NULL && s->file != NULL && !log->have_spare && log->write_pos > log->segment_bytes / 2) {
         struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_SPARE);
-        job->want_bytes = log->step_bytes;
-        job->want_rows = rows_for(log, log->step_bytes);
+        job->want_bytes = first_step(log);
+        job->want_rows = rows_for(log, job->want_bytes);
         job->index_map_bytes = log_index_map_bytes(log->segment_bytes);
         return job;
     }
