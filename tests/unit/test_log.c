@@ -257,6 +257,10 @@ static void a_roll_that_finds_no_space_is_undone(void)
     append_many(20, 1, 3000);
     done();
     CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    static char big_state[40000]; /* so that the footer takes many pages */
+    memset(big_state, 'x', sizeof big_state);
+    rig.roll_state = big_state;
+    rig.roll_state_bytes = sizeof big_state;
     io_mem_fail(mem, IO_MEM_WRITE, 1, ENOSPC, 1); /* not the head of the next, but the footer of this one */
     CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 9000, 5000), KQ_NO_SPACE);
     io_mem_fail_not(mem);
