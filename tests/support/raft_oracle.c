@@ -302,6 +302,24 @@ static void check_config(struct world *world, int n)
         world_fail(world, n, "leads though it was removed");
 }
 
+/* What a leader knows of a peer only grows, as long as neither has a new life. */
+static void check_progress(struct world *world, int n)
+{
+    struct world_node *node = &world->nodes[n];
+    const struct raft *raft = &node->raft;
+    for (uint32_t i = 0; i < raft->config.count && i < WORLD_SEATS_MAX; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        bool same = node->seen_peers[i].term == raft->term && node->seen_peers[i].config_idx == raft->config.idx &&
+                    node->seen_peers[i].boot == peer->boot;
+        if (same && peer->match < node->seen_peers[i].match)
+            world_fail(world, n, "forgets what a peer acknowledged");
+        node->seen_peers[i].term = raft->term;
+        node->seen_peers[i].config_idx = raft->config.idx;
+        node->seen_peers[i].boot = peer->boot;
+        node->seen_peers[i].match = peer->match;
+    }
+}
+
 void oracle_after_event(struct world *world, int n)
 {
     struct world_node *node = &world->nodes[n];
@@ -332,8 +350,10 @@ void oracle_after_event(struct world *world, int n)
         world_fail(world, n, "terms run away");
         return;
     }
-    if (raft->role == RAFT_LEADER)
+    if (raft->role == RAFT_LEADER) {
         check_election(world, n);
+        check_progress(world, n);
+    }
     if (raft->role == RAFT_LEADER && node->disk_failed)
         world_fail(world, n, "leads after its disk failed");
     check_commits(world, n);

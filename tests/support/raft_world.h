@@ -124,6 +124,12 @@ struct world_node {
     int64_t drain_us;  /* its turn is not over before; RAFT_NEVER_US: it is */
     uint64_t seen_commit;
     uint64_t seen_term;
+    struct {
+        uint64_t term;
+        uint64_t config_idx;
+        uint64_t boot;
+        uint64_t match;
+    } seen_peers[WORLD_SEATS_MAX];
 };
 
 struct world_options {

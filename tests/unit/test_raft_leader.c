@@ -104,6 +104,16 @@ static void an_earlier_boots_answers_say_nothing_and_a_new_one_begins_afresh(voi
     CU_ASSERT_EQUAL(rig.raft.peers[1].match, 1);
 }
 
+static void what_a_peer_has_acknowledged_only_grows(void)
+{
+    lead_and_serve(3);
+    (void)append(1);
+    (void)get_match(2, 2);
+    (void)get_match(2, 1); /* late, or twice */
+    CU_ASSERT_EQUAL(rig.raft.peers[1].match, 2);
+    CU_ASSERT_TRUE(flushed(2).committed);
+}
+
 static void a_window_that_is_full_and_lost_heals_with_the_second_beat(void)
 {
     lead_and_serve(3);
@@ -429,6 +439,27 @@ static void a_leader_that_is_removed_hands_over_once_that_is_committed(void)
     CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
 }
 
+/* Its log may be the longest, and the half it was of cannot elect anybody else. */
+static void one_that_an_uncommitted_change_removes_still_campaigns(void)
+{
+    begin(3, 4, 10);
+    struct raft_seat seats[] = {{.member = member(2), .kinds = RAFT_SEAT_VOTER},
+                                {.member = member(3), .kinds = RAFT_SEAT_VOTER}};
+    struct raft_config config = {.idx = 11, .count = 2, .seats = seats};
+    struct raft_message message = from(2, RAFT_MSG_APPEND, 4);
+    message.prev_idx = 10;
+    message.prev_term = 4;
+    message.last_idx = 11;
+    message.entry_term = 4;
+    message.commit_idx = 10;
+    (void)feed((struct raft_event){.type = RAFT_EV_MESSAGE, .message = &message, .config = &config});
+    CU_ASSERT_NOT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
+    message.prev_idx = 11;
+    message.commit_idx = 11;
+    (void)receive(message);
+    CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
+}
+
 static void no_configuration_is_without_a_voter(void)
 {
     lead_and_serve(3);
@@ -481,6 +512,7 @@ static const struct unit_case cases[] = {
      a_refusal_at_or_below_what_matched_is_of_an_older_message},
     {"an earlier boot's answers say nothing, and a new one begins afresh",
      an_earlier_boots_answers_say_nothing_and_a_new_one_begins_afresh},
+    {"what a peer has acknowledged only grows", what_a_peer_has_acknowledged_only_grows},
     {"a window that is full and lost heals with the second beat",
      a_window_that_is_full_and_lost_heals_with_the_second_beat},
     {"a beat's commit is capped to what the peer has", a_beats_commit_is_capped_to_what_the_peer_has},
@@ -503,6 +535,7 @@ static const struct unit_case cases[] = {
      a_configuration_that_is_cut_gives_way_to_the_one_before},
     {"a leader that is removed hands over once that is committed",
      a_leader_that_is_removed_hands_over_once_that_is_committed},
+    {"one that an uncommitted change removes still campaigns", one_that_an_uncommitted_change_removes_still_campaigns},
     {"no configuration is without a voter", no_configuration_is_without_a_voter},
     {"a group that is idle and vouched for has no clock", a_group_that_is_idle_and_vouched_for_has_no_clock},
     {"a follower whose leader is vouched for has no clock until that lapses",
