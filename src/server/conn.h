@@ -72,6 +72,8 @@ struct conn_protocol {
     bool (*settled)(const void *session);
     /* Lock held. A line that waited too long, as text for the client. */
     void (*late)(void *session);
+    /* Lock held. The client sends no more, and a line has begun: likewise. */
+    void (*cut)(void *session);
     /* The worker that holds the connection; its lock is not held. The client sends
      * no more: what goes on until it does ends when it has caught up. */
     void (*hangup)(void *session);

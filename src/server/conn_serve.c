@@ -111,9 +111,12 @@ static enum receive conn_receive(struct conn *conn, struct worker *worker, bool 
         if (got == 0)
             conn->home->protocol->hangup(conn->session);
         conn_lock(conn);
-        if (got == 0)
+        if (got == 0) {
             conn->eof = true;
-        else if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR)
+            if (conn->mid_line && !conn->ending)
+                conn->home->protocol->cut(conn->session);
+            conn->mid_line = false;
+        } else if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR)
             conn->doomed = conn->peer_gone = true;
         return RECEIVE_NONE;
     }

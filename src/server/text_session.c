@@ -531,18 +531,35 @@ static bool text_settled(const void *opaque)
     return session->first == NULL && session->errand == NULL;
 }
 
+/* A line that is not taken, as it has no end. */
+static void refuse_line(struct text_session *session, const struct fault *fault)
+{
+    struct buf reply;
+    buf_init(&reply, TEXT_REPLY_MAX_BYTES);
+    reply_fault(&reply, fault->err, fault);
+    session_put_line(session, &reply);
+    buf_fini(&reply);
+}
+
 static void text_late(void *opaque)
 {
     struct text_session *session = opaque;
     const struct config *config = session->front->broker->config;
     long long limit_ms = atomic_load_explicit(&config->line_timeout_us, memory_order_relaxed) / 1000;
     struct fault fault;
-    struct buf reply;
     fault_set(&fault, KQ_TIMEOUT, "the line did not end within %lld ms (line.timeout)", limit_ms);
-    buf_init(&reply, TEXT_REPLY_MAX_BYTES);
-    reply_fault(&reply, KQ_TIMEOUT, &fault);
-    session_put_line(session, &reply);
-    buf_fini(&reply);
+    refuse_line(session, &fault);
+}
+
+/* What is cut off may have been meant to go on: it is never taken as a command. */
+static void text_cut(void *opaque)
+{
+    const struct text_session *session = opaque;
+    struct fault fault;
+    if (session->skipping) /* it is answered already: too long */
+        return;
+    fault_set(&fault, KQ_INVALID, "the last line has no end and was not taken; a command is ended by a line feed");
+    refuse_line(opaque, &fault);
 }
 
 static void text_hangup(void *opaque)
@@ -591,6 +608,7 @@ const struct conn_protocol *text_protocol(void)
         .has_work = text_has_work,
         .settled = text_settled,
         .late = text_late,
+        .cut = text_cut,
         .hangup = text_hangup,
         .cancel = text_cancel,
         .fini = text_fini,

@@ -451,6 +451,30 @@ static void the_input_may_end_before_the_replies_are_read(void)
     client_close(&c);
 }
 
+static void a_last_line_without_an_end_is_not_taken(void)
+{
+    enum { LONG = 2 << 20 };
+    struct client *c = session();
+    CU_ASSERT(client_send_text(c, "CRTP cut\nPING\nPUBS cut {\"Body\":\"x\"}"));
+    (void)shutdown(client_fd(c), SHUT_WR);
+    REPLY_IS(client_reply(c), "Done");
+    REPLY_IS(client_reply(c), "Done");
+    REPLY_REFUSES(client_reply(c), "line feed");
+    CU_ASSERT(client_ends(c, REPLY_MS));
+    client_close(&c);
+    c = session();
+    REPLY_HOLDS(client_ask(c, "DESC cut"), "\"Start\":0,\"End\":0,");
+    char *line = malloc(LONG);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(line);
+    memset(line, 'x', LONG);
+    CU_ASSERT(client_send(c, line, LONG)); /* is answered once */
+    free(line);
+    (void)shutdown(client_fd(c), SHUT_WR);
+    REPLY_REFUSES(client_reply(c), "too long");
+    CU_ASSERT(client_ends(c, REPLY_MS));
+    client_close(&c);
+}
+
 static void it_stops_cleanly_after_all_this(void)
 {
     struct client *c = session();
@@ -480,6 +504,7 @@ static const struct unit_case cases[] = {
     {"one write may create, publish and look", one_write_may_create_publish_and_look},
     {"publishes of one session keep their order", publishes_of_one_session_keep_their_order},
     {"the input may end before the replies are read", the_input_may_end_before_the_replies_are_read},
+    {"a last line without an end is not taken", a_last_line_without_an_end_is_not_taken},
     {"it stops cleanly after all this", it_stops_cleanly_after_all_this},
 };
 

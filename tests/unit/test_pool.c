@@ -269,6 +269,7 @@ static const struct conn_protocol echo_protocol = {
     .has_work = echo_has_work,
     .settled = echo_settled,
     .late = echo_late,
+    .cut = echo_nothing,
     .hangup = echo_nothing,
     .cancel = echo_nothing,
     .fini = echo_nothing,
