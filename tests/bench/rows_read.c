@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { READ_ROUNDS = 5, FILL_US = 60000000, COPIES_PIPELINED = 20000, COPIES_SYNC = 500, STRACE_MESSAGES = 2000 };
+enum { READ_ROUNDS = 9, FILL_US = 60000000, COPIES_PIPELINED = 20000, COPIES_SYNC = 500, STRACE_MESSAGES = 2000 };
 
 static const char *const targets[] = {"small", "large"};
 
