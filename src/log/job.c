@@ -20,7 +20,7 @@ enum { STEP_FAST_US = 2000000, STEP_SLOW_US = 20000000, ROW_DENSITY_SAMPLE = 64 
 
 static struct log_job *job_begin(struct log *log, enum log_lane lane, enum job_kind kind)
 {
-    struct log_job *job = &log->jobs[lane];
+    struct log_job *job = log->jobs[lane];
     memset(job, 0, sizeof *job);
     job->log = log;
     job->lane = lane;
@@ -178,7 +178,7 @@ static struct log_job *begin_delete(struct log *log)
  * them only: the other would take lost pages for durable. So they go one by one. */
 static bool is_out(const struct log *log, enum log_lane lane, enum job_kind kind)
 {
-    return log->jobs[lane].out && log->jobs[lane].kind == kind;
+    return log_job_is_out(log, lane) && log->jobs[lane]->kind == kind;
 }
 
 /* Whether a sealed segment is open and was not read since the last look. */
@@ -255,10 +255,16 @@ static struct log_job *next_keep(struct log *log, int64_t now_us)
 struct log_job *log_next_job(struct log *log, enum log_lane lane, int64_t now_us)
 {
     TAG_CHECK(log, LOG_TAG);
-    if (log->failed || log->jobs[lane].out)
+    if (log->failed || log_job_is_out(log, lane))
         return NULL;
     if (lane == LOG_LANE_FLUSH && is_out(log, LOG_LANE_KEEP, JOB_ROLL))
         return NULL;
+    if (log->segment_count == 0 && !log->state_dirty && !log->want_roll && !log->snapshot_waits)
+        return NULL; /* empty: nothing can be due */
+    if (log->jobs[lane] == NULL)
+        log->jobs[lane] = calloc(1, sizeof *log->jobs[lane]);
+    if (log->jobs[lane] == NULL)
+        return NULL; /* out of memory: asked again after the next turn */
     log->now_us = now_us;
     return lane == LOG_LANE_FLUSH ? next_flush(log, now_us) : next_keep(log, now_us);
 }
@@ -267,8 +273,8 @@ int64_t log_next_deadline_us(const struct log *log)
 {
     if (log->failed)
         return CLOCK_NEVER;
-    int64_t due = log->jobs[LOG_LANE_FLUSH].out ? CLOCK_NEVER : log->mark_due_us;
-    if (log->snapshot_waits && !log->jobs[LOG_LANE_KEEP].out && log->quiet_until_us < due)
+    int64_t due = log_job_is_out(log, LOG_LANE_FLUSH) ? CLOCK_NEVER : log->mark_due_us;
+    if (log->snapshot_waits && !log_job_is_out(log, LOG_LANE_KEEP) && log->quiet_until_us < due)
         due = log->quiet_until_us;
     return due;
 }
@@ -491,7 +497,7 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
 /* A sealed segment's descriptor goes once no flush can be using it. */
 static void close_sealed(struct log *log)
 {
-    if (log->jobs[LOG_LANE_FLUSH].out)
+    if (log_job_is_out(log, LOG_LANE_FLUSH))
         return;
     uint32_t count = log->segment_count - (log->active ? 1 : 0);
     for (uint32_t i = count; i > 0 && log->segments[i - 1]->file != NULL; i--)

@@ -48,6 +48,8 @@ void log_free(struct log *log)
         segment_drop(log->segments[i]);
     if (log->budget != NULL)
         (void)account_give(log->budget, (int64_t)log->budget_held);
+    for (int i = 0; i < LOG_LANE_COUNT; i++)
+        free(log->jobs[i]);
     free(log->segments);
     free(log->tail_page);
     free(log->roll_state);
@@ -204,7 +206,7 @@ void log_set_start(struct log *log, int64_t start_off)
 
 bool log_wants_roll_state(const struct log *log)
 {
-    return log->want_roll && log->active && !log->has_roll_state && !log->jobs[LOG_LANE_KEEP].out;
+    return log->want_roll && log->active && !log->has_roll_state && !log_job_is_out(log, LOG_LANE_KEEP);
 }
 
 void log_roll_state(struct log *log, const void *state, size_t state_bytes)
@@ -226,7 +228,7 @@ void log_roll_state(struct log *log, const void *state, size_t state_bytes)
 enum kq_err log_store_snapshot(struct log *log, uint64_t idx, const void *state, size_t state_bytes)
 {
     REQUIRE(state_bytes <= LOG_STATE_BYTES_MAX);
-    if (log->snapshot_waits || (log->jobs[LOG_LANE_KEEP].out && log->jobs[LOG_LANE_KEEP].kind == JOB_SNAPSHOT))
+    if (log->snapshot_waits || (log_job_is_out(log, LOG_LANE_KEEP) && log->jobs[LOG_LANE_KEEP]->kind == JOB_SNAPSHOT))
         return KQ_AGAIN;
     void *copy = malloc(state_bytes + 1);
     if (copy == NULL)
@@ -284,7 +286,7 @@ void log_force_roll(struct log *log)
 static bool has_place(struct log *log, enum log_entry_type type, uint64_t size_bytes)
 {
     const struct segment *s = log_active(log);
-    if (log->jobs[LOG_LANE_KEEP].out && log->jobs[LOG_LANE_KEEP].kind == JOB_ROLL)
+    if (log_job_is_out(log, LOG_LANE_KEEP) && log->jobs[LOG_LANE_KEEP]->kind == JOB_ROLL)
         return false; /* the segment is being sealed: not even what is small enough may slip in */
     uint64_t limit = log->segment_bytes + SEGMENT_HEAD_BYTES;
     bool full = s == NULL ||

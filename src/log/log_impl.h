@@ -151,7 +151,7 @@ struct log {
         uint64_t term;
     } tip;
 
-    struct log_job jobs[LOG_LANE_COUNT];
+    struct log_job *jobs[LOG_LANE_COUNT]; /* made when first needed: an idle empty log has none */
 };
 
 struct log_view {
@@ -171,6 +171,11 @@ static inline uint64_t page_up(uint64_t pos)
 static inline struct segment *log_active(const struct log *log)
 {
     return log->active ? log->segments[log->segment_count - 1] : NULL;
+}
+
+static inline bool log_job_is_out(const struct log *log, enum log_lane lane)
+{
+    return log->jobs[lane] != NULL && log->jobs[lane]->out;
 }
 
 /* log.c */

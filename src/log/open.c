@@ -367,7 +367,7 @@ void log_close(struct log **log_in, const void *state, size_t state_bytes)
         return;
     TAG_CHECK(log, LOG_TAG);
     for (int i = 0; i < LOG_LANE_COUNT; i++)
-        REQUIRE(!log->jobs[i].out);
+        REQUIRE(!log_job_is_out(log, (enum log_lane)i));
     struct fault fault = {.err = KQ_OK};
     if (!log->failed && close_clean(log, state, state_bytes, &fault) != KQ_OK)
         SAY_WARNING("%s was not closed cleanly, its next start reads more: %s", log->place->title, fault_text(&fault));
