@@ -20,9 +20,9 @@
  *     72   4  vote: broker id, 0 none       72   8  commit idx
  *     76   4  voter count                   80   8  next offset
  *     80  16  vote: incarnation             88   8  log start offset
- *     96  20  each voter: broker id,        96   8  first offset of the last segment, or -1
- *             incarnation (at most 16)     104   8  its first idx
- *                                          112   8  where its entries end
+ *     96  16  boot id, or zeros             96   8  first offset of the last segment, or -1
+ *    112  20  each voter: broker id,       104   8  its first idx
+ *             incarnation (at most 16)     112   8  where its entries end
  *                                          120   4  body checksum of the last entry
  *                                          124   4  checksum of its rows
  *                                          128   8  largest timestamp in it
@@ -53,7 +53,7 @@ enum {
     CRC_FROM = 8,
     CRC_TO = 512,
     CONTENT = 48,
-    VOTERS = 96,
+    VOTERS = 112,
     VOTER_BYTES = 4 + UUID_BYTES,
     PATH_BYTES = 2048,
 };
@@ -98,6 +98,7 @@ static void encode_state(uint8_t *slot, const struct log_hard_state *state)
     put_le32(slot + 72, state->vote_broker_id);
     put_le32(slot + 76, state->voter_count);
     put_uuid(slot + 80, &state->vote_incarnation);
+    put_uuid(slot + 96, &state->boot_id);
     for (uint32_t i = 0; i < state->voter_count; i++) {
         uint8_t *at = slot + VOTERS + i * VOTER_BYTES;
         put_le32(at, state->voters[i].broker_id);
@@ -151,6 +152,7 @@ static bool decode_state(const uint8_t *slot, struct log_hard_state *state)
     state->vote_broker_id = get_le32(slot + 72);
     state->voter_count = get_le32(slot + 76);
     state->vote_incarnation = get_uuid(slot + 80);
+    state->boot_id = get_uuid(slot + 96);
     if (state->voter_count > LOG_VOTERS_MAX || state->version == 0)
         return false;
     for (uint32_t i = 0; i < state->voter_count; i++) {

@@ -57,6 +57,7 @@ static void a_state_comes_back_whole(void)
     start();
     state.vote_broker_id = 7;
     memset(state.vote_incarnation.bytes, 8, UUID_BYTES);
+    memset(state.boot_id.bytes, 9, UUID_BYTES);
     state.commit_idx = 99;
     store(2, 40);
     CU_ASSERT_EQUAL_FATAL(load(), KQ_OK);
@@ -65,6 +66,7 @@ static void a_state_comes_back_whole(void)
     CU_ASSERT_EQUAL(state.partition, 3);
     CU_ASSERT_EQUAL(state.vote_broker_id, 7);
     CU_ASSERT_EQUAL(state.vote_incarnation.bytes[15], 8);
+    CU_ASSERT_EQUAL(state.boot_id.bytes[0] + state.boot_id.bytes[15], 18);
     CU_ASSERT_EQUAL(state.commit_idx, 99);
     CU_ASSERT_EQUAL(state.topic_id.bytes[0], 5);
     CU_ASSERT_EQUAL(state.incarnation.bytes[0], 6);
