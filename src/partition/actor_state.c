@@ -101,6 +101,32 @@ static enum kq_err replay_entry(struct actor *actor, const struct log_slice *sli
     return KQ_OK;
 }
 
+struct body_copy {
+    uint8_t *to;
+    const struct log_slice *slice;
+};
+
+static void copy_body(void *context)
+{
+    const struct body_copy *copy = context;
+    memcpy(copy->to, copy->slice->body, copy->slice->body_bytes);
+}
+
+/* The entry is replayed from a copy: a disk that fails under the mapping must not
+ * end in the middle of a machine's change. */
+static enum kq_err replay_copied(struct actor *actor, struct log_slice *slice, struct buf *body, struct fault *fault)
+{
+    buf_reset(body);
+    struct body_copy copy = {.to = buf_reserve(body, slice->body_bytes), .slice = slice};
+    if (slice->body_bytes > 0 && copy.to == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "%s: no memory to replay the log", actor->options.log.title);
+    if (slice->body_bytes > 0 && !io_guarded(slice->body, slice->body_bytes, copy_body, &copy))
+        return fault_set(fault, KQ_IO, "%s: reading entry %llu of the log: %s", actor->options.log.title,
+                         (unsigned long long)slice->idx, err_text(KQ_IO));
+    slice->body = copy.to;
+    return replay_entry(actor, slice, fault);
+}
+
 /* The log begins after the newest state that can be used. Producers' state is
  * made good by their next batches; a machine's cannot be guessed. */
 static enum kq_err miss_state(const struct actor *actor, struct fault *fault)
@@ -139,13 +165,16 @@ enum kq_err actor_replay(struct actor *actor, struct fault *fault)
         return KQ_OK;
     struct log_view *view = log_view_take(actor->log);
     struct log_iter it;
+    struct buf body;
+    buf_init(&body, UINT32_MAX);
     enum kq_err err = log_iter_seek_idx(&it, view, from_idx);
     while (err == KQ_OK) {
         struct log_slice slice;
         err = log_iter_next(&it, &slice, fault);
         if (err == KQ_OK)
-            err = replay_entry(actor, &slice, fault);
+            err = replay_copied(actor, &slice, &body, fault);
     }
+    buf_fini(&body);
     log_view_drop(&view);
     return err == KQ_EOF ? KQ_OK : err;
 }
