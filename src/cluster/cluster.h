@@ -82,6 +82,9 @@ void cluster_delete_topic(struct cluster *cluster, struct cluster_request *reque
 void cluster_topic_config(struct cluster *cluster, struct cluster_request *request);
 /* producer_id: one that was never given before. */
 void cluster_next_producer_id(struct cluster *cluster, struct cluster_request *request);
+/* Any thread. Whether the id may have been given to somebody. One that was not
+ * must not publish: its later owner's first messages would pass for duplicates. */
+bool cluster_producer_id_given(struct cluster *cluster, const struct image *image, int64_t id);
 /* As create, of CLUSTER_OFFSETS_TOPIC with offsets.partitions; cheap when it exists. */
 void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_request *request);
 

@@ -29,6 +29,7 @@ struct image {
     _Atomic uint32_t references;
     uint64_t version;
     struct uuid cluster_id;
+    int64_t producer_ids_end; /* no id from here on was ever given */
     struct image_broker *brokers;
     size_t broker_count;
     struct image_topic **topics; /* by name, with a reference each */
@@ -236,6 +237,11 @@ void image_drop(struct image **image)
     free(i);
 }
 
+int64_t image_producer_ids_end(const struct image *image)
+{
+    return image->producer_ids_end;
+}
+
 struct uuid image_cluster_id(const struct image *image)
 {
     return image->cluster_id;
@@ -341,6 +347,7 @@ struct image *image_make(const struct metadata *metadata, const struct image *be
     atomic_init(&image->references, 1);
     image->version = before == NULL ? 1 : before->version + 1;
     image->cluster_id = metadata_cluster_id(metadata);
+    image->producer_ids_end = metadata_producer_ids_end(metadata);
     size_t count = metadata_topic_count(metadata);
     image->topics = calloc(count + 1, sizeof(struct image_topic *));
     if (image->topics == NULL || !copy_brokers(image, metadata)) {
@@ -371,6 +378,7 @@ static struct image *copy_without_topics(const struct image *before)
     atomic_init(&image->references, 1);
     image->version = before->version + 1;
     image->cluster_id = before->cluster_id;
+    image->producer_ids_end = before->producer_ids_end;
     image->topics = calloc(before->topic_count + 1, sizeof(struct image_topic *));
     image->brokers = calloc(before->broker_count + 1, sizeof *image->brokers);
     if (image->topics == NULL || image->brokers == NULL) {

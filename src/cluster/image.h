@@ -21,7 +21,8 @@ struct image *image_hold(struct image *image);
 void image_drop(struct image **image);
 
 struct uuid image_cluster_id(const struct image *image);
-uint64_t image_version(const struct image *image); /* grows with each image */
+int64_t image_producer_ids_end(const struct image *image); /* no producer id from here on was given out */
+uint64_t image_version(const struct image *image);         /* grows with each image */
 
 /* NULL: no such topic. By name is a binary search, by id a walk. */
 struct image_topic *image_find(const struct image *image, const char *name, size_t name_bytes);

@@ -112,7 +112,8 @@ struct metadata_topic {
     uint64_t version; /* grows with each change of this topic */
 };
 
-struct uuid metadata_cluster_id(const struct metadata *metadata); /* zero: none yet */
+int64_t metadata_producer_ids_end(const struct metadata *metadata); /* ids from here on are free */
+struct uuid metadata_cluster_id(const struct metadata *metadata);   /* zero: none yet */
 size_t metadata_topic_count(const struct metadata *metadata);
 /* By name. */
 const struct metadata_topic *metadata_topic_at(const struct metadata *metadata, size_t i);

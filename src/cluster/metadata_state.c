@@ -12,6 +12,11 @@
 
 /* ---- reading ---------------------------------------------------------------------- */
 
+int64_t metadata_producer_ids_end(const struct metadata *m)
+{
+    return (int64_t)m->next_producer_id;
+}
+
 struct uuid metadata_cluster_id(const struct metadata *m)
 {
     return m->cluster_id;

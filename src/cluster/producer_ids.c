@@ -100,6 +100,14 @@ void cluster_next_producer_id(struct cluster *cluster, struct cluster_request *r
     go_on(cluster);
 }
 
+bool cluster_producer_id_given(struct cluster *cluster, const struct image *image, int64_t id)
+{
+    (void)pthread_mutex_lock(&cluster->lock);
+    bool waits = id >= cluster->producer_next && id < cluster->producer_end;
+    (void)pthread_mutex_unlock(&cluster->lock);
+    return id >= 0 && id < image_producer_ids_end(image) && !waits;
+}
+
 void producer_ids_stop(struct cluster *c)
 {
     (void)pthread_mutex_lock(&c->lock);

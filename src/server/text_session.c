@@ -14,6 +14,7 @@
  */
 #include "server/text_internal.h"
 
+#include "api/producer.h"
 #include "api/route.h"
 #include "base/clock.h"
 #include "base/logger.h"
@@ -279,6 +280,9 @@ static enum kq_err reading_add(struct reading *r, const struct text_command *com
         return err;
     struct publish_message message = {.key = text.key, .value = text.body, .header = text.header};
     if (command->verb == TEXT_PUBX) {
+        err = producer_id_check(r->session->front->broker, command->producer_id, fault);
+        if (err != KQ_OK)
+            return err;
         reading_send(r); /* a producer's batch is alone in its request */
         if (!reading_fold(r))
             return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));

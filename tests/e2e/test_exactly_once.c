@@ -120,6 +120,9 @@ static void pubx_refuses_what_has_no_sense(void)
     REPLY_REFUSES(client_ask(c, "PUBX sense x %lld 0 0 {\"Body\":\"x\"}", (long long)id), "partition");
     REPLY_REFUSES(client_ask(c, "PUBX sense 0 %lld 0 -1 {\"Body\":\"x\"}", (long long)id), "sequence");
     REPLY_REFUSES(client_ask(c, "PUBX sense 0 %lld 0 0 plain", (long long)id), "JSON");
+    /* An id that nobody was given: its later owner's first messages would be taken for these. */
+    REPLY_REFUSES(client_ask(c, "PUBX sense 0 %lld 0 0 {\"Body\":\"x\"}", (long long)id + 1), "never given");
+    REPLY_REFUSES(client_ask(c, "PUBX sense 0 %lld 0 0 {\"Body\":\"x\"}", (long long)id + 1000000), "never given");
     REPLY_REFUSES(client_ask(c, "PUBX never 0 %lld 0 0 {\"Body\":\"x\"}", (long long)id), "does not exist");
     REPLY_IS(client_ask(c, "PUBX sense 1 %lld 0 0 {\"Body\":\"x\"}", (long long)id), "Done");
     CU_ASSERT_EQUAL(partition_end(c, "sense", 1), 1);
