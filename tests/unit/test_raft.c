@@ -88,6 +88,7 @@ static void nothing_is_proposed_before_the_no_op_is_appended(void)
     CU_ASSERT_FALSE(raft_may_propose(&raft));
     (void)feed(&raft, (struct raft_event){.type = RAFT_EV_APPENDED, .term = 4, .idx = 11});
     CU_ASSERT_TRUE(raft_may_propose(&raft)); /* a sole voter waits for nobody */
+    CU_ASSERT_FALSE(raft_may_change(&raft)); /* except to change the members */
     struct raft_out out = feed(&raft, (struct raft_event){.type = RAFT_EV_FLUSHED, .term = 4, .idx = 11});
     CU_ASSERT_TRUE(out.committed);
     CU_ASSERT_TRUE(raft_may_propose(&raft));

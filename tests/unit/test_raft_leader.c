@@ -280,14 +280,16 @@ static void a_read_waits_for_beats_that_left_after_it_came(void)
     CU_ASSERT_EQUAL(receive(reply).reads_good, second);
 }
 
-static void no_read_is_taken_before_the_no_op_commits(void)
+static void nothing_is_read_or_proposed_before_the_no_op_commits(void)
 {
     begin(3, 4, 10);
     lead(2);
+    CU_ASSERT_FALSE(raft_may_propose(&rig.raft));
     CU_ASSERT_EQUAL(feed((struct raft_event){.type = RAFT_EV_READ}).read_ticket, 0);
     (void)flushed(11);
     (void)get_match(2, 11);
     CU_ASSERT_NOT_EQUAL(feed((struct raft_event){.type = RAFT_EV_READ}).read_ticket, 0);
+    CU_ASSERT_TRUE(raft_may_propose(&rig.raft));
 }
 
 static void leadership_is_handed_to_one_that_has_everything_or_kept(void)
@@ -524,7 +526,7 @@ static const struct unit_case cases[] = {
      a_jump_is_acknowledged_when_durable_and_a_stale_one_changes_nothing},
     {"while a jump is under way votes compare with it", while_a_jump_is_under_way_votes_compare_with_it},
     {"a read waits for beats that left after it came", a_read_waits_for_beats_that_left_after_it_came},
-    {"no read is taken before the no-op commits", no_read_is_taken_before_the_no_op_commits},
+    {"nothing is read or proposed before the no-op commits", nothing_is_read_or_proposed_before_the_no_op_commits},
     {"leadership is handed to one that has everything, or kept",
      leadership_is_handed_to_one_that_has_everything_or_kept},
     {"the target of a transfer campaigns at once, past the lease",
