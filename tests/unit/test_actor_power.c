@@ -6,7 +6,7 @@
  * order, and nothing else but a prefix of what was in flight.
  *
  *   test_actor_power              ten chances at every call (make check)
- *   KQ_POWER_ALL=1 ...            a hundred
+ *   KQ_SEEDS=100 ...              a hundred
  */
 #include "base/require.h"
 #include "support/io_mem.h"
@@ -248,16 +248,18 @@ static uint64_t count_calls(void)
     return io_mem_calls(run.mem);
 }
 
-static bool thorough(void)
+/* What may survive of what was not synced, at each call. */
+static unsigned chances_at_each_call(void)
 {
-    return getenv("KQ_POWER_ALL") != NULL;
+    const char *given = getenv("KQ_SEEDS");
+    return given != NULL ? (unsigned)strtoul(given, NULL, 10) : 10;
 }
 
 static void power_may_go_at_any_call(void)
 {
     run.mem = io_mem_new(FILE_BYTES_MAX);
     uint64_t calls = count_calls();
-    unsigned chances = thorough() ? 100 : 10;
+    unsigned chances = chances_at_each_call();
     uint64_t cuts = 0;
     for (uint64_t call = 1; call <= calls; call++)
         for (unsigned seed = 0; seed < chances + 2; seed++) {
