@@ -1,5 +1,5 @@
 /* Memory accounts: bytes that clients' data may hold, with a limit, shared by
- * many threads. Taking never blocks; whoever is refused parks its work. */
+ * many threads. Taking never blocks; whoever finds it over its limit parks its work. */
 #ifndef KQ_BASE_ACCOUNT_H
 #define KQ_BASE_ACCOUNT_H
 
@@ -18,19 +18,7 @@ static inline void account_init(struct account *a, int64_t limit_bytes)
     a->limit_bytes = limit_bytes;
 }
 
-/* Any thread. False: over the limit, nothing was taken. A request for more than
- * the whole limit is granted when nothing else is held, so that one message of
- * any permitted size can always pass. */
-static inline bool account_try_take(struct account *a, int64_t bytes)
-{
-    int64_t before = atomic_fetch_add_explicit(&a->used_bytes, bytes, memory_order_relaxed);
-    if (before + bytes <= a->limit_bytes || before == 0)
-        return true;
-    (void)atomic_fetch_sub_explicit(&a->used_bytes, bytes, memory_order_relaxed);
-    return false;
-}
-
-/* Any thread. Takes without asking, for what must go on even over the limit. */
+/* Any thread. Takes without asking. */
 static inline void account_take(struct account *a, int64_t bytes)
 {
     (void)atomic_fetch_add_explicit(&a->used_bytes, bytes, memory_order_relaxed);

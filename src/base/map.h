@@ -1,8 +1,7 @@
 /*
  * A hash map from byte strings to pointers. Keys are copied; values are
- * borrowed. Open hashing with SipHash-like seeding is not needed where keys are
- * validated names, but keys come from clients, so the hash is seeded at random
- * once a process. Not thread-safe: whoever owns the map owns its lock.
+ * borrowed. Keys come from clients, so the hash is seeded at random once a
+ * process. Not thread-safe: whoever owns the map owns its lock.
  */
 #ifndef KQ_BASE_MAP_H
 #define KQ_BASE_MAP_H

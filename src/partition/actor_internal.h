@@ -56,7 +56,6 @@ struct actor {
     bool room_wanted;    /* an append waits for a keep job */
     bool impatient;      /* look at data mail even if it cannot be used: deadlines */
     bool machine_leads;  /* the machine was told that it leads */
-    bool roll_wanted;    /* retention wants the unsealed segment closed */
     bool view_dirty;     /* segments came or went: show a new view */
     bool state_ahead;    /* the machine has applied what the log did not take: its state is not stored */
     bool committed_news; /* the commit moved in this turn */

@@ -2,7 +2,7 @@
  * A partition's thread, mailbox and public face; what it decides is in actor.c.
  *
  * Who may touch what: the actor, `armed_us` and `failure` belong to whoever holds
- * the mailbox's token. `view` and `opened_fault` are under `face_lock`, which is
+ * the mailbox's token. `view`, `face_fault` and `face_state` are under `face_lock`, which is
  * held for a few instructions and takes no other lock. The numbers for status
  * are relaxed atomics. References: one for the starter, one while the thread
  * lives, one for each job on another thread.

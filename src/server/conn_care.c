@@ -27,7 +27,7 @@
 
 void conn_memory_take(struct conn_home *home, int64_t bytes)
 {
-    (void)atomic_fetch_add_explicit(&home->memory.used_bytes, bytes, memory_order_relaxed);
+    account_take(&home->memory, bytes);
 }
 
 bool conn_memory_over(const struct conn_home *home)
