@@ -37,8 +37,20 @@ enum {
       "which broker of the cluster this is; its data folder is named after it")                                        \
     T(host, "host", "127.0.0.1", "the address to listen on; loopback by default, as there are no passwords")           \
     N(COUNT, FIXED, port, "port", "8080", "0", "65535", "where clients connect; 0 takes a free port and prints it")    \
-    N(COUNT, FIXED, raft_port, "raft.port", "7070", "0", "65535",                                                      \
-      "where other brokers connect; not opened while the broker is alone")                                             \
+    N(COUNT, FIXED, raft_port, "raft.port", "7070", "0", "65535", "where other brokers connect")                       \
+    T(peers, "peers", "",                                                                                              \
+      "ID@HOST:PORT,... of all brokers that form the cluster, this one too; counts in an empty folder; empty: alone")  \
+    T(advertised_host, "advertised.host", "", "where brokers and clients find this one; empty: host")                  \
+    N(SPAN, FIXED, beat_us, "beat.interval", "100ms", "10ms", "10s",                                                   \
+      "how often brokers tell each other that they live")                                                              \
+    N(SPAN, FIXED, election_us, "election.timeout", "500ms", "50ms", "1min",                                           \
+      "a leader not heard of for this to twice this long is replaced; at least three beats")                           \
+    N(RATE, LIVE, catch_up_rate_bytes, "catch.up.rate", "32MiB", "64KiB", "100GiB",                                    \
+      "what this broker sends at most to replicas that are far behind while others publish")                           \
+    N(SIZE, FIXED, outbox_max_bytes, "outbox.max", "16MiB", "1MiB", "1GiB",                                            \
+      "messages waiting for one peer; beyond it they are dropped and sent again later")                                \
+    N(SPAN, FIXED, forward_timeout_us, "forward.timeout", "10s", "100ms", "10min",                                     \
+      "how long another broker may take to answer for a command that was forwarded to it")                             \
     T(data_dir, "data.dir", "", "the broker's own folder; empty: systemd's StateDirectory, else $HOME/kafkaesque-ID")  \
     N(CHOICE, LIVE, log_level, "log.level", "info", "error|warning|notice|info|debug", "",                             \
       "what is worth a line; debug has lines for each connection")                                                     \

@@ -184,6 +184,20 @@ void actor_refuse(struct mail *mail, enum kq_err err, const struct fault *fault)
     case MAIL_CONFIGURE:
         free(mail);
         break;
+    case MAIL_PARCEL: {
+        struct parcel *parcel = CONTAINER_OF(mail, struct parcel, mail);
+        parcel->release(parcel);
+        break;
+    }
+    case MAIL_ASK: {
+        struct partition_ask *ask = CONTAINER_OF(mail, struct partition_ask, mail);
+        ask->fault = answer;
+        ask->done(ask);
+        break;
+    }
+    case MAIL_PEER:
+        free(mail);
+        break;
     case MAIL_JOB_DONE:
     case MAIL_TICK:
     case MAIL_STOP:
@@ -337,6 +351,11 @@ static void take_control(struct actor *actor, struct mail *mail)
         break;
     case MAIL_WAIT_CANCEL:
         cancel_wait(actor, CONTAINER_OF(mail, struct wait_request, cancel));
+        break;
+    case MAIL_PARCEL:
+    case MAIL_PEER:
+    case MAIL_ASK:
+        actor_refuse(mail, KQ_NOT_LEADER, NULL); /* a group of one has no peers */
         break;
     case MAIL_PUBLISH:
     case MAIL_WAIT:

@@ -32,6 +32,9 @@ enum mail_kind {
     MAIL_STOP,
     MAIL_CONFIGURE,
     MAIL_WAIT_CANCEL,
+    MAIL_PARCEL, /* from a peer; bounded by its sender, see partition_receive() */
+    MAIL_PEER,   /* news of links: claims, peers, the target */
+    MAIL_ASK,
     /* data */
     MAIL_PUBLISH,
     MAIL_WAIT,

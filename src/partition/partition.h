@@ -17,6 +17,7 @@
 #include "partition/engine.h"
 #include "partition/machine.h"
 #include "partition/mailbox.h"
+#include "partition/packet.h"
 
 struct partition;
 
@@ -28,6 +29,30 @@ struct partition_limits {
     int32_t max_message_bytes; /* a batch, as Kafka counts it */
 };
 
+/* What a replica says of its group when it changes: to be claimed on the links, and
+ * for whoever looks for the leader. */
+struct replica_news {
+    struct group_id group;
+    uint64_t term;
+    bool leads;                /* this replica, with its no-op committed */
+    struct raft_member leader; /* broker_id 0: not known */
+    uint64_t commit_idx;
+    uint64_t config_idx; /* of the newest committed configuration */
+};
+
+/* The way to the other brokers; upward calls. Token holder; none may block. */
+struct partition_peers {
+    void *context;
+    /* Takes the packet: it goes to message.to.broker_id, or is dropped. */
+    void (*send)(void *context, struct packet *packet);
+    /* term, leads, leader or config_idx are others than last told; commit_idx alone is no news. */
+    void (*tell)(void *context, struct partition *partition, const struct replica_news *news);
+    /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them. */
+    void (*damaged)(void *context, struct partition *partition, uint64_t first_idx, uint64_t last_idx);
+};
+
+enum { PARTITION_MEMBERS_MAX = 16 };
+
 struct partition_options {
     struct engine *engine;
     const char *dir;   /* the replica's folder, "/data/topic-3"; copied */
@@ -35,6 +60,13 @@ struct partition_options {
     struct uuid topic_id;
     uint32_t partition;
     struct uuid incarnation; /* of this replica, for a folder that is made now */
+    /* The members that the group is founded with, for a folder that is made now; copied.
+     * founder_count 0 and not `joins`: this replica alone. `joins`: it is no founder, and
+     * belongs to nothing until a leader brings it the log. */
+    const struct raft_member *founders;
+    uint32_t founder_count;
+    bool joins;
+    const struct partition_peers *peers; /* borrowed while it runs; NULL: groups of one only */
     struct partition_limits limits;
     struct machine machine; /* ops NULL: a data partition */
     /* Once, on the partition's thread, when it serves or has failed to open
@@ -103,6 +135,57 @@ void partition_wait(struct partition *partition, struct wait_request *request);
  * exactly once all the same. */
 void partition_wait_cancel(struct partition *partition, struct wait_request *request);
 
+/* ---- replication (any thread) ------------------------------------------------------------ */
+
+/* A message for this replica. False: not taken (stopped, or too much waits); the
+ * caller's again, to be released: Raft repeats what matters. */
+bool partition_receive(struct partition *partition, struct parcel *parcel);
+/* Beats of the leader's broker vouch for its leading this group in this term, or (on
+ * false) no longer do. */
+void partition_claim(struct partition *partition, const struct raft_member *leader, uint64_t term, bool on);
+/* Leader: the link to this member's broker lives and its replica follows; or not. */
+void partition_peer_link(struct partition *partition, const struct raft_member *member, bool on);
+/* The process of this leader is known to be gone: campaign soon, not all at once. */
+void partition_leader_gone(struct partition *partition, const struct raft_member *leader);
+/* Its actor has not turned a mailbox with mail in it for limit_us: nobody may vouch for it. */
+bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t limit_us);
+/* Whom metadata wants as members, the preferred leader first. While this replica leads
+ * it brings that about: learners first, voters when they have caught up, then those
+ * leave that are not wanted; one change at a time. */
+void partition_set_target(struct partition *partition, const struct raft_member *members, uint32_t count);
+
+/* Questions to a replica. Zeroed, then filled; the partition's until done. */
+enum partition_question {
+    PARTITION_ASK_TRANSFER, /* leader: hand over to broker `to` (0: the best). KQ_OK when another leads */
+    PARTITION_ASK_BARRIER,  /* leader: confirmed by a majority to lead; off: the high watermark, to be read at least */
+    PARTITION_ASK_MEMBERS,  /* any: members[], with match_idx and kinds if it leads */
+};
+struct partition_member_row {
+    struct raft_member member;
+    uint32_t kinds; /* enum raft_seat_kind */
+    uint64_t match_idx;
+    bool linked;
+    bool in_sync; /* has all that is committed, as far as known */
+};
+struct partition_ask {
+    struct mail mail;
+    enum partition_question question;
+    uint32_t to;
+    int64_t deadline_us;
+    void (*done)(struct partition_ask *ask);
+    /* the answer */
+    struct fault fault; /* KQ_NOT_LEADER, KQ_TIMEOUT, KQ_STOPPING, ... */
+    int64_t off;
+    uint64_t term;
+    uint64_t last_idx;
+    uint64_t commit_idx;
+    struct raft_member leader;
+    bool target_reached; /* the committed configuration is the target */
+    struct partition_member_row members[PARTITION_MEMBERS_MAX];
+    uint32_t member_count;
+};
+void partition_ask(struct partition *partition, struct partition_ask *ask);
+
 /* ---- machines, limits, state --------------------------------------------------------- */
 
 /* Any thread. A call to the partition's machine. */
@@ -118,6 +201,7 @@ struct partition_status {
     struct fault fault; /* FAILED: why, where, what to do */
     uint64_t term;
     bool leads;
+    uint32_t leader_id; /* the broker that leads, as far as this replica knows; 0: not known */
     int64_t log_start_off;
     int64_t high_watermark;
     uint64_t size_bytes;

@@ -1,0 +1,53 @@
+/*
+ * Frames between brokers: what is sent over every connection to a raft port.
+ *
+ *    le32 size_bytes   of what follows the checksum: type, flags, zero, body
+ *    le32 crc32c       of all that follows
+ *    u8 type, u8 flags, le16 zero
+ *    body
+ *
+ * A frame's size is looked at before anything is allocated: the limit is the
+ * receiver's (PEER_FRAME_SMALL_BYTES before the hello has been exchanged).
+ * PURE: bytes in, facts out; no socket.
+ */
+#ifndef KQ_PROTO_PEER_FRAME_H
+#define KQ_PROTO_PEER_FRAME_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/slice.h"
+
+enum {
+    PEER_VERSION = 1,
+    PEER_FRAME_HEAD_BYTES = 12,
+    PEER_FRAME_SMALL_BYTES = 64 * 1024,
+    PEER_WRITE_MAX_BYTES = 1024 * 1024, /* of one writev, unless one frame is larger */
+};
+
+enum peer_frame_type {
+    PEER_HELLO = 1,
+    PEER_REFUSAL = 2, /* body: text; the connection ends */
+    PEER_BEAT = 3,
+    PEER_BEAT_ACK = 4,
+    PEER_RAFT = 5,
+    PEER_ASK = 6,
+    PEER_ANSWER = 7,
+    PEER_FORM = 8, /* what a broker without a cluster is told */
+};
+
+struct peer_frame {
+    enum peer_frame_type type;
+    uint8_t flags;
+    uint32_t body_bytes;
+    uint32_t crc;
+};
+
+/* Head of a frame whose body's parts come right behind it. */
+void peer_frame_head(uint8_t head[PEER_FRAME_HEAD_BYTES], enum peer_frame_type type, uint8_t flags,
+                     const struct slice *parts, size_t part_count);
+/* What a head says. KQ_GARBAGE: no frame; KQ_TOO_LARGE: above limit_bytes. */
+enum kq_err peer_frame_parse(const uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t limit_bytes, struct peer_frame *frame);
+/* Whether the body is the one that the head was made for. */
+bool peer_frame_check(const struct peer_frame *frame, const uint8_t head[PEER_FRAME_HEAD_BYTES], const uint8_t *body);
+
+#endif
