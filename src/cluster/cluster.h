@@ -20,6 +20,7 @@
 #include "partition/engine.h"
 
 struct cluster;
+struct links;
 
 #define CLUSTER_OFFSETS_TOPIC "__consumer_offsets"
 enum { CLUSTER_PRODUCER_BLOCK = 1000, TOPIC_NAME_MAX_BYTES = 249 };
@@ -87,6 +88,86 @@ void cluster_next_producer_id(struct cluster *cluster, struct cluster_request *r
 bool cluster_producer_id_given(struct cluster *cluster, const struct image *image, int64_t id);
 /* As create, of CLUSTER_OFFSETS_TOPIC with offsets.partitions; cheap when it exists. */
 void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_request *request);
+
+/* ---- other brokers (any thread) --------------------------------------------------------- */
+
+uint32_t cluster_self(const struct cluster *cluster);
+struct links *cluster_links(struct cluster *cluster);
+/* The broker that leads partition p, as far as known here; 0: not known. *term (may be
+ * NULL): its term. */
+uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, uint32_t p, uint64_t *term);
+/* False: a majority of the brokers that hold partition p is known to be gone. */
+bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p);
+/* Done when the local image has all that was committed when this was asked: before a
+ * negative answer ("topic does not exist") is given. KQ_NO_LEADER, KQ_TIMEOUT: not known;
+ * the answer then says so. Only `done` and `fault` of the request are used. */
+void cluster_catch_up(struct cluster *cluster, struct cluster_request *request);
+
+/* ---- the operator's commands --------------------------------------------------------------- */
+
+enum cluster_order_verb {
+    CLUSTER_ADD_BROKER,    /* broker: takes its share of replicas and leaders from now on */
+    CLUSTER_DRAIN_BROKER,  /* broker: its leaders and replicas move away; it gets no new ones */
+    CLUSTER_REMOVE_BROKER, /* broker: drained, or dead and holding the last replica of nothing; forgotten */
+    CLUSTER_MOVE,          /* topic, partition, brokers: these are to hold it, the preferred leader first */
+    CLUSTER_REBALANCE,     /* replicas and leaders are spread evenly */
+    CLUSTER_TRANSFER,      /* topic, partition, broker (0: any): leads from now on */
+};
+/* As cluster_request. Done when the order is committed (TRANSFER: when it leads); what
+ * follows is seen in cluster_survey(). The fault says what cannot be and what could. */
+struct cluster_order {
+    void (*done)(struct cluster_order *order);
+    struct fault fault;
+    enum cluster_order_verb verb;
+    uint32_t broker;
+    const char *topic;
+    uint32_t partition;
+    uint32_t brokers[16];
+    uint32_t broker_count;
+    void *owner;
+    void *own; /* the cluster's */
+};
+void cluster_order(struct cluster *cluster, struct cluster_order *order);
+
+struct cluster_survey_broker {
+    uint32_t id;
+    char host[256];
+    uint16_t port, raft_port;
+    bool alive, draining, controller;
+    uint32_t replicas, leaders; /* of all topics, internal ones too */
+};
+struct cluster_survey_replica {
+    uint32_t broker;
+    bool wanted; /* of the target; else on its way out */
+    bool voter, in_sync;
+    int64_t lag; /* entries behind the leader; -1: not known */
+};
+struct cluster_survey_partition {
+    char topic[TOPIC_NAME_MAX_BYTES + 1];
+    uint32_t partition;
+    uint32_t leader; /* 0: none */
+    bool moving;     /* the configuration in force is not the target yet */
+    struct cluster_survey_replica replicas[16];
+    uint32_t replica_count;
+};
+/* What every partition's leader knows, gathered from all brokers; those that do not answer
+ * in time leave gaps (lag -1). all: every partition, else those without leader, missing
+ * replicas, or moving. The answer's arrays are freed by cluster_survey_fini(). */
+struct cluster_survey {
+    void (*done)(struct cluster_survey *survey);
+    bool all;
+    int64_t deadline_us;
+    struct fault fault;
+    struct cluster_survey_broker *brokers;
+    uint32_t broker_count;
+    struct cluster_survey_partition *partitions;
+    uint32_t partition_count;
+    uint32_t total, leaderless, lacking, moving; /* of all partitions */
+    void *owner;
+    void *own;
+};
+void cluster_survey(struct cluster *cluster, struct cluster_survey *survey);
+void cluster_survey_fini(struct cluster_survey *survey);
 
 /* ---- coordinators --------------------------------------------------------------------- */
 

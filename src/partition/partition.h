@@ -99,8 +99,11 @@ struct publish_request {
     uint32_t record_count;
     uint32_t batch_count;
     int64_t deadline_us; /* CLOCK_MONOTONIC */
+    /* Not 0: only in this term; else KQ_NOT_LEADER. So a sender who retries keeps its order. */
+    uint64_t in_term;
     /* the answer */
-    struct fault fault; /* .err KQ_OK: committed as configured */
+    struct fault fault; /* .err KQ_OK: committed as configured; KQ_NOT_LEADER: not appended */
+    uint64_t term;      /* in which it was appended, or of the leader known when it was refused */
     int64_t base_off;   /* of the first record */
     int64_t log_start_off;
     uint64_t wait_idx; /* the partition's: answered when this is committed */
@@ -149,10 +152,11 @@ void partition_peer_link(struct partition *partition, const struct raft_member *
 void partition_leader_gone(struct partition *partition, const struct raft_member *leader);
 /* Its actor has not turned a mailbox with mail in it for limit_us: nobody may vouch for it. */
 bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t limit_us);
-/* Whom metadata wants as members, the preferred leader first. While this replica leads
- * it brings that about: learners first, voters when they have caught up, then those
- * leave that are not wanted; one change at a time. */
-void partition_set_target(struct partition *partition, const struct raft_member *members, uint32_t count);
+/* Whom metadata wants as members (VOTER or LEARNER each; the preferred leader first, which
+ * is also the replicas' rank). While this replica leads it brings that about: who comes is
+ * a learner first, voters when they have caught up, then those leave that are not wanted;
+ * one change at a time. */
+void partition_set_target(struct partition *partition, const struct raft_seat *seats, uint32_t count);
 
 /* Questions to a replica. Zeroed, then filled; the partition's until done. */
 enum partition_question {
