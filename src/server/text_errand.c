@@ -421,6 +421,12 @@ void text_run(struct text_session *session, const struct text_command *command)
     case TEXT_HELP:
         run_at_once(session, command);
         break;
+    case TEXT_CLUS:
+        conn_lock(session->conn);
+        text_put_fault(session, KQ_INVALID,
+                       &(struct fault){.err = KQ_INVALID, .text = "this broker takes no orders for the cluster"});
+        conn_unlock(session->conn);
+        break;
     case TEXT_PUBS:
     case TEXT_PUBX:
     case TEXT_NONE:

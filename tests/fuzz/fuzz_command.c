@@ -33,6 +33,10 @@ static void check_line(const uint8_t *bytes, size_t line_bytes)
         REQUIRE(c.verb <= TEXT_NONE);
         REQUIRE(c.verb != TEXT_CRTP || c.partitions <= limits.partitions_max);
         REQUIRE(c.verb != TEXT_CRTP || text_topic_name_is_valid(c.topic));
+        REQUIRE(c.verb != TEXT_CLUS || (c.cluster < TEXT_CLUSTER_COUNT && c.broker <= TEXT_BROKER_ID_MAX));
+        REQUIRE(c.broker_count <= TEXT_REPLICAS_MAX);
+        for (uint32_t i = 0; i < c.broker_count; i++)
+            REQUIRE(c.brokers[i] >= 1 && c.brokers[i] <= TEXT_BROKER_ID_MAX);
         REQUIRE(c.verb != TEXT_SUBS || c.partitions >= 1);
         REQUIRE(!c.has_offset || c.offset >= 0);
         REQUIRE(c.partition >= 0 && c.producer_id >= 0 && c.producer_epoch >= 0 && c.sequence >= 0);

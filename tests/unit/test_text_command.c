@@ -266,6 +266,43 @@ static void the_others(void)
             "unknown command aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...; HELP lists the commands");
 }
 
+static void clus(void)
+{
+    takes("CLUS STATUS", TEXT_CLUS);
+    CU_ASSERT_TRUE(c.cluster == TEXT_CLUSTER_STATUS && !c.all);
+    takes("clus status all", TEXT_CLUS);
+    CU_ASSERT_TRUE(c.cluster == TEXT_CLUSTER_STATUS && c.all);
+    takes("CLUS DRAIN 4", TEXT_CLUS);
+    CU_ASSERT_TRUE(c.cluster == TEXT_CLUSTER_DRAIN && c.broker == 4);
+    takes("CLUS ADD 1000000", TEXT_CLUS);
+    takes("CLUS MOVE t 3 2,1,40", TEXT_CLUS);
+    CU_ASSERT_TRUE(c.cluster == TEXT_CLUSTER_MOVE && is(c.topic, "t") && c.partition == 3);
+    CU_ASSERT_TRUE(c.broker_count == 3 && c.brokers[0] == 2 && c.brokers[1] == 1 && c.brokers[2] == 40);
+    takes("CLUS MOVE t 3 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", TEXT_CLUS);
+    takes("CLUS REBALANCE", TEXT_CLUS);
+    takes("CLUS TRANSFER t 0", TEXT_CLUS);
+    CU_ASSERT_TRUE(c.cluster == TEXT_CLUSTER_TRANSFER && c.broker == 0);
+    takes("CLUS TRANSFER t 0 7", TEXT_CLUS);
+    CU_ASSERT_EQUAL(c.broker, 7);
+
+    refuses("CLUS", "`` is nothing that CLUS can do; there are STATUS, ADD, DRAIN, REMOVE, MOVE, REBALANCE and *");
+    refuses("CLUS STAT", "`STAT` is nothing that CLUS can do*");
+    refuses("CLUS STATUS some", "the form is CLUS STATUS [ALL]");
+    refuses("CLUS DRAIN", "the form is CLUS DRAIN broker");
+    refuses("CLUS DRAIN 1 2", "the form is CLUS DRAIN broker");
+    refuses("CLUS REBALANCE 1", "the form is CLUS REBALANCE");
+    refuses("CLUS ADD 0", "`0` is not a valid broker: it is the broker.id of one, a number from 1; CLUS STATUS *");
+    refuses("CLUS REMOVE 1000001", "`1000001` is not a valid broker*");
+    refuses("CLUS MOVE t 0", "the form is CLUS MOVE topic partition broker,...");
+    refuses("CLUS MOVE t 0 1 2", "too many fields*");
+    refuses("CLUS MOVE t 0 1,", "`` is not a valid broker*");
+    refuses("CLUS MOVE t 0 \"\"", "`` is not a valid broker*");
+    refuses("CLUS MOVE t 0 1,2,1", "broker 1 is named twice*");
+    refuses("CLUS MOVE t 3 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "more than 16 brokers for one partition");
+    refuses("CLUS MOVE t -1 1", "`-1` is not a valid partition*");
+    refuses("CLUS TRANSFER \"\" 1", "topic name is required field");
+}
+
 static void bytes_that_are_no_text(void)
 {
     CU_ASSERT_EQUAL(parse_bytes("PING\0", 5), KQ_INVALID);
@@ -325,6 +362,7 @@ static const struct unit_case cases[] = {
     {"PUBX takes partition, producer and sequence", pubx},
     {"SUBS takes a topic, a group and a number", subs},
     {"CONS, TAIL and CMIT take an id and an offset", cons_tail_and_cmit},
+    {"CLUS takes a word and what belongs to it", clus},
     {"the other commands, and unknown ones", the_others},
     {"bytes that are no text are refused with their place", bytes_that_are_no_text},
     {"every verb has a form and a help line", every_verb_has_form_and_help},

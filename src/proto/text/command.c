@@ -9,23 +9,13 @@
  *   quoted "..." with "" for "; a space or the end of the line follows
  *   json   begins with { and runs to the end of the line
  */
-#include "proto/text/command.h"
+#include "proto/text/command_internal.h"
 
 #include "base/require.h"
 #include "base/utf8.h"
 
 #include <string.h>
 #include <strings.h>
-
-enum {
-    FIELDS_MAX = 8,     /* CRTP: name, topic, two numbers, four settings */
-    EXCERPT_BYTES = 48, /* of a client's text in an error */
-};
-
-struct fields {
-    struct slice at[FIELDS_MAX]; /* [0] is the verb */
-    size_t count;
-};
 
 #define VERB_NAME(name, form, help) #name,
 static const char *const verb_names[] = {TEXT_VERB_TABLE(VERB_NAME)};
@@ -90,8 +80,7 @@ bool text_topic_name_is_internal(struct slice name)
     return name.len >= 2 && name.data[0] == '_' && name.data[1] == '_';
 }
 
-/* Decimal digits with an optional minus, between least and most. */
-static bool parse_number(struct slice text, int64_t least, int64_t most, int64_t *value)
+bool text_parse_number(struct slice text, int64_t least, int64_t most, int64_t *value)
 {
     size_t i = text.len > 0 && text.data[0] == '-' ? 1 : 0;
     bool minus = i == 1;
@@ -111,24 +100,20 @@ static bool parse_number(struct slice text, int64_t least, int64_t most, int64_t
     return *value >= least && *value <= most;
 }
 
-/* How much of a client's text an error shows: whole characters only. */
-static int excerpt(struct slice text)
+int text_excerpt(struct slice text)
 {
     size_t len = text.len;
-    if (len > EXCERPT_BYTES)
-        for (len = EXCERPT_BYTES; len > 0 && (text.data[len] & 0xc0) == 0x80;)
+    if (len > TEXT_EXCERPT_BYTES)
+        for (len = TEXT_EXCERPT_BYTES; len > 0 && (text.data[len] & 0xc0) == 0x80;)
             len--;
     return (int)len;
 }
 
-static const char *ellipsis(struct slice text)
+const char *text_ellipsis(struct slice text)
 {
     /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): it does not see what split() filled in */
-    return text.len > EXCERPT_BYTES ? "..." : "";
+    return text.len > TEXT_EXCERPT_BYTES ? "..." : "";
 }
-
-/* What is quoted in an error: `abc` is not ... */
-#define SHOWN(text) excerpt(text), (const char *)(text).data, ellipsis(text)
 
 /* ---- a line -> fields ------------------------------------------------------------ */
 
@@ -162,7 +147,7 @@ static enum kq_err take_quoted(uint8_t *line, size_t line_bytes, size_t *at, str
     return KQ_OK;
 }
 
-static enum kq_err split(uint8_t *line, size_t line_bytes, struct fields *fields, struct fault *fault)
+static enum kq_err split(uint8_t *line, size_t line_bytes, struct text_fields *fields, struct fault *fault)
 {
     fields->count = 0;
     for (size_t at = 0;;) {
@@ -184,24 +169,13 @@ static enum kq_err split(uint8_t *line, size_t line_bytes, struct fields *fields
             field = slice_of(line + at, end - at);
             at = end;
         }
-        if (fields->count < FIELDS_MAX)
+        if (fields->count < TEXT_FIELDS_MAX)
             fields->at[fields->count] = field;
         fields->count++;
     }
 }
 
 /* ---- what the verbs share ---------------------------------------------------------- */
-
-/* Present and not empty. */
-static bool have(const struct fields *f, size_t idx)
-{
-    return idx < f->count && f->at[idx].len > 0;
-}
-
-static enum kq_err say(struct fault *fault, const char *text)
-{
-    return fault_set(fault, KQ_INVALID, "%s", text);
-}
 
 static enum kq_err check_topic_name(struct slice topic, struct fault *fault)
 {
@@ -226,24 +200,23 @@ static enum kq_err check_not_internal(struct slice topic, const char *what, stru
 static enum kq_err take_id(struct slice id, struct text_command *command, struct fault *fault)
 {
     if (id.len > TEXT_ID_MAX_BYTES)
-        return say(fault, err_text(KQ_UNKNOWN_SUBSCRIPTION));
+        return text_say(fault, err_text(KQ_UNKNOWN_SUBSCRIPTION));
     command->id = id;
     return KQ_OK;
 }
 
 static enum kq_err take_offset(struct slice text, struct text_command *command, struct fault *fault)
 {
-    if (!parse_number(text, 0, INT64_MAX, &command->offset))
+    if (!text_parse_number(text, 0, INT64_MAX, &command->offset))
         return fault_set(fault, KQ_INVALID, "`%.*s%s` is not a valid offset: an offset is a number from 0",
                          SHOWN(text));
     command->has_offset = true;
     return KQ_OK;
 }
 
-/* A numeric field of PUBX. */
-static enum kq_err take_number(struct slice text, const char *what, int64_t most, int64_t *value, struct fault *fault)
+enum kq_err text_take_number(struct slice text, const char *what, int64_t most, int64_t *value, struct fault *fault)
 {
-    if (!parse_number(text, 0, most, value))
+    if (!text_parse_number(text, 0, most, value))
         return fault_set(fault, KQ_INVALID, "`%.*s%s` is not a valid %s: it is a number from 0 to %lld", SHOWN(text),
                          what, (long long)most);
     return KQ_OK;
@@ -261,7 +234,7 @@ static enum kq_err take_setting(struct slice field, struct text_command *command
             continue;
         if ((command->settings_given & 1U << i) != 0)
             return fault_set(fault, KQ_INVALID, "setting %s is given twice", setting_keys[i]);
-        if (!parse_number(text, setting_least[i], INT64_MAX, &command->setting[i]))
+        if (!text_parse_number(text, setting_least[i], INT64_MAX, &command->setting[i]))
             return fault_set(fault, KQ_INVALID, "`%.*s%s` is not a valid %s: it is a number from %lld", SHOWN(text),
                              setting_keys[i], (long long)setting_least[i]);
         command->settings_given |= 1U << i;
@@ -273,11 +246,11 @@ static enum kq_err take_setting(struct slice field, struct text_command *command
                      SHOWN(key));
 }
 
-static enum kq_err parse_crtp(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_crtp(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
-    if (!have(f, 1))
-        return say(fault, "topic name is required field");
+    if (!text_have(f, 1))
+        return text_say(fault, "topic name is required field");
     command->topic = f->at[1];
     enum kq_err err = check_topic_name(command->topic, fault);
     if (err == KQ_OK)
@@ -287,7 +260,7 @@ static enum kq_err parse_crtp(const struct fields *f, const struct text_limits *
         if (f->at[idx].len > 0 && memchr(f->at[idx].data, '=', f->at[idx].len) != NULL)
             break;
         int64_t number = 0;
-        if (!parse_number(f->at[idx], 1, idx == 2 ? limits->partitions_max : INT16_MAX, &number))
+        if (!text_parse_number(f->at[idx], 1, idx == 2 ? limits->partitions_max : INT16_MAX, &number))
             return idx == 2 ? fault_set(fault, KQ_BAD_PARTITIONS, "%s", err_text(KQ_BAD_PARTITIONS))
                             : fault_set(fault, KQ_BAD_REPLICAS,
                                         "`%.*s%s` is not a valid number of replicas: it is a number from 1",
@@ -303,31 +276,31 @@ static enum kq_err parse_crtp(const struct fields *f, const struct text_limits *
     return err;
 }
 
-static enum kq_err parse_pubs(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_pubs(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
-    if (!have(f, 1))
-        return say(fault, "topic name is required field");
+    if (!text_have(f, 1))
+        return text_say(fault, "topic name is required field");
     if (f->count < 3)
-        return say(fault, "message is required field");
+        return text_say(fault, "message is required field");
     command->topic = f->at[1];
     command->message = f->at[2];
     return check_not_internal(command->topic, "published to", fault);
 }
 
-static enum kq_err parse_pubx(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_pubx(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
-    if (!have(f, 1))
-        return say(fault, "topic name is required field");
+    if (!text_have(f, 1))
+        return text_say(fault, "topic name is required field");
     if (f->count < 6)
         return fault_set(fault, KQ_INVALID,
                          "partition, id, epoch and sequence are required fields; the form is PUBX %s",
                          verb_forms[TEXT_PUBX]);
     if (f->count < 7)
-        return say(fault, "message is required field");
+        return text_say(fault, "message is required field");
     int64_t partition = 0;
     int64_t epoch = 0;
     int64_t sequence = 0;
@@ -335,45 +308,45 @@ static enum kq_err parse_pubx(const struct fields *f, const struct text_limits *
     command->message = f->at[6];
     enum kq_err err = check_not_internal(command->topic, "published to", fault);
     if (err == KQ_OK)
-        err = take_number(f->at[2], "partition", INT32_MAX, &partition, fault);
+        err = text_take_number(f->at[2], "partition", INT32_MAX, &partition, fault);
     if (err == KQ_OK)
-        err = take_number(f->at[3], "producer id", INT64_MAX, &command->producer_id, fault);
+        err = text_take_number(f->at[3], "producer id", INT64_MAX, &command->producer_id, fault);
     if (err == KQ_OK)
-        err = take_number(f->at[4], "epoch", INT16_MAX, &epoch, fault);
+        err = text_take_number(f->at[4], "epoch", INT16_MAX, &epoch, fault);
     if (err == KQ_OK)
-        err = take_number(f->at[5], "sequence", INT32_MAX, &sequence, fault);
+        err = text_take_number(f->at[5], "sequence", INT32_MAX, &sequence, fault);
     command->partition = (int32_t)partition;
     command->producer_epoch = (int16_t)epoch;
     command->sequence = (int32_t)sequence;
     return err;
 }
 
-static enum kq_err parse_subs(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_subs(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
-    if (!have(f, 1) || !have(f, 2))
-        return say(fault, "topic and consumer_group is a required field");
+    if (!text_have(f, 1) || !text_have(f, 2))
+        return text_say(fault, "topic and consumer_group is a required field");
     command->topic = f->at[1];
     command->group = f->at[2];
     if (command->group.len > TEXT_GROUP_NAME_MAX_BYTES)
         return fault_set(fault, KQ_INVALID, "group name `%.*s%s` is longer than %d bytes", SHOWN(command->group),
                          TEXT_GROUP_NAME_MAX_BYTES);
     int64_t number = 1;
-    if (f->count > 3 && !parse_number(f->at[3], 1, INT32_MAX, &number))
+    if (f->count > 3 && !text_parse_number(f->at[3], 1, INT32_MAX, &number))
         return fault_set(fault, KQ_BAD_PARTITIONS, "%.*s%s is not a valid value for partition number", SHOWN(f->at[3]));
     command->partitions = (uint32_t)number;
     return KQ_OK;
 }
 
 /* CONS, TAIL and CMIT. */
-static enum kq_err parse_cons(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_cons(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
     size_t least = command->verb == TEXT_CMIT ? 4 : 3;
-    if (f->count < least || !have(f, 1) || !have(f, 2))
-        return say(fault, "subscriptionId and offset value are a required field");
+    if (f->count < least || !text_have(f, 1) || !text_have(f, 2))
+        return text_say(fault, "subscriptionId and offset value are a required field");
     command->topic = f->at[1];
     enum kq_err err = take_id(f->at[2], command, fault);
     if (err == KQ_OK && f->count > 3)
@@ -381,29 +354,29 @@ static enum kq_err parse_cons(const struct fields *f, const struct text_limits *
     return err;
 }
 
-static enum kq_err parse_unsb(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_unsb(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
-    if (!have(f, 1) || !have(f, 2))
-        return say(fault, "topic and subscriptionId are required fields");
+    if (!text_have(f, 1) || !text_have(f, 2))
+        return text_say(fault, "topic and subscriptionId are required fields");
     command->topic = f->at[1];
     return take_id(f->at[2], command, fault);
 }
 
 /* DESC and DELE. */
-static enum kq_err parse_topic(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                               struct fault *fault)
+static enum kq_err parse_topic(const struct text_fields *f, const struct text_limits *limits,
+                               struct text_command *command, struct fault *fault)
 {
     (void)limits;
-    if (!have(f, 1))
-        return say(fault, "topic name is required field");
+    if (!text_have(f, 1))
+        return text_say(fault, "topic name is required field");
     command->topic = f->at[1];
     return command->verb == TEXT_DELE ? check_not_internal(command->topic, "deleted", fault) : KQ_OK;
 }
 
-static enum kq_err parse_grps(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_grps(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
     (void)fault;
@@ -417,8 +390,8 @@ static enum kq_err unknown_command(struct slice name, struct fault *fault)
     return fault_set(fault, KQ_INVALID, "unknown command %.*s%s; HELP lists the commands", SHOWN(name));
 }
 
-static enum kq_err parse_help(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_help(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)limits;
     if (f->count == 1)
@@ -427,8 +400,8 @@ static enum kq_err parse_help(const struct fields *f, const struct text_limits *
     return command->about == TEXT_NONE ? unknown_command(f->at[1], fault) : KQ_OK;
 }
 
-static enum kq_err parse_bare(const struct fields *f, const struct text_limits *limits, struct text_command *command,
-                              struct fault *fault)
+static enum kq_err parse_bare(const struct text_fields *f, const struct text_limits *limits,
+                              struct text_command *command, struct fault *fault)
 {
     (void)f;
     (void)limits;
@@ -440,7 +413,7 @@ static enum kq_err parse_bare(const struct fields *f, const struct text_limits *
 /* fields_max counts the verb. */
 static const struct shape {
     size_t fields_max;
-    enum kq_err (*parse)(const struct fields *f, const struct text_limits *limits, struct text_command *command,
+    enum kq_err (*parse)(const struct text_fields *f, const struct text_limits *limits, struct text_command *command,
                          struct fault *fault);
 } shapes[TEXT_VERB_COUNT] = {
     [TEXT_CRTP] = {8, parse_crtp}, [TEXT_PUBS] = {3, parse_pubs},  [TEXT_SUBS] = {4, parse_subs},
@@ -448,7 +421,7 @@ static const struct shape {
     [TEXT_DISC] = {1, parse_bare}, [TEXT_TAIL] = {4, parse_cons},  [TEXT_CMIT] = {4, parse_cons},
     [TEXT_UNSB] = {3, parse_unsb}, [TEXT_LIST] = {1, parse_bare},  [TEXT_DESC] = {2, parse_topic},
     [TEXT_GRPS] = {2, parse_grps}, [TEXT_DELE] = {2, parse_topic}, [TEXT_INFO] = {1, parse_bare},
-    [TEXT_PING] = {1, parse_bare}, [TEXT_HELP] = {2, parse_help},
+    [TEXT_PING] = {1, parse_bare}, [TEXT_HELP] = {2, parse_help},  [TEXT_CLUS] = {5, text_parse_cluster},
 };
 
 enum kq_err text_command_parse(uint8_t *line, size_t line_bytes, const struct text_limits *limits,
@@ -467,7 +440,7 @@ enum kq_err text_command_parse(uint8_t *line, size_t line_bytes, const struct te
     if (valid < line_bytes)
         return fault_set(fault, KQ_INVALID, "the line is not UTF-8 at byte %zu (0x%02x)", valid, line[valid]);
 
-    struct fields fields;
+    struct text_fields fields;
     enum kq_err err = split(line, line_bytes, &fields, fault);
     if (err != KQ_OK || fields.count == 0)
         return err;
@@ -480,47 +453,4 @@ enum kq_err text_command_parse(uint8_t *line, size_t line_bytes, const struct te
                          verb_names[command->verb], verb_forms[command->verb][0] == 0 ? "" : " ",
                          verb_forms[command->verb]);
     return shape->parse(&fields, limits, command, fault);
-}
-
-/* ---- strangers ----------------------------------------------------------------------- */
-
-enum text_stranger text_stranger_detect(const uint8_t *first, size_t size_bytes)
-{
-    static const char *const methods[] = {"GET /",   "POST /",   "HEAD /", "PUT /",    "DELETE /",
-                                          "PATCH /", "OPTIONS ", "TRACE ", "CONNECT ", "PRI * HTTP/2."};
-    if (size_bytes == 0)
-        return TEXT_STRANGER_UNSURE;
-    /* A Kafka request: its size (below 16 MiB, so the first byte is 0), then a
-     * key and a version, each of two bytes and small. */
-    if (first[0] == 0) {
-        bool small = (size_bytes < 5 || first[4] == 0) && (size_bytes < 7 || first[6] == 0);
-        return !small ? TEXT_STRANGER_NONE : size_bytes < 8 ? TEXT_STRANGER_UNSURE : TEXT_STRANGER_KAFKA;
-    }
-    if (first[0] == 0x16)
-        return size_bytes < 2 ? TEXT_STRANGER_UNSURE : first[1] == 3 ? TEXT_STRANGER_TLS : TEXT_STRANGER_NONE;
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-        size_t len = strlen(methods[i]);
-        if (memcmp(first, methods[i], size_bytes < len ? size_bytes : len) == 0)
-            return size_bytes < len ? TEXT_STRANGER_UNSURE : TEXT_STRANGER_HTTP;
-    }
-    return TEXT_STRANGER_NONE;
-}
-
-const char *text_stranger_text(enum text_stranger stranger)
-{
-    switch (stranger) {
-    case TEXT_STRANGER_KAFKA:
-        return "these are bytes of the Kafka protocol, and this port speaks Kafkaesque's text protocol: one command a "
-               "line, HELP lists them; a Kafka client cannot use it";
-    case TEXT_STRANGER_HTTP:
-        return "this is an HTTP request, and this port speaks Kafkaesque's text protocol: one command a line, HELP "
-               "lists them; use telnet, nc or the kafkaesque client";
-    case TEXT_STRANGER_TLS:
-        return "these are bytes of TLS, and this port speaks Kafkaesque's text protocol in the clear: one command a "
-               "line, HELP lists them";
-    case TEXT_STRANGER_NONE:
-    case TEXT_STRANGER_UNSURE:
-        break;
-    }
-    return "this port speaks Kafkaesque's text protocol: one command a line, HELP lists them";
 }

@@ -35,6 +35,10 @@
     X(GRPS, "[group]", "the consumer groups, or one group's subscriptions, committed offsets and lag")                 \
     X(DELE, "topic", "delete a topic and all its messages")                                                            \
     X(INFO, "", "the broker and its cluster")                                                                          \
+    X(CLUS,                                                                                                            \
+      "STATUS [ALL] | ADD broker | DRAIN broker | REMOVE broker | MOVE topic partition broker,... | REBALANCE | "      \
+      "TRANSFER topic partition [broker]",                                                                             \
+      "what the cluster is, and orders to change it; seen from any broker, in force at all of them")                   \
     X(PING, "", "answer Done; renews the session's subscriptions")                                                     \
     X(HELP, "[command]", "these commands and their forms, or one of them")
 
@@ -46,7 +50,23 @@ enum {
     TEXT_TOPIC_NAME_MAX_BYTES = 249,
     TEXT_GROUP_NAME_MAX_BYTES = 249,
     TEXT_ID_MAX_BYTES = 128, /* a subscription id as the client sent it */
+    TEXT_BROKER_ID_MAX = 1000000,
+    TEXT_REPLICAS_MAX = 16, /* brokers that CLUS MOVE may name */
 };
+
+/* What follows CLUS: word, form behind it. */
+#define TEXT_CLUSTER_TABLE(X)                                                                                          \
+    X(STATUS, "[ALL]")                                                                                                 \
+    X(ADD, "broker")                                                                                                   \
+    X(DRAIN, "broker")                                                                                                 \
+    X(REMOVE, "broker")                                                                                                \
+    X(MOVE, "topic partition broker,...")                                                                              \
+    X(REBALANCE, "")                                                                                                   \
+    X(TRANSFER, "topic partition [broker]")
+
+#define TEXT_CLUSTER_ENUM(name, form) TEXT_CLUSTER_##name,
+enum text_cluster { TEXT_CLUSTER_TABLE(TEXT_CLUSTER_ENUM) TEXT_CLUSTER_COUNT };
+#undef TEXT_CLUSTER_ENUM
 
 /* The settings that CRTP takes; a row's name is the key. */
 #define TEXT_SETTING_TABLE(X)                                                                                          \
@@ -74,6 +94,9 @@ struct text_limits {
  *   CONS  topic, id; has_offset, offset          TAIL the same
  *   CMIT  topic, id, offset (has_offset is set)  UNSB topic, id
  *   DESC, DELE  topic        GRPS group or absent
+ *   CLUS  cluster, and by it: STATUS all; ADD, DRAIN, REMOVE broker; MOVE topic,
+ *         partition, brokers (each once, the preferred leader first); TRANSFER topic,
+ *         partition, broker (0: any)
  *   HELP  about (TEXT_NONE: all)
  */
 struct text_command {
@@ -91,6 +114,11 @@ struct text_command {
     int16_t producer_epoch;
     int32_t sequence;
     enum text_verb about;
+    enum text_cluster cluster;
+    bool all;
+    uint32_t broker;
+    uint32_t brokers[TEXT_REPLICAS_MAX];
+    uint32_t broker_count;
     uint32_t settings_given; /* bit 1 << enum text_setting */
     int64_t setting[TEXT_SETTING_COUNT];
 };
@@ -112,6 +140,9 @@ const char *text_verb_form(enum text_verb verb);
 const char *text_verb_help(enum text_verb verb);
 /* Case-insensitive. TEXT_NONE: no such command. */
 enum text_verb text_verb_find(struct slice name);
+/* "DRAIN", and what follows it, "broker". */
+const char *text_cluster_word(enum text_cluster cluster);
+const char *text_cluster_form(enum text_cluster cluster);
 /* "retention.bytes". */
 const char *text_setting_name(enum text_setting setting);
 
