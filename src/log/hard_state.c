@@ -30,8 +30,8 @@
  * All of it lies in one sector of 512 bytes.
  *
  * The newest good state wins. If one slot is bad the other is used unless it is
- * known to be stale: the mark saw a later version, or (recover.c, with more than
- * one voter) an entry has a later term. A torn write damages only the slot that
+ * known to be stale: the mark saw a later version, or (open.c, unless the
+ * group was created with one voter) an entry has a later term. A torn write damages only the slot that
  * was never spoken of; a stale vote would elect two leaders. Both bad: refused.
  * A bad mark is no mark: it can only make recovery trust less.
  */

@@ -16,14 +16,18 @@
 
 enum { INDEX_ROW_BYTES = 24, INDEX_GRAIN_BYTES = 4096 };
 
+#define INDEX_ROW_CONFIG UINT32_C(0x80000000)
+
 /* On disk, little-endian:  0 8 first offset   8 8 largest timestamp in the segment
- * up to this entry, or -1   16 4 position in the log file   20 4 term. A row of
- * zeros (position 0) stands for an entry that could not be found. */
+ * up to this entry, or -1   16 4 position in the log file   20 4 term (31 bits),
+ * and in the highest bit whether the entry is a configuration. A row of zeros
+ * (position 0) stands for an entry that could not be found. */
 struct index_row {
     int64_t first_off;
     int64_t max_time_ms;
     uint32_t pos;
     uint32_t term;
+    bool config;
 };
 
 struct index {
@@ -34,7 +38,14 @@ struct index {
 static inline struct index_row index_row_get(const uint8_t *rows, uint64_t number)
 {
     const uint8_t *at = rows + number * INDEX_ROW_BYTES;
-    return (struct index_row){(int64_t)get_le64(at), (int64_t)get_le64(at + 8), get_le32(at + 16), get_le32(at + 20)};
+    uint32_t term = get_le32(at + 20);
+    return (struct index_row){
+        .first_off = (int64_t)get_le64(at),
+        .max_time_ms = (int64_t)get_le64(at + 8),
+        .pos = get_le32(at + 16),
+        .term = term & ~INDEX_ROW_CONFIG,
+        .config = (term & INDEX_ROW_CONFIG) != 0,
+    };
 }
 
 static inline void index_row_put(uint8_t *rows, uint64_t number, const struct index_row *row)
@@ -43,7 +54,7 @@ static inline void index_row_put(uint8_t *rows, uint64_t number, const struct in
     put_le64(at, (uint64_t)row->first_off);
     put_le64(at + 8, (uint64_t)row->max_time_ms);
     put_le32(at + 16, row->pos);
-    put_le32(at + 20, row->term);
+    put_le32(at + 20, row->term | (row->config ? INDEX_ROW_CONFIG : 0));
 }
 
 /* Any thread, all of them; they block. */

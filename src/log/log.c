@@ -423,7 +423,8 @@ static enum kq_err take_in(struct log *log, struct segment *s, const struct log_
     struct row_store r = {.rows = s->index.rows, .number = entry->idx - s->first_idx};
     if (entry->max_time_ms > log->max_time_ms)
         log->max_time_ms = entry->max_time_ms;
-    r.row = (struct index_row){entry->first_off, log->max_time_ms, (uint32_t)log->write_pos, (uint32_t)entry->term};
+    r.row = (struct index_row){entry->first_off, log->max_time_ms, (uint32_t)log->write_pos, (uint32_t)entry->term,
+                               entry->type == LOG_ENTRY_CONFIG};
     if (!io_guarded(s->index.rows, s->index.mapped_bytes, store_row, &r))
         return refuse(log, KQ_IO, "index");
     log->write_pos += size_bytes;

@@ -16,6 +16,7 @@
 #define KQ_LOG_LOG_H
 
 #include "base/account.h"
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/uuid.h"
 #include "log/batch.h"
@@ -49,7 +50,7 @@ struct log_hard_state {
      * zero: it flushes always. Without a clean mark and in another boot, what was
      * acknowledged in the last interval may be gone. */
     struct uuid boot_id;
-    uint32_t voter_count; /* the configuration the group was created with */
+    uint32_t voter_count; /* the configuration the group was created with; 0: joins one, member of nothing yet */
     struct log_voter voters[LOG_VOTERS_MAX];
 };
 
@@ -129,6 +130,41 @@ int64_t log_end_off_at(const struct log *log, uint64_t idx);
 /* The newest opaque state stored with the log (snapshot, footer or clean mark)
  * and the idx it stands at (0 and size 0: none). Borrowed until the next append. */
 const void *log_stored_state(const struct log *log, size_t *size_bytes, uint64_t *at_idx);
+/* The newest of all stored states that stands at or below max_idx; blocks on the
+ * disk. KQ_OK: *state (NULL: none, *at_idx 0) is the caller's, free(3). KQ_IO,
+ * KQ_NO_MEMORY: with *fault. One that does not check out is passed over. */
+enum kq_err log_stored_state_at(const struct log *log, uint64_t max_idx, void **state, size_t *size_bytes,
+                                uint64_t *at_idx, struct fault *fault);
+
+/* ---- what consensus asks (owner's thread; committed or not) ------------------------- */
+
+/* Entries of one term, in a row. */
+struct log_range {
+    uint64_t first_idx;
+    uint64_t last_idx;
+    uint64_t term;
+    uint64_t bytes; /* of the entries as they stand in the file, heads included */
+};
+
+/* What of the entries from first_idx on to send at once: at most to last_idx, of
+ * one term, up to and with the first CONFIG entry, and of at most limit_bytes (the
+ * first entry whatever its size). From the index alone. KQ_NOT_FOUND: first_idx is
+ * not in the log. KQ_CORRUPT: the entry at first_idx is damaged. KQ_IO. */
+enum kq_err log_plan(struct log *log, uint64_t first_idx, uint64_t last_idx, uint64_t limit_bytes,
+                     struct log_range *range);
+
+/* A term and the first entry that has it here. */
+struct log_run {
+    uint64_t term;
+    uint64_t first_idx;
+};
+
+/* The newest `max` runs of terms, oldest first; returns how many. The oldest one of
+ * the log begins with log_first_idx(). */
+uint32_t log_term_runs(const struct log *log, struct log_run *runs, uint32_t max);
+/* The last index up to which all entries after idx, and none after last_idx, are of
+ * this term; idx: not even the first. */
+uint64_t log_same_term_until(const struct log *log, uint64_t idx, uint64_t term, uint64_t last_idx);
 
 /* ---- appending (owner's thread) ------------------------------------------------ */
 
@@ -195,6 +231,37 @@ void log_force_roll(struct log *log);
  * moves by log_set_start as ever). Copied. KQ_AGAIN: one is on its way. */
 enum kq_err log_store_snapshot(struct log *log, uint64_t idx, const void *state, size_t state_bytes);
 
+/* ---- cutting (owner's thread) ---------------------------------------------------- */
+
+/* Removes the entries from from_idx on, which must be there and above the commit.
+ * They are gone at once for all that is asked above; on the disk with a
+ * LOG_LANE_FLUSH job, which begins once no job of the other lane is out (and no
+ * such job goes out before it is done). Until then log_make_room says KQ_AGAIN;
+ * log_job_done then says `space`, `view_changed`, and `flushed` with the new end and
+ * `cuts`. Whatever a flush that began before finds durable is not news any more. A
+ * crash meanwhile leaves the log as it was or as it is to be. */
+void log_truncate(struct log *log, uint64_t from_idx);
+
+/* Where a log begins anew. */
+struct log_reset_to {
+    uint64_t prev_idx; /* above the commit: the last entry that is not to come */
+    uint64_t prev_term;
+    int64_t next_off;  /* of the first record after it */
+    int64_t start_off; /* of the log; at most next_off */
+    const void *state; /* as of prev_idx; copied; may be NULL/0 */
+    size_t state_bytes;
+};
+
+/* Drops everything and begins anew behind prev_idx, which is committed (readers see
+ * it when the job is done). As log_truncate else: at once for the owner; by a
+ * LOG_LANE_FLUSH job on the disk, the new start durable before anything of the old
+ * goes; `flushed` then tells prev_idx, prev_term. KQ_NO_MEMORY: nothing was done.
+ * On a full disk log_done says KQ_NO_SPACE, and it is tried again after a while. */
+enum kq_err log_reset(struct log *log, const struct log_reset_to *to);
+
+/* Truncations and resets since the log was opened. */
+uint64_t log_cuts(const struct log *log);
+
 /* New limit for segments to come. */
 void log_set_segment_bytes(struct log *log, uint64_t segment_bytes);
 
@@ -221,6 +288,7 @@ struct log_done {
     bool flushed; /* flushed_term and flushed_idx are news */
     uint64_t flushed_term;
     uint64_t flushed_idx;
+    uint64_t cuts; /* log_cuts() when this flush began: for `flushed` */
     uint64_t hard_state_version; /* durable now; 0: no news */
     bool space;                  /* a waiting append may be tried again */
     bool view_changed;           /* segments came or went: take a new view */
@@ -244,18 +312,26 @@ struct log_iter {
     struct log_view *view; /* borrowed */
     uint32_t segment;
     uint64_t idx;
+    uint64_t end_idx; /* read up to here, committed or not; 0: to the commit */
 };
 
-/* A committed entry, borrowed from the mapping while the view is held. */
+/* An entry, borrowed from the mapping while the view is held. */
 struct log_slice {
     enum log_entry_type type;
     uint64_t term;
     uint64_t idx;
     int64_t first_off;
     uint32_t record_count;
+    int64_t max_time_ms; /* filled in by log_read alone; -1: none */
     const uint8_t *body;
     uint32_t body_bytes;
 };
+
+/* Owner's thread. The entry at idx, committed or not; its body is copied into *body
+ * (emptied first), where the slice points. KQ_NOT_FOUND: not in the log. KQ_CORRUPT:
+ * damaged, or given up by a repair. KQ_IO, KQ_NO_MEMORY. All but NOT_FOUND: with
+ * *fault. */
+enum kq_err log_read(struct log *log, uint64_t idx, struct log_slice *slice, struct buf *body, struct fault *fault);
 
 /* Any thread. Stands before the first committed entry that holds off or a later
  * record. KQ_OFFSET_OUT_OF_RANGE: below the log start or past the high
@@ -263,6 +339,9 @@ struct log_slice {
  * older than what is asked; take a new one. */
 enum kq_err log_iter_seek(struct log_iter *it, struct log_view *view, int64_t off);
 enum kq_err log_iter_seek_idx(struct log_iter *it, struct log_view *view, uint64_t idx);
+/* Owner's thread, with a view taken since the last change of segments. As
+ * log_iter_seek_idx, and log_iter_next goes on to what is now log_last_idx(). */
+enum kq_err log_iter_seek_uncommitted(struct log_iter *it, const struct log *log, struct log_view *view, uint64_t idx);
 /* Any thread. The next committed entry of any type, checked against its checksum
  * unless that was done since the segment was opened. KQ_EOF: at the commit.
  * KQ_AGAIN: goes on in a segment that this view does not have; take a new view

@@ -217,7 +217,7 @@ static enum kq_err recover(struct log *log, const struct folder *f, struct log_r
     err = log_recover_segments(log, f, &mark, report, fault);
     if (err != KQ_OK)
         return err;
-    if (one_bad && log->state.voter_count > 1 && log->last_term > log->state.term)
+    if (one_bad && log->state.voter_count != 1 && log->last_term > log->state.term)
         return fault_set(fault, KQ_CORRUPT,
                          "%s/" HARD_STATE_NAME
                          ": its newest slot does not check out and the other is stale (term %llu, "

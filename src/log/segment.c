@@ -320,7 +320,8 @@ static void build_rows(void *context)
         int64_t time_ms = entry_max_time(&head, b->data + pos + ENTRY_HEAD_BYTES);
         if (time_ms > max_time_ms)
             max_time_ms = time_ms;
-        struct index_row row = {head.first_off, max_time_ms, (uint32_t)pos, (uint32_t)head.term};
+        struct index_row row = {head.first_off, max_time_ms, (uint32_t)pos, (uint32_t)head.term,
+                                head.type == LOG_ENTRY_CONFIG};
         index_row_put(b->rows, head.idx - b->first_idx, &row);
         pos += ENTRY_HEAD_BYTES + head.body_bytes;
         next = head.idx + 1;

@@ -150,10 +150,19 @@ enum kq_err log_iter_seek_idx(struct log_iter *it, struct log_view *view, uint64
     return idx <= commit_of(view) + 1 ? KQ_OK : KQ_OFFSET_OUT_OF_RANGE;
 }
 
+enum kq_err log_iter_seek_uncommitted(struct log_iter *it, const struct log *log, struct log_view *view, uint64_t idx)
+{
+    if (idx < log_first_idx(log) || idx > log_last_idx(log) + 1)
+        return KQ_OFFSET_OUT_OF_RANGE;
+    (void)log_iter_seek_idx(it, view, idx);
+    it->end_idx = log_last_idx(log);
+    return KQ_OK;
+}
+
 enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct fault *fault)
 {
     struct log_view *view = it->view;
-    if (it->idx > commit_of(view))
+    if (it->idx > (it->end_idx != 0 ? it->end_idx : commit_of(view)))
         return KQ_EOF;
     if (view->count == 0)
         return KQ_AGAIN;
@@ -176,6 +185,7 @@ enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct f
         .idx = head.idx,
         .first_off = head.first_off,
         .record_count = head.record_count,
+        .max_time_ms = -1,
         .body = body,
         .body_bytes = head.body_bytes,
     };

@@ -33,7 +33,8 @@ static void walk_entries(void *context)
         uint8_t *row = buf_reserve(&w->rows, INDEX_ROW_BYTES);
         if (row == NULL)
             return;
-        struct index_row value = {head.first_off, w->max_time_ms, (uint32_t)w->pos, (uint32_t)head.term};
+        struct index_row value = {head.first_off, w->max_time_ms, (uint32_t)w->pos, (uint32_t)head.term,
+                                  head.type == LOG_ENTRY_CONFIG};
         index_row_put(row, 0, &value);
         w->rows.len += INDEX_ROW_BYTES;
         if (head.term != w->term || w->runs.len == 0) {
