@@ -29,7 +29,7 @@ static struct uuid machine_boot_id(void)
 static void notify(void *context, const struct group_event *event)
 {
     struct broker *broker = context;
-    if (broker->event != NULL)
+    if (event->session.broker_id == (uint32_t)broker->config->broker_id && broker->event != NULL)
         broker->event(broker->event_context, event);
 }
 

@@ -32,8 +32,11 @@ struct cluster_options {
     const char *host;            /* where clients reach this broker; copied */
     uint16_t port;
     uint16_t raft_port;
-    /* An event for one of this broker's sessions; on an actor's turn, must not block. */
+    /* An event for a session, of whichever broker; on an actor's turn, must not block. */
     void (*notify)(void *context, const struct group_event *event);
+    /* Somebody else leads this partition now, or nobody; for who waits for a leader. Any
+     * thread, also one of the links'; must not block. NULL: nobody waits. */
+    void (*leader_changed)(void *context, const struct uuid *topic_id, uint32_t partition);
     void *context;
 };
 

@@ -20,8 +20,7 @@ static void fill_random(void *context, uint8_t bytes[UUID_BYTES])
 static void notify(void *context, const struct group_event *event)
 {
     const struct cluster *c = context;
-    if (event->session.broker_id == c->identity.broker_id)
-        c->options.notify(c->options.context, event);
+    c->options.notify(c->options.context, event);
 }
 
 struct group_machine *coordinator_new(struct cluster *c, uint32_t number)

@@ -115,7 +115,7 @@ void links_ask(struct links *links, struct ask *ask);
 struct asked {
     uint32_t broker_id; /* who asks */
     enum ask_verb verb;
-    const uint8_t *body; /* in the question's own memory, until ask_answer() */
+    uint8_t *body; /* in the question's own memory, until ask_answer(); the handler may change it */
     size_t body_bytes;
     int64_t deadline_us;
 };

@@ -55,6 +55,7 @@ struct partition {
     struct fault face_fault;
     enum partition_state face_state;
     _Atomic uint64_t term;
+    _Atomic uint32_t leader_id;
     _Atomic uint64_t size_bytes;
 };
 
@@ -131,6 +132,14 @@ void partition_status(struct partition *partition, struct partition_status *stat
     }
 }
 
+uint32_t partition_leader(const struct partition *partition, uint64_t *term)
+{
+    /* First: a leader newer than the term refuses what is bound to that. */
+    if (term != NULL)
+        *term = atomic_load_explicit(&partition->term, memory_order_acquire);
+    return atomic_load_explicit(&partition->leader_id, memory_order_relaxed);
+}
+
 const char *partition_title(const struct partition *partition)
 {
     return partition->title;
@@ -156,7 +165,9 @@ static void show_numbers(struct partition *p, bool *failed)
 {
     struct partition_status status;
     actor_status(p->actor, &status);
-    atomic_store_explicit(&p->term, status.term, memory_order_relaxed);
+    uint32_t leader_id = status.leads ? engine_options(p->options.engine)->broker_id : status.leader_id;
+    atomic_store_explicit(&p->leader_id, leader_id, memory_order_relaxed);
+    atomic_store_explicit(&p->term, status.term, memory_order_release); /* after the leader: see partition_leader() */
     atomic_store_explicit(&p->size_bytes, status.size_bytes, memory_order_relaxed);
     if (status.state == PARTITION_FAILED && !*failed) {
         *failed = true;
@@ -383,6 +394,7 @@ static void *partition_thread(void *argument)
     refuse_rest(&rest, p->stop.reason, NULL);
     actor_close(&p->actor);
     set_face(p, PARTITION_STOPPED, NULL);
+    atomic_store_explicit(&p->leader_id, 0, memory_order_relaxed);
     atomic_store(&p->ended, true);
     engine_post_work(p->options.engine, &p->join_job);
     return NULL;
