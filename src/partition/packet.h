@@ -49,7 +49,7 @@ struct packet {
     struct raft_message message; /* message.config, if any, points to `config` below */
     struct raft_config config;   /* seats behind it, from the same malloc */
     /* APPEND with entries message.prev_idx + 1 .. message.last_idx: either fresh ones, */
-    struct shared_entry **entries;
+    struct shared_entry **entries; /* from the same malloc as the packet */
     uint32_t entry_count;
     /* or committed ones that are read from here when they are sent: catch-up, over the
      * connection of its own, at the bounded rate. */

@@ -150,6 +150,11 @@ void raft_on_append(struct raft *raft, const struct raft_event *event, struct ra
         out->violation = true;
         return;
     }
+    if (event->cut_alone && same_idx < message->last_idx && same_idx < raft->last_idx) {
+        cut(raft, same_idx + 1, same_idx == message->prev_idx ? message->prev_term : message->entry_term, out);
+        out->again = true;
+        return;
+    }
     take_entries(raft, event, same_idx, out);
     uint64_t match_idx = message->last_idx;
     raft_commit_to(raft, message->commit_idx < match_idx ? message->commit_idx : match_idx, out);

@@ -28,7 +28,7 @@ static uint32_t count_kind(const struct raft_config *config, uint32_t kind)
     return count;
 }
 
-bool raft_config_valid(const struct raft *raft, const struct raft_config *config)
+static bool seats_valid(const struct raft *raft, const struct raft_config *config)
 {
     if (config->count == 0 || config->count > raft->capacity)
         return false;
@@ -40,8 +40,14 @@ bool raft_config_valid(const struct raft *raft, const struct raft_config *config
             if (raft_member_equal(&seat->member, &config->seats[j].member))
                 return false;
     }
+    return true;
+}
+
+bool raft_config_valid(const struct raft *raft, const struct raft_config *config)
+{
     uint32_t voters = count_kind(config, RAFT_SEAT_VOTER);
-    return voters >= 1 && voters <= RAFT_VOTERS_MAX && count_kind(config, RAFT_SEAT_OLD) <= RAFT_VOTERS_MAX;
+    return seats_valid(raft, config) && voters >= 1 && voters <= RAFT_VOTERS_MAX &&
+           count_kind(config, RAFT_SEAT_OLD) <= RAFT_VOTERS_MAX;
 }
 
 static void copy_config(struct raft_config *to, const struct raft_config *from, uint64_t idx)
@@ -95,19 +101,37 @@ static void seat_peers(struct raft *raft, uint32_t total)
     }
 }
 
-void raft_config_init(struct raft *raft, const struct raft_start *start)
+static void place_seats(struct raft *raft, void *memory, size_t memory_bytes)
 {
-    size_t per_seat = RAFT_MEMORY_BYTES(1);
-    raft->capacity = (uint32_t)(start->memory_bytes / per_seat);
-    REQUIRE(start->memory != NULL && raft->capacity >= 1 && raft->capacity <= RAFT_SEATS_MAX);
-    raft->peers = start->memory;
+    raft->capacity = (uint32_t)(memory_bytes / RAFT_MEMORY_BYTES(1));
+    REQUIRE(memory != NULL && raft->capacity >= 1 && raft->capacity <= RAFT_SEATS_MAX);
+    raft->peers = memory;
     raft->config.seats = (struct raft_seat *)(void *)(raft->peers + raft->capacity);
     raft->before.seats = raft->config.seats + raft->capacity;
-    struct raft_seat sole = {.member = start->self, .kinds = RAFT_SEAT_VOTER};
+}
+
+void *raft_grow(struct raft *raft, void *memory, size_t memory_bytes)
+{
+    struct raft_peer *peers = raft->peers;
+    const struct raft_config config = raft->config;
+    const struct raft_config before = raft->before;
+    REQUIRE(memory_bytes / RAFT_MEMORY_BYTES(1) >= raft->capacity);
+    place_seats(raft, memory, memory_bytes);
+    copy_config(&raft->config, &config, config.idx);
+    copy_config(&raft->before, &before, before.idx);
+    for (uint32_t i = 0; i < config.count; i++)
+        raft->peers[i] = peers[i];
+    return peers;
+}
+
+void raft_config_init(struct raft *raft, const struct raft_start *start)
+{
+    place_seats(raft, start->memory, start->memory_bytes);
+    struct raft_seat sole = {.member = start->self, .kinds = start->joins ? RAFT_SEAT_LEARNER : RAFT_SEAT_VOTER};
     const struct raft_config alone = {.count = 1, .seats = &sole};
     const struct raft_config *config = start->config.count > 0 ? &start->config : &alone;
     const struct raft_config *before = start->before.count > 0 ? &start->before : config;
-    REQUIRE(raft_config_valid(raft, config) && raft_config_valid(raft, before));
+    REQUIRE(seats_valid(raft, config) && seats_valid(raft, before));
     copy_config(&raft->config, config, config->idx);
     copy_config(&raft->before, before, before->idx);
     seat_peers(raft, 0);

@@ -286,6 +286,9 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ou
     case RAFT_EV_PARDON:
         raft->amnesiac = false;
         break;
+    case RAFT_EV_SUPPLY:
+        raft_on_supply(raft, event);
+        break;
     }
     raft_check(raft);
 }

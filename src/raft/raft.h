@@ -187,6 +187,7 @@ enum raft_event_type {
     RAFT_EV_PEER_LINK,   /* `on`: beats of brokers vouch for this follower: member */
     RAFT_EV_RANK,        /* this replica's place among candidates: 0 first, RAFT_RANK_NEVER */
     RAFT_EV_PARDON,      /* those that have not forgotten are no majority: vote all the same; messages may be gone */
+    RAFT_EV_SUPPLY,      /* what could not be had for this member (raft_sent) may be had now: ask again */
 };
 
 struct raft_event {
@@ -194,12 +195,15 @@ struct raft_event {
     int64_t now_us;
     uint64_t term;
     uint64_t idx;
-    uint64_t version;                   /* HARD_STATE */
-    uint64_t cuts;                      /* FLUSHED: truncations and resets the log had seen when the flush began */
-    uint32_t bytes;                     /* APPENDED: of the entry, for the bounds */
-    uint32_t rank;                      /* RANK */
-    bool on;                            /* CLAIM, PEER_LINK */
-    struct raft_member member;          /* TRANSFER, CLAIM, PEER_LINK */
+    uint64_t version; /* HARD_STATE */
+    uint64_t cuts;    /* FLUSHED: truncations and resets the log had seen when the flush began */
+    uint32_t bytes;   /* APPENDED: of the entry, for the bounds */
+    uint32_t rank;    /* RANK */
+    bool on;          /* CLAIM, PEER_LINK */
+    /* APPEND messages: where entries must be cut, only cut them and say `again`. For an owner who
+     * must find room at the end of what is left, before it can promise to take entries. */
+    bool cut_alone;
+    struct raft_member member;          /* TRANSFER, CLAIM, PEER_LINK, SUPPLY */
     const struct raft_message *message; /* MESSAGE; borrowed */
     /* APPENDED, and APPEND messages with a CONFIG entry (at most one): its content, with its idx. */
     const struct raft_config *config;
@@ -213,6 +217,7 @@ struct raft_event {
 struct raft_out {
     bool save_hard_state; /* make term and vote durable; the owner calls raft_saving() with its version */
     bool truncate;        /* remove the entries from truncate_idx on */
+    bool again;           /* the message was to cut alone: nothing of it is answered or taken; feed it again */
     bool accept;          /* append the message's entries accept_first .. accept_last */
     bool reset;       /* drop the whole log, begin anew after the message's prev_idx, prev_term; FLUSHED when durable */
     bool append_noop; /* append a NOOP entry at last_idx + 1 in the present term, as soon as there is room */
@@ -332,9 +337,12 @@ struct raft_start {
     void *memory; /* aligned for any object; borrowed as long as the raft lives */
     size_t memory_bytes;
     /* The newest configuration in the log (or the group's first), and the one before it
-     * (count 0: none). count 0: self is the sole voter. */
+     * (count 0: none). count 0: self is the sole voter; with `joins`, self is no founder and
+     * learns, without anyone to vote for, until a leader brings it a configuration. Only
+     * such a first one may have no voter. */
     struct raft_config config;
     struct raft_config before;
+    bool joins;
     bool commits_unflushed;
     bool amnesiac;
     uint8_t rank;
@@ -408,6 +416,9 @@ bool raft_is_idle(const struct raft *raft);
 uint64_t raft_runs_from(const struct raft *raft);
 /* Term at idx as far as the core knows; 0: not known. */
 uint64_t raft_term_at(const struct raft *raft, uint64_t idx);
+/* Moves the members into memory of the owner's for more seats, aligned for any object and
+ * borrowed from now on. Gives the memory that they had before back. */
+void *raft_grow(struct raft *raft, void *memory, size_t memory_bytes);
 /* What must hold after every step; aborts where it does not. */
 void raft_check(const struct raft *raft);
 

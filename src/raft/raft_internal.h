@@ -71,6 +71,7 @@ void raft_peer_fresh(const struct raft *raft, struct raft_peer *peer, const stru
 void raft_become_leader(struct raft *raft, struct raft_out *out);
 void raft_on_append_reply(struct raft *raft, const struct raft_message *message, struct raft_out *out);
 void raft_on_beat_reply(struct raft *raft, const struct raft_message *message, struct raft_out *out);
+void raft_on_supply(struct raft *raft, const struct raft_event *event);
 void raft_leader_tick(struct raft *raft, struct raft_out *out);
 bool raft_peer_append(struct raft *raft, struct raft_peer *peer, struct raft_message *message);
 

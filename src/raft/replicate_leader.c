@@ -216,6 +216,16 @@ void raft_sent(struct raft *raft, const struct raft_message *message, uint64_t l
     peer->next = last_idx + 1;
 }
 
+void raft_on_supply(struct raft *raft, const struct raft_event *event)
+{
+    struct raft_peer *peer = raft_peer_find(raft, &event->member);
+    if (raft->role != RAFT_LEADER || peer == NULL || !peer->stalled)
+        return;
+    peer->stalled = false;
+    if (peer->state == PROGRESS_PROBE)
+        peer->paused = false; /* the probe that asked for it was never sent */
+}
+
 /* ---- beats and the quorum ------------------------------------------------------------ */
 
 bool raft_is_idle(const struct raft *raft)
