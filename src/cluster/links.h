@@ -22,6 +22,7 @@
 #ifndef KQ_CLUSTER_LINKS_H
 #define KQ_CLUSTER_LINKS_H
 
+#include "base/bytes.h"
 #include "base/config.h"
 #include "partition/engine.h"
 #include "partition/partition.h"
@@ -55,7 +56,16 @@ struct links_options {
     void (*peer_changed)(void *context, uint32_t broker_id, bool alive);
     /* Somebody leads this group in this term (0: nobody known any more). */
     void (*leader_changed)(void *context, const struct group_id *group, uint32_t broker_id, uint64_t term);
+    /* A PEER_FORM frame over a connection of kind FORM: a broker without a cluster asks what
+     * there is (proto/peer/form.h). Appends the body of the PEER_FORM frame that answers it.
+     * False: the connection ends. Receiver thread. */
+    bool (*form)(void *context, const uint8_t *body, size_t body_bytes, struct buf *answer);
 };
+
+/* Who may ask: every broker of this cluster (the cluster id in its hello), also one whose
+ * id or incarnation is not among the peers yet: it registers by ASK_METADATA. Raft messages
+ * and beats are taken from the incarnation that links_set_peers() named alone, and only that
+ * one is ever alive. */
 
 /* Main thread. */
 enum kq_err links_start(struct links **links, const struct links_options *options, struct fault *fault);
