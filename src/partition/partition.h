@@ -33,6 +33,7 @@ struct partition_limits {
  * for whoever looks for the leader. */
 struct replica_news {
     struct group_id group;
+    struct raft_member self; /* this replica */
     uint64_t term;
     bool leads;                /* this replica, with its no-op committed */
     struct raft_member leader; /* broker_id 0: not known */
@@ -45,7 +46,8 @@ struct partition_peers {
     void *context;
     /* Takes the packet: it goes to message.to.broker_id, or is dropped. */
     void (*send)(void *context, struct packet *packet);
-    /* term, leads, leader or config_idx are others than last told; commit_idx alone is no news. */
+    /* Once when it serves; then when term, leads, leader or config_idx are others than last
+     * told; commit_idx alone is no news. */
     void (*tell)(void *context, struct partition *partition, const struct replica_news *news);
     /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them. */
     void (*damaged)(void *context, struct partition *partition, uint64_t first_idx, uint64_t last_idx);

@@ -2,9 +2,13 @@
  * Frames between brokers: what is sent over every connection to a raft port.
  *
  *    le32 size_bytes   of what follows the checksum: type, flags, zero, body
- *    le32 crc32c       of all that follows
+ *    le32 crc32c       of all that follows, seeded
  *    u8 type, u8 flags, le16 zero
  *    body
+ *
+ * The seed is 0 for the hellos and for a refusal, and made of both sides' session
+ * numbers for all that follows: bytes that were recorded on another connection
+ * do not pass on this one.
  *
  * A frame's size is looked at before anything is allocated: the limit is the
  * receiver's (PEER_FRAME_SMALL_BYTES before the hello has been exchanged).
@@ -21,18 +25,19 @@ enum {
     PEER_VERSION = 1,
     PEER_FRAME_HEAD_BYTES = 12,
     PEER_FRAME_SMALL_BYTES = 64 * 1024,
-    PEER_WRITE_MAX_BYTES = 1024 * 1024, /* of one writev, unless one frame is larger */
+    PEER_FRAME_MAX_BYTES = 160 * 1024 * 1024, /* after the hello: a body; the largest message, twice, and a state */
+    PEER_WRITE_MAX_BYTES = 1024 * 1024,       /* of one writev, unless one frame is larger */
 };
 
 enum peer_frame_type {
     PEER_HELLO = 1,
     PEER_REFUSAL = 2, /* body: text; the connection ends */
     PEER_BEAT = 3,
-    PEER_BEAT_ACK = 4,
-    PEER_RAFT = 5,
-    PEER_ASK = 6,
-    PEER_ANSWER = 7,
-    PEER_FORM = 8, /* what a broker without a cluster is told */
+    PEER_RAFT = 4,
+    PEER_ASK = 5,
+    PEER_ANSWER = 6,
+    PEER_FORM = 7, /* what a broker without a cluster is told */
+    PEER_FRAME_TYPE_END,
 };
 
 struct peer_frame {
@@ -42,12 +47,20 @@ struct peer_frame {
     uint32_t crc;
 };
 
+/* Of the frames behind two hellos with these session numbers. */
+uint32_t peer_frame_seed(uint64_t dialer_session, uint64_t acceptor_session);
+
 /* Head of a frame whose body's parts come right behind it. */
-void peer_frame_head(uint8_t head[PEER_FRAME_HEAD_BYTES], enum peer_frame_type type, uint8_t flags,
+void peer_frame_head(uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t seed, enum peer_frame_type type, uint8_t flags,
                      const struct slice *parts, size_t part_count);
+/* The same from crc32c(0, body), for bodies whose parts have checksums already. */
+void peer_frame_head_of(uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t seed, enum peer_frame_type type, uint8_t flags,
+                        uint32_t body_bytes, uint32_t body_crc);
 /* What a head says. KQ_GARBAGE: no frame; KQ_TOO_LARGE: above limit_bytes. */
 enum kq_err peer_frame_parse(const uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t limit_bytes, struct peer_frame *frame);
 /* Whether the body is the one that the head was made for. */
-bool peer_frame_check(const struct peer_frame *frame, const uint8_t head[PEER_FRAME_HEAD_BYTES], const uint8_t *body);
+bool peer_frame_check(const struct peer_frame *frame, uint32_t seed, const uint8_t *body);
+/* The same from crc32c(0, body). */
+bool peer_frame_check_crc(const struct peer_frame *frame, uint32_t seed, uint32_t body_crc);
 
 #endif
