@@ -22,18 +22,6 @@
 
 enum { READ_CHUNK = 1 << 20, XREAD_COUNT = 1000, CONNECT_US = 20000000 };
 
-int free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    socklen_t size = sizeof(at);
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&at, size) != 0 || getsockname(fd, (struct sockaddr *)&at, &size) != 0)
-        harness_fail("no free port");
-    (void)close(fd);
-    return ntohs(at.sin_port);
-}
-
 bool have_redis(void)
 {
     return access("/usr/bin/redis-server", X_OK) == 0;

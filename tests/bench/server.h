@@ -31,8 +31,6 @@ void server_kill(struct server *s);
 /* Starts it and returns at once; s->port is set. For measuring starts. */
 void server_launch(struct server *s);
 
-/* A port nobody listens on now. */
-int free_port(void);
 /* False: there is no redis-server on this machine. */
 bool have_redis(void);
 

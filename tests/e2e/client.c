@@ -5,9 +5,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,9 +57,32 @@ struct client *client_try_open(int port, int receive_bytes)
     return c;
 }
 
+/* A socket stays in the network it was made in. */
+struct client *client_try_open_in(const char *network, int port)
+{
+    if (network == NULL)
+        return client_try_open(port, 0);
+    int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), there = open(network, O_RDONLY | O_CLOEXEC);
+    if (home < 0 || there < 0 || setns(there, CLONE_NEWNET) != 0)
+        harness_fail("cannot enter the network of a broker");
+    struct client *c = client_try_open(port, 0);
+    int why = errno;
+    if (setns(home, CLONE_NEWNET) != 0)
+        harness_fail("cannot leave the network of a broker");
+    (void)close(home);
+    (void)close(there);
+    errno = why;
+    return c;
+}
+
 struct client *client_open(int port)
 {
-    struct client *c = client_try_open(port, 0);
+    return client_open_in(NULL, port);
+}
+
+struct client *client_open_in(const char *network, int port)
+{
+    struct client *c = client_try_open_in(network, port);
     if (c == NULL) {
         perror("connect");
         harness_fail("cannot connect to the daemon");

@@ -16,6 +16,9 @@ struct client;
 
 /* Calls harness_fail when nothing listens. */
 struct client *client_open(int port);
+/* The same inside of a network namespace, by its path; NULL: this program's own. */
+struct client *client_open_in(const char *network, int port);
+struct client *client_try_open_in(const char *network, int port);
 /* NULL: could not connect; errno says why. receive_bytes > 0 sets SO_RCVBUF. */
 struct client *client_try_open(int port, int receive_bytes);
 void client_close(struct client **c);

@@ -7,6 +7,7 @@
 
 #include "e2e/client.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -33,6 +35,8 @@ struct daemon {
     pid_t pid;
     int pid_fd;
     int port;
+    int64_t begin_us;
+    const char *network; /* borrowed; NULL: this program's own */
     int64_t ready_us;
     int pipe_fd;
     pthread_t reader;
@@ -139,23 +143,30 @@ static void *read_output(void *arg)
 /* In the child: never returns. */
 static void become_daemon(const struct daemon_spec *spec, int output_fd, pid_t parent)
 {
-    const char *argv[2 * DAEMON_SETTINGS_MAX + 16];
-    char port[16];
+    const char *argv[2 * DAEMON_SETTINGS_MAX + 24];
+    char port[16], raft_port[16], id[16];
+    const struct {
+        const char *name, *value;
+        bool given;
+    } options[] = {
+        {"--port", port, true},
+        {"--raft-port", raft_port, true},
+        {"--broker-id", id, spec->broker_id != 0},
+        {"--peers", spec->peers, spec->peers != NULL},
+        {"--host", spec->host, spec->host != NULL},
+        {"--data-dir", spec->dir, spec->dir != NULL},
+        {"--config", spec->config_file, spec->config_file != NULL},
+    };
     size_t n = 0;
     (void)snprintf(port, sizeof(port), "%d", spec->port);
+    (void)snprintf(raft_port, sizeof(raft_port), "%d", spec->raft_port);
+    (void)snprintf(id, sizeof(id), "%u", spec->broker_id);
     argv[n++] = daemon_binary();
-    argv[n++] = "--port";
-    argv[n++] = port;
-    argv[n++] = "--raft-port";
-    argv[n++] = "0";
-    if (spec->dir != NULL) {
-        argv[n++] = "--data-dir";
-        argv[n++] = spec->dir;
-    }
-    if (spec->config_file != NULL) {
-        argv[n++] = "--config";
-        argv[n++] = spec->config_file;
-    }
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        if (options[i].given) {
+            argv[n++] = options[i].name;
+            argv[n++] = options[i].value;
+        }
     for (size_t i = 0; i < DAEMON_SETTINGS_MAX && spec->settings[i] != NULL; i++) {
         argv[n++] = "--set";
         argv[n++] = spec->settings[i];
@@ -177,6 +188,8 @@ static void become_daemon(const struct daemon_spec *spec, int output_fd, pid_t p
                 CPU_SET(cpu, &set);
         (void)sched_setaffinity(0, sizeof(set), &set);
     }
+    if (spec->network != NULL && setns(open(spec->network, O_RDONLY | O_CLOEXEC), CLONE_NEWNET) != 0)
+        _exit(126);
     if (spec->uid != 0 && (setgid((gid_t)spec->uid) != 0 || setuid(spec->uid) != 0))
         _exit(126);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -187,7 +200,7 @@ static void become_daemon(const struct daemon_spec *spec, int output_fd, pid_t p
     _exit(127);
 }
 
-static struct daemon *daemon_spawn(const struct daemon_spec *spec)
+struct daemon *daemon_begin(const struct daemon_spec *spec)
 {
     int pipe_fds[2];
     struct daemon *d = calloc(1, sizeof(*d));
@@ -196,6 +209,8 @@ static struct daemon *daemon_spawn(const struct daemon_spec *spec)
     if (pipe2(pipe_fds, O_CLOEXEC) != 0)
         harness_fail("pipe");
     pid_t parent = getpid();
+    d->begin_us = now_us();
+    d->network = spec->network;
     d->pid = fork();
     if (d->pid == 0)
         become_daemon(spec, pipe_fds[1], parent);
@@ -262,29 +277,33 @@ static void show_output(struct daemon *d)
     (void)pthread_mutex_unlock(&d->lock);
 }
 
-struct daemon *daemon_start(const struct daemon_spec *spec)
+void daemon_ready(struct daemon *d)
 {
-    int64_t begin = now_us();
-    struct daemon *d = daemon_spawn(spec);
     if (!wait_output(d, NULL, READY_MS)) {
         show_output(d);
         daemon_kill(&d);
         harness_fail("the daemon did not say where it listens");
     }
-    d->ready_us = now_us() - begin;
+    d->ready_us = now_us() - d->begin_us;
     d->port = port_in(d->output);
-    struct client *c = client_open(d->port);
+    struct client *c = client_open_in(d->network, d->port);
     if (strcmp(client_ask(c, "PING"), "Done") != 0) {
         show_output(d);
         harness_fail("the daemon does not answer PING");
     }
     client_close(&c);
+}
+
+struct daemon *daemon_start(const struct daemon_spec *spec)
+{
+    struct daemon *d = daemon_begin(spec);
+    daemon_ready(d);
     return d;
 }
 
 int daemon_refused(const struct daemon_spec *spec, char *output, size_t size)
 {
-    struct daemon *d = daemon_spawn(spec);
+    struct daemon *d = daemon_begin(spec);
     struct pollfd ended = {.fd = d->pid_fd, .events = POLLIN};
     bool gone = poll(&ended, 1, READY_MS) == 1;
     int status = 0;
@@ -301,7 +320,7 @@ int daemon_refused(const struct daemon_spec *spec, char *output, size_t size)
 
 void daemon_start_and_kill(const struct daemon_spec *spec, int after_us)
 {
-    struct daemon *d = daemon_spawn(spec);
+    struct daemon *d = daemon_begin(spec);
     struct pollfd ended = {.fd = d->pid_fd, .events = POLLIN};
     struct timespec wait = {0, (long)after_us * 1000};
     (void)ppoll(&ended, 1, &wait, NULL);
@@ -311,6 +330,11 @@ void daemon_start_and_kill(const struct daemon_spec *spec, int after_us)
 int daemon_port(const struct daemon *d)
 {
     return d->port;
+}
+
+const char *daemon_network(const struct daemon *d)
+{
+    return d->network;
 }
 
 pid_t daemon_pid(const struct daemon *d)
@@ -388,6 +412,24 @@ bool wait_until(bool (*condition)(void *), void *arg, int wait_ms)
     }
     (void)close(timer);
     return holds;
+}
+
+int free_port(void)
+{
+    enum { FIRST = 15000, COUNT = 17000 }; /* below what connections are given */
+    static unsigned next;
+    if (next == 0)
+        next = (unsigned)getpid() * 97 + (unsigned)now_us() % COUNT;
+    for (int tries = 0; tries < COUNT; tries++) {
+        struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(FIRST + next++ % COUNT))};
+        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool is_free = fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
+        (void)close(fd);
+        if (is_free)
+            return ntohs(at.sin_port);
+    }
+    harness_fail("no free port");
 }
 
 unsigned raise_nofile(void)

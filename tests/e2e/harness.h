@@ -28,10 +28,15 @@ struct daemon_spec {
     const char *dir;                           /* --data-dir */
     const char *settings[DAEMON_SETTINGS_MAX]; /* "key=value", each a --set */
     const char *config_file;
-    int port;        /* 0: one that is free */
-    uid_t uid;       /* not 0: run as this user */
-    unsigned nofile; /* not 0: RLIMIT_NOFILE */
-    uint64_t cpus;   /* not 0: a mask of the cores it may use */
+    const char *peers;   /* --peers */
+    const char *host;    /* --host */
+    const char *network; /* the path of a network namespace that it runs in */
+    unsigned broker_id;  /* 0: not said */
+    int raft_port;       /* 0: one that is free */
+    int port;            /* 0: one that is free */
+    uid_t uid;           /* not 0: run as this user */
+    unsigned nofile;     /* not 0: RLIMIT_NOFILE */
+    uint64_t cpus;       /* not 0: a mask of the cores it may use */
 };
 
 struct daemon;
@@ -50,6 +55,9 @@ const char *daemon_binary(void);
 
 /* Returns once it has said where it listens and answers PING there. */
 struct daemon *daemon_start(const struct daemon_spec *spec);
+/* The same in two halves: for brokers that wait for each other. */
+struct daemon *daemon_begin(const struct daemon_spec *spec);
+void daemon_ready(struct daemon *d);
 /* For those that should not start: the exit code, or -1 if it was still running
  * after READY_MS (and was killed); what it printed, cut to size, in output. */
 int daemon_refused(const struct daemon_spec *spec, char *output, size_t size);
@@ -58,6 +66,8 @@ int daemon_refused(const struct daemon_spec *spec, char *output, size_t size);
 void daemon_start_and_kill(const struct daemon_spec *spec, int after_us);
 
 int daemon_port(const struct daemon *d);
+/* As in its spec; NULL: this program's own. */
+const char *daemon_network(const struct daemon *d);
 pid_t daemon_pid(const struct daemon *d);
 /* Microseconds from fork to its first line that says where it listens. */
 int64_t daemon_ready_us(const struct daemon *d);
@@ -80,6 +90,10 @@ bool daemon_said(struct daemon *d, const char *text, int wait_ms);
 bool wait_until(bool (*condition)(void *), void *arg, int wait_ms);
 
 int64_t now_us(void);
+
+/* A TCP port of loopback that nobody listens on, and that no connection is given
+ * as its own port, so that it is still free when a daemon starts on it again. */
+int free_port(void);
 
 /* Raises the soft limit of open files as far as it goes; what it is now. */
 unsigned raise_nofile(void);

@@ -1,0 +1,428 @@
+/* Starting, ending and cutting off the brokers of a cluster; asking what they see of each other. */
+#include "e2e/fleet.h"
+
+#include "e2e/json.h"
+#include "e2e/probe.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PEERS_BYTES = 512, NAME_BYTES = 64, COMMAND_BYTES = 256, SEEN_BYTES = 4096 };
+
+struct member {
+    struct daemon *daemon; /* NULL: down */
+    const char *dir;
+    int port, raft_port;
+    char host[NAME_BYTES];
+    char network[NAME_BYTES]; /* "": this program's */
+};
+
+struct fleet {
+    int size;
+    bool networks;
+    char peers[PEERS_BYTES];
+    const char *settings[DAEMON_SETTINGS_MAX];
+    struct member members[FLEET_MAX + 1]; /* by number, from 1 */
+};
+
+static const struct member *see(const struct fleet *f, int id)
+{
+    if (id < 1 || id > f->size)
+        harness_fail("no such broker in this fleet");
+    return &f->members[id];
+}
+
+static struct member *member_of(struct fleet *f, int id)
+{
+    (void)see(f, id);
+    return &f->members[id];
+}
+
+/* ---- networks ---------------------------------------------------------------- */
+
+/* Runs one `ip` command; false: it said no. */
+static bool ip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static bool ip(const char *format, ...)
+{
+    char command[COMMAND_BYTES] = "ip ";
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(command + 3, sizeof(command) - 3, format, args);
+    va_end(args);
+    strncat(command, " >/dev/null 2>&1", sizeof(command) - strlen(command) - 1);
+    int status = system(command); /* no word of it comes from outside */
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void must(bool done)
+{
+    if (!done)
+        harness_fail("a network namespace could not be set up");
+}
+
+/* The names of this program's namespaces: kq-PID-0 has the bridge, kq-PID-N broker N. */
+static void remove_networks(void)
+{
+    for (int i = 0; i <= FLEET_MAX; i++)
+        (void)ip("netns del kq-%d-%d", (int)getpid(), i);
+}
+
+bool fleet_can_cut(void)
+{
+    static int known = -1;
+    if (known >= 0)
+        return known == 1;
+    int pid = (int)getpid();
+    bool can = geteuid() == 0 && ip("netns add kq-%d-0", pid) && ip("-n kq-%d-0 link add br0 type bridge", pid) &&
+               ip("-n kq-%d-0 link set br0 up", pid);
+    if (can)
+        can = atexit(remove_networks) == 0;
+    else
+        (void)ip("netns del kq-%d-0", pid);
+    known = can ? 1 : 0;
+    return can;
+}
+
+static void connect_member(struct member *m, int id)
+{
+    int pid = (int)getpid();
+    (void)snprintf(m->host, sizeof(m->host), "10.77.0.%d", id);
+    (void)snprintf(m->network, sizeof(m->network), "/run/netns/kq-%d-%d", pid, id);
+    (void)ip("netns del kq-%d-%d", pid, id); /* of a fleet before this one */
+    (void)ip("-n kq-%d-0 link del port%d", pid, id);
+    must(ip("netns add kq-%d-%d", pid, id));
+    must(ip("-n kq-%d-0 link add port%d type veth peer name eth0 netns kq-%d-%d", pid, id, pid, id));
+    must(ip("-n kq-%d-0 link set port%d master br0 up", pid, id));
+    must(ip("-n kq-%d-%d addr add %s/24 dev eth0", pid, id, m->host));
+    must(ip("-n kq-%d-%d link set lo up", pid, id));
+    must(ip("-n kq-%d-%d link set eth0 up", pid, id));
+}
+
+void fleet_cut(struct fleet *f, int id)
+{
+    (void)member_of(f, id);
+    must(f->networks && ip("-n kq-%d-0 link set port%d nomaster", (int)getpid(), id));
+}
+
+void fleet_heal(struct fleet *f, int id)
+{
+    (void)member_of(f, id);
+    must(f->networks && ip("-n kq-%d-0 link set port%d master br0", (int)getpid(), id));
+}
+
+void fleet_cut_one_way(struct fleet *f, int from, int to)
+{
+    must(f->networks && ip("-n kq-%d-%d route add blackhole %s/32", (int)getpid(), from, member_of(f, to)->host));
+}
+
+void fleet_heal_one_way(struct fleet *f, int from, int to)
+{
+    must(f->networks && ip("-n kq-%d-%d route del blackhole %s/32", (int)getpid(), from, member_of(f, to)->host));
+}
+
+/* ---- starting and ending --------------------------------------------------------- */
+
+static void add_member(struct fleet *f)
+{
+    if (f->size == FLEET_MAX)
+        harness_fail("more brokers than a fleet may have");
+    struct member *m = &f->members[++f->size];
+    (void)snprintf(m->host, sizeof(m->host), "127.0.0.1");
+    if (f->networks)
+        connect_member(m, f->size);
+    m->port = free_port();
+    m->raft_port = free_port();
+    m->dir = temp_folder("broker");
+}
+
+static void begin_member(struct fleet *f, int id)
+{
+    struct member *m = member_of(f, id);
+    if (m->daemon != NULL)
+        harness_fail("this broker runs already");
+    struct daemon_spec spec = {.dir = m->dir, .port = m->port, .raft_port = m->raft_port, .broker_id = (unsigned)id};
+    spec.peers = f->peers;
+    if (f->networks) {
+        spec.host = "0.0.0.0";
+        spec.network = m->network;
+    }
+    memcpy(spec.settings, f->settings, sizeof(spec.settings));
+    size_t used = 0;
+    while (used < DAEMON_SETTINGS_MAX && spec.settings[used] != NULL)
+        used++;
+    char advertised[COMMAND_BYTES];
+    (void)snprintf(advertised, sizeof(advertised), "advertised.host=%s", m->host);
+    if (f->networks && used < DAEMON_SETTINGS_MAX)
+        spec.settings[used] = advertised;
+    spec.nofile = raise_nofile();
+    m->daemon = daemon_begin(&spec);
+}
+
+struct fleet *fleet_form(const struct fleet_spec *spec)
+{
+    struct fleet *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        abort();
+    f->networks = spec->networks;
+    if (f->networks && !fleet_can_cut())
+        harness_fail("network namespaces cannot be made here");
+    memcpy(f->settings, spec->settings, sizeof(f->settings));
+    for (int i = 0; i < spec->brokers; i++)
+        add_member(f);
+    for (int id = 1; id <= f->size; id++) {
+        size_t used = strlen(f->peers);
+        (void)snprintf(f->peers + used, sizeof(f->peers) - used, "%s%d@%s:%d", id > 1 ? "," : "", id,
+                       f->members[id].host, f->members[id].raft_port);
+    }
+    fleet_start_all(f);
+    if (!fleet_whole(f, f->size, FORM_MS))
+        harness_fail("the brokers did not form a cluster");
+    return f;
+}
+
+void fleet_start(struct fleet *f, int id)
+{
+    begin_member(f, id);
+    daemon_ready(f->members[id].daemon);
+}
+
+void fleet_start_all(struct fleet *f)
+{
+    bool begun[FLEET_MAX + 1] = {false};
+    for (int id = 1; id <= f->size; id++) {
+        begun[id] = f->members[id].daemon == NULL;
+        if (begun[id])
+            begin_member(f, id);
+    }
+    for (int id = 1; id <= f->size; id++)
+        if (begun[id])
+            daemon_ready(f->members[id].daemon);
+}
+
+int fleet_grow(struct fleet *f)
+{
+    add_member(f);
+    fleet_start(f, f->size);
+    return f->size;
+}
+
+void fleet_stop(struct fleet *f, int id)
+{
+    if (daemon_stop(&member_of(f, id)->daemon) != 0)
+        harness_fail("a broker did not stop with exit code 0");
+}
+
+void fleet_kill(struct fleet *f, int id)
+{
+    daemon_kill(&member_of(f, id)->daemon);
+}
+
+void fleet_drop(struct fleet **f)
+{
+    for (int id = 1; id <= (*f)->size; id++)
+        if ((*f)->members[id].daemon != NULL)
+            fleet_kill(*f, id);
+    free(*f);
+    *f = NULL;
+}
+
+void fleet_end(struct fleet **f)
+{
+    bool clean = true;
+    for (int id = 1; id <= (*f)->size; id++)
+        if ((*f)->members[id].daemon != NULL)
+            daemon_signal((*f)->members[id].daemon, SIGTERM);
+    for (int id = 1; id <= (*f)->size; id++)
+        if ((*f)->members[id].daemon != NULL)
+            clean = daemon_wait(&(*f)->members[id].daemon, STOP_MS) == 0 && clean;
+    if (!clean)
+        harness_fail("a broker did not stop with exit code 0");
+    free(*f);
+    *f = NULL;
+}
+
+static int remove_below(const char *path, const struct stat *st, int flag, struct FTW *walk)
+{
+    (void)st, (void)flag;
+    return walk->level == 0 || remove(path) == 0 ? 0 : -1;
+}
+
+void fleet_wipe(struct fleet *f, int id)
+{
+    struct member *m = member_of(f, id);
+    if (m->daemon != NULL || nftw(m->dir, remove_below, 16, FTW_DEPTH | FTW_PHYS) != 0)
+        harness_fail("a broker's folder could not be emptied");
+}
+
+void fleet_pause(struct fleet *f, int id)
+{
+    daemon_signal(member_of(f, id)->daemon, SIGSTOP);
+}
+
+void fleet_resume(struct fleet *f, int id)
+{
+    daemon_signal(member_of(f, id)->daemon, SIGCONT);
+}
+
+/* ---- looking at one --------------------------------------------------------------- */
+
+int fleet_size(const struct fleet *f)
+{
+    return f->size;
+}
+
+bool fleet_runs(const struct fleet *f, int id)
+{
+    return see(f, id)->daemon != NULL;
+}
+
+int fleet_port(const struct fleet *f, int id)
+{
+    return see(f, id)->port;
+}
+
+int fleet_raft_port(const struct fleet *f, int id)
+{
+    return see(f, id)->raft_port;
+}
+
+pid_t fleet_pid(const struct fleet *f, int id)
+{
+    return daemon_pid(fleet_daemon(f, id));
+}
+
+const char *fleet_dir(const struct fleet *f, int id)
+{
+    return see(f, id)->dir;
+}
+
+const char *fleet_network(const struct fleet *f, int id)
+{
+    const struct member *m = see(f, id);
+    return m->network[0] != '\0' ? m->network : NULL;
+}
+
+struct daemon *fleet_daemon(const struct fleet *f, int id)
+{
+    struct daemon *d = see(f, id)->daemon;
+    if (d == NULL)
+        harness_fail("this broker is down");
+    return d;
+}
+
+struct client *fleet_client(const struct fleet *f, int id)
+{
+    return client_open_in(fleet_network(f, id), fleet_port(f, id));
+}
+
+struct client *fleet_try_client(const struct fleet *f, int id)
+{
+    return client_try_open_in(fleet_network(f, id), fleet_port(f, id));
+}
+
+/* ---- waiting for the cluster ---------------------------------------------------------- */
+
+/* A question to one broker, and what is looked for in the answer. */
+struct question {
+    const struct fleet *fleet;
+    int id, alive, found;
+    const char *ask, *path;
+    char seen[SEEN_BYTES]; /* the last answer, for who reads of a failure */
+};
+
+/* The answer; freed by the caller's json_close. False: it cannot be asked now. */
+static bool ask(struct question *q, int id, struct json *answer)
+{
+    struct client *c = fleet_try_client(q->fleet, id);
+    if (c == NULL)
+        return false;
+    const char *reply = client_ask(c, "%s", q->ask);
+    (void)snprintf(q->seen, sizeof(q->seen), "broker %d: %s", id, reply);
+    *answer = json_open(reply);
+    client_close(&c);
+    return true;
+}
+
+static bool number_is_known(void *arg)
+{
+    struct question *q = arg;
+    struct json j;
+    if (!ask(q, q->id, &j))
+        return false;
+    int64_t n = json_number(&j, q->path);
+    json_close(&j);
+    q->found = n > 0 && n <= q->fleet->size ? (int)n : 0;
+    return q->found != 0;
+}
+
+static int first_running(const struct fleet *f)
+{
+    for (int id = 1; id <= f->size; id++)
+        if (f->members[id].daemon != NULL)
+            return id;
+    harness_fail("no broker of this fleet runs");
+}
+
+static int ask_number(const struct fleet *f, int id, const char *question, const char *path, int wait_ms)
+{
+    struct question q = {.fleet = f, .id = id != 0 ? id : first_running(f), .ask = question, .path = path};
+    return wait_until(number_is_known, &q, wait_ms) ? q.found : 0;
+}
+
+int fleet_leader(const struct fleet *f, int id, const char *topic, int partition, int wait_ms)
+{
+    char question[300], path[64];
+    (void)snprintf(question, sizeof(question), "DESC %s", topic);
+    (void)snprintf(path, sizeof(path), "Data.Partitions.%d.Leader", partition);
+    return ask_number(f, id, question, path, wait_ms);
+}
+
+int fleet_controller(const struct fleet *f, int id, int wait_ms)
+{
+    return ask_number(f, id, "INFO", "Data.Controller", wait_ms);
+}
+
+static bool sees_all(const struct json *j, int alive)
+{
+    int count = 0;
+    char path[64];
+    for (int64_t i = 0; i < json_count(j, "Data.Brokers"); i++) {
+        (void)snprintf(path, sizeof(path), "Data.Brokers.%d.Alive", (int)i);
+        count += json_is_true(j, path);
+    }
+    return count == alive && json_number(j, "Data.Totals.Leaderless") == 0 &&
+           json_number(j, "Data.Totals.Lacking") == 0 && json_number(j, "Data.Totals.Moving") == 0;
+}
+
+static bool is_whole(void *arg)
+{
+    struct question *q = arg;
+    for (int id = 1; id <= q->fleet->size; id++) {
+        struct json j;
+        if (q->fleet->members[id].daemon == NULL)
+            continue;
+        if (!ask(q, id, &j))
+            return false;
+        bool whole = sees_all(&j, q->alive);
+        json_close(&j);
+        if (!whole)
+            return false;
+    }
+    return true;
+}
+
+bool fleet_whole(const struct fleet *f, int alive, int wait_ms)
+{
+    struct question q = {.fleet = f, .alive = alive, .ask = "CLUS STATUS"};
+    bool whole = wait_until(is_whole, &q, wait_ms);
+    if (!whole)
+        fprintf(stderr, "\nnot whole: %s\n", q.seen);
+    return whole;
+}
