@@ -40,6 +40,22 @@ static const struct command_row commands[] = {
     {"groups", "[GROUP]", 0, 1, "List the consumer groups, or show one: subscriptions, committed offsets, lag", NULL,
      NULL, command_groups},
     {"info", "", 0, 0, "Show the broker and its cluster", NULL, NULL, command_info},
+    {"cluster status", "", 0, 0, "Show the brokers, and the partitions that lack a leader or replicas",
+     "A replica that is behind is shown with the entries that it lacks.", cluster_status_options,
+     command_cluster_status},
+    {"cluster add", "BROKER", 1, 1, "Let a broker have its share of replicas and leaders",
+     "For one that has joined, or was drained.", cluster_order_options, command_cluster_add},
+    {"cluster drain", "BROKER", 1, 1, "Move all leaders and replicas away from a broker",
+     "It goes on serving meanwhile, and may be stopped when this has ended.", cluster_order_options,
+     command_cluster_drain},
+    {"cluster remove", "BROKER", 1, 1, "Let the cluster forget a broker that is drained, or dead for good",
+     "Refused while it has the last replica of a partition.", NULL, command_cluster_remove},
+    {"cluster move", "TOPIC/PARTITION", 1, 1, "Say which brokers hold a partition", NULL, cluster_move_options,
+     command_cluster_move},
+    {"cluster rebalance", "", 0, 0, "Spread replicas and leaders evenly over the brokers", NULL, cluster_order_options,
+     command_cluster_rebalance},
+    {"cluster transfer-leader", "TOPIC/PARTITION", 1, 1, "Have another broker lead a partition", NULL,
+     cluster_transfer_options, command_cluster_transfer},
     {"log check", "DIR", 1, 1, "Check the log of a stopped broker, or of one of its partitions",
      "Reads everything and changes nothing. The exit code is 6 if what may have been acknowledged is damaged;\n"
      "unfinished writes at the end are no damage.",
@@ -61,14 +77,15 @@ static void print_usage(FILE *to)
                       "Topics, messages and groups of a Kafkaesque broker.\n\n");
     for (const struct command_row *row = commands; row->name != NULL; row++) {
         int used = fprintf(to, "  %s %s", row->name, row->arguments);
-        (void)fprintf(to, "%*s%s\n", used < 28 ? 28 - used : 1, "", row->about);
+        (void)fprintf(to, "%*s%s\n", used < 44 ? 44 - used : 1, "", row->about);
     }
-    (void)fprintf(to,
-                  "\n`kafkaesque COMMAND --help` says more about each. The broker is at --host and --port, else where\n"
-                  "KAFKAESQUE_ADDRESS=host:port says, else at 127.0.0.1 port 8080.\n\n"
-                  "Exit codes: 0 done; 1 refused by the broker; 2 wrong usage; 3 no broker, or it went away or did\n"
-                  "not answer in time; 4 published, perhaps (outcome unknown); 5 a file, the output or memory on this\n"
-                  "side; 6 the log is damaged (log check).\n");
+    (void)fprintf(
+        to, "\n`kafkaesque COMMAND --help` says more about each. The brokers are where --broker says, or --host and\n"
+            "--port, else KAFKAESQUE_ADDRESS=host:port,..., else at 127.0.0.1 port 8080. Any broker of a cluster\n"
+            "takes any command; of several that are named, the next is asked when one does not answer.\n\n"
+            "Exit codes: 0 done; 1 refused by the broker; 2 wrong usage; 3 no broker, or it went away or did\n"
+            "not answer in time; 4 published, perhaps (outcome unknown); 5 a file, the output or memory on this\n"
+            "side; 6 the log is damaged (log check).\n");
 }
 
 /* The command that argv begins with, and how many words its name has. */
@@ -89,22 +106,29 @@ static const struct command_row *find_command(int argc, char **argv, int *words)
 static enum kq_err take_common(struct client *client, const struct arguments *arguments)
 {
     const char *environment = getenv("KAFKAESQUE_ADDRESS");
+    const char *broker = options_get(arguments, "broker");
     const char *host = options_get(arguments, "host");
     const char *port = options_get(arguments, "port");
     int64_t seconds = client->timeout_us / 1000000;
     enum kq_err err = KQ_OK;
     client->json = options_get(arguments, "json") != NULL;
     if (environment != NULL && environment[0] != 0 &&
-        wire_address_parse(environment, &client->address, &client->fault) != KQ_OK) {
+        brokers_parse(&client->brokers, environment, &client->fault) != KQ_OK) {
         struct fault inner = client->fault;
         return fault_set(&client->fault, KQ_INVALID, "in KAFKAESQUE_ADDRESS: %s", inner.text);
     }
+    if (broker != NULL && (host != NULL || port != NULL))
+        return fault_set(&client->fault, KQ_INVALID, "--broker says all that --host and --port say; leave them out");
+    if (broker != NULL)
+        err = brokers_parse(&client->brokers, broker, &client->fault);
+    if (host != NULL || port != NULL)
+        client->brokers.count = 1;
     if (host != NULL)
-        err = wire_address_parse(host, &client->address, &client->fault);
+        err = wire_address_parse(host, &client->brokers.list[0], &client->fault);
     if (err == KQ_OK && port != NULL) {
         int64_t number = 0;
         err = options_number(arguments, "port", 1, 65535, &number, &client->fault);
-        (void)snprintf(client->address.port, sizeof(client->address.port), "%lld", (long long)number);
+        (void)snprintf(client->brokers.list[0].port, sizeof(client->brokers.list[0].port), "%lld", (long long)number);
     }
     if (err == KQ_OK)
         err = options_number(arguments, "timeout", 1, 86400, &seconds, &client->fault);
@@ -156,7 +180,10 @@ static int no_such_command(int argc, char **argv, int words)
 {
     if (argc > 1 && words == 2)
         (void)fprintf(stderr, "kafkaesque: `%s` is followed by %s\n", argv[1],
-                      strcmp(argv[1], "log") == 0 ? "check, dump or repair" : "create, list, describe or delete");
+                      strcmp(argv[1], "log") == 0 ? "check, dump or repair"
+                      : strcmp(argv[1], "cluster") == 0
+                          ? "status, add, drain, remove, move, rebalance or transfer-leader"
+                          : "create, list, describe or delete");
     else if (argc > 1)
         (void)fprintf(stderr, "kafkaesque: there is no command `%s`\n", argv[1]);
     print_usage(stderr);

@@ -4,14 +4,16 @@
 #include "base/clock.h"
 #include "client/show.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DEFAULT_TIMEOUT_US = 30 * 1000 * 1000 };
+enum { DEFAULT_TIMEOUT_US = 30 * 1000 * 1000, AGAIN_MS = 100 };
 
 void client_init(struct client *client)
 {
-    *client = (struct client){.address = {.host = "127.0.0.1", .port = "8080"}, .timeout_us = DEFAULT_TIMEOUT_US};
+    *client = (struct client){.timeout_us = DEFAULT_TIMEOUT_US};
+    brokers_init(&client->brokers);
     buf_init(&client->line, WIRE_LINE_MAX_BYTES + 1);
 }
 
@@ -25,7 +27,7 @@ enum kq_err client_connect(struct client *client)
 {
     if (client->wire != NULL)
         return KQ_OK;
-    return wire_connect(&client->wire, &client->address, clock_mono_us() + client->timeout_us, &client->fault);
+    return brokers_connect(&client->brokers, &client->wire, clock_mono_us() + client->timeout_us, &client->fault);
 }
 
 /* ---- replies -------------------------------------------------------------------------- */
@@ -95,11 +97,9 @@ bool client_put_field(struct buf *out, const char *field)
     return true;
 }
 
-enum kq_err client_call(struct client *client, const char *const *fields)
+/* The command goes out over the connection that there is, and its reply is waited for. */
+static enum kq_err exchange(struct client *client, const char *const *fields, int64_t deadline_us)
 {
-    enum kq_err err = client_connect(client);
-    if (err != KQ_OK)
-        return err;
     struct buf *out = wire_out(client->wire);
     size_t before = out->len;
     for (size_t i = 0; fields[i] != NULL; i++) {
@@ -111,9 +111,8 @@ enum kq_err client_call(struct client *client, const char *const *fields)
         }
     }
     buf_u8(out, '\n');
-    int64_t deadline_us = clock_mono_us() + client->timeout_us;
     for (;;) {
-        err = wire_line(client->wire, &client->line, deadline_us, &client->fault);
+        enum kq_err err = wire_line(client->wire, &client->line, deadline_us, &client->fault);
         if (err != KQ_OK)
             return err;
         struct slice line = slice_of(client->line.data, client->line.len);
@@ -123,6 +122,49 @@ enum kq_err client_call(struct client *client, const char *const *fields)
         if (kind != ANSWER_EVENT)
             return answer_fault(line, &client->fault);
         client_event(client);
+    }
+}
+
+enum kq_err client_call(struct client *client, const char *const *fields)
+{
+    enum kq_err err = client_connect(client);
+    return err != KQ_OK ? err : exchange(client, fields, clock_mono_us() + client->timeout_us);
+}
+
+bool client_may_pass(enum kq_err err)
+{
+    switch (err) {
+    case KQ_AGAIN:
+    case KQ_FULL:
+    case KQ_NOT_LEADER:
+    case KQ_NO_LEADER:
+    case KQ_NOT_ENOUGH_REPLICAS:
+    case KQ_STOPPING:
+    case KQ_COORDINATOR_LOADING:
+        return true;
+    default:
+        return false;
+    }
+}
+
+enum kq_err client_insist(struct client *client, const char *const *fields)
+{
+    int64_t deadline_us = clock_mono_us() + client->timeout_us;
+    for (;;) {
+        enum kq_err err = client_connect(client);
+        bool reached = err == KQ_OK;
+        if (reached)
+            err = exchange(client, fields, brokers_patience(&client->brokers, clock_mono_us(), deadline_us));
+        if (err != KQ_EOF && err != KQ_TIMEOUT && !client_may_pass(err))
+            return err;
+        /* A single broker that cannot be reached is said at once; several may be on their way up. */
+        if ((!reached && client->brokers.count == 1) || clock_mono_us() >= deadline_us)
+            return err;
+        if (err == KQ_EOF || err == KQ_TIMEOUT || err == KQ_STOPPING) {
+            wire_close(&client->wire);
+            brokers_move_on(&client->brokers);
+        }
+        (void)poll(NULL, 0, AGAIN_MS);
     }
 }
 
@@ -182,7 +224,7 @@ int client_usage(const struct client *client, const char *command)
 
 enum kq_err client_partition_count(struct client *client, const char *topic, uint32_t *count)
 {
-    enum kq_err err = CLIENT_CALL(client, "LIST");
+    enum kq_err err = CLIENT_INSIST(client, "LIST");
     if (err != KQ_OK)
         return err;
     yajl_val data = NULL;
@@ -204,4 +246,25 @@ enum kq_err client_partition_count(struct client *client, const char *topic, uin
         return fault_set(&client->fault, KQ_UNKNOWN_TOPIC,
                          "topic does not exist: %s; `kafkaesque topic create %s` makes it", topic, topic);
     return KQ_OK;
+}
+
+static int64_t integer_of(yajl_val object, const char *name, const char *other)
+{
+    const char *path[] = {name, NULL};
+    yajl_val value = yajl_tree_get(object, path, yajl_t_number);
+    if (value == NULL && other != NULL)
+        return integer_of(object, other, NULL);
+    return YAJL_IS_INTEGER(value) ? YAJL_GET_INTEGER(value) : -1;
+}
+
+int64_t client_partition_bound(yajl_val data, int64_t partition, bool start)
+{
+    const char *list_path[] = {"Partitions", NULL};
+    yajl_val list = YAJL_IS_ARRAY(data) ? data : yajl_tree_get(data, list_path, yajl_t_array);
+    for (size_t i = 0; list != NULL && i < list->u.array.len; i++) {
+        yajl_val row = list->u.array.values[i];
+        if (integer_of(row, "Partition", "Id") == partition)
+            return start ? integer_of(row, "Start", "LogStart") : integer_of(row, "End", "LogEnd");
+    }
+    return -1;
 }

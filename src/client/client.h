@@ -6,6 +6,7 @@
 #define KQ_CLIENT_CLIENT_H
 
 #include "base/slice.h"
+#include "client/brokers.h"
 #include "client/options.h"
 #include "client/wire.h"
 
@@ -23,7 +24,7 @@ enum client_exit {
 };
 
 struct client {
-    struct wire_address address;
+    struct brokers brokers;
     bool json;
     int64_t timeout_us;
     struct wire *wire; /* NULL: not connected */
@@ -37,7 +38,8 @@ struct client {
 void client_init(struct client *client);
 void client_fini(struct client *client);
 
-/* Connects unless it is connected. Waits at most the timeout. */
+/* Connects unless it is connected: to the broker of the moment, else to the next that can be
+ * reached. Waits at most the timeout. */
 enum kq_err client_connect(struct client *client);
 
 /*
@@ -48,6 +50,17 @@ enum kq_err client_connect(struct client *client);
  */
 enum kq_err client_call(struct client *client, const char *const *fields);
 #define CLIENT_CALL(client, ...) client_call((client), (const char *const[]){__VA_ARGS__, NULL})
+
+/*
+ * The same for what may be said twice (questions, and what does no more the second time): a
+ * broker that goes away or says nothing is left for the next, and an error that may pass
+ * (client_may_pass) is waited out, for as long as the timeout.
+ */
+enum kq_err client_insist(struct client *client, const char *const *fields);
+#define CLIENT_INSIST(client, ...) client_insist((client), (const char *const[]){__VA_ARGS__, NULL})
+
+/* Whether a refusal may be gone in a moment: no leader now, not enough replicas, stopping. */
+bool client_may_pass(enum kq_err err);
 
 /* Hands the event in client->line to on_event. */
 void client_event(struct client *client);
@@ -82,5 +95,7 @@ enum kq_err answer_fault(struct slice line, struct fault *fault);
 
 /* The number of partitions of a topic. KQ_UNKNOWN_TOPIC with what to do about it. */
 enum kq_err client_partition_count(struct client *client, const char *topic, uint32_t *count);
+/* Where DESC's Data says that the partition's log starts, or ends; -1: it does not say. */
+int64_t client_partition_bound(yajl_val data, int64_t partition, bool start);
 
 #endif

@@ -186,8 +186,8 @@ static enum kq_err prepare(struct bench *b)
     for (int64_t i = 0; i < b->connections && err == KQ_OK; i++) {
         b->lanes[i].sent_us = calloc((size_t)b->window, sizeof(int64_t));
         err = b->lanes[i].sent_us == NULL ? fault_set(fault, KQ_NO_MEMORY, "out of memory")
-                                          : wire_connect(&b->lanes[i].wire, &b->client->address,
-                                                         clock_mono_us() + b->client->timeout_us, fault);
+                                          : brokers_connect(&b->client->brokers, &b->lanes[i].wire,
+                                                            clock_mono_us() + b->client->timeout_us, fault);
     }
     return err;
 }

@@ -45,6 +45,7 @@ enum from { FROM_DEFAULT, FROM_START, FROM_END, FROM_OFFSET };
 struct consumer {
     struct client *client;
     const char *topic;
+    size_t at; /* the broker that the readers turn to */
     char group[300];
     bool throw_away;
     bool commits;
@@ -89,33 +90,11 @@ static enum kq_err print_record(void *context, const struct reply_record *record
 
 /* ---- subscribing ------------------------------------------------------------------------------ */
 
-static int64_t integer_of(yajl_val object, const char *name, const char *other)
-{
-    const char *path[] = {name, NULL};
-    yajl_val value = yajl_tree_get(object, path, yajl_t_number);
-    if (value == NULL && other != NULL)
-        return integer_of(object, other, NULL);
-    return YAJL_IS_INTEGER(value) ? YAJL_GET_INTEGER(value) : -1;
-}
-
-/* Where DESC says that the partition begins or ends; -1: it does not say. */
-static int64_t bound_in(yajl_val data, int64_t partition, enum from from)
-{
-    const char *list_path[] = {"Partitions", NULL};
-    yajl_val list = YAJL_IS_ARRAY(data) ? data : yajl_tree_get(data, list_path, yajl_t_array);
-    for (size_t i = 0; list != NULL && i < list->u.array.len; i++) {
-        yajl_val row = list->u.array.values[i];
-        if (integer_of(row, "Partition", "Id") == partition)
-            return from == FROM_START ? integer_of(row, "Start", "LogStart") : integer_of(row, "End", "LogEnd");
-    }
-    return -1;
-}
-
 /* Sets where each reader begins, for --from start and end. */
 static enum kq_err find_bounds(struct consumer *c)
 {
     struct fault *fault = &c->client->fault;
-    enum kq_err err = CLIENT_CALL(c->client, "DESC", c->topic);
+    enum kq_err err = CLIENT_INSIST(c->client, "DESC", c->topic);
     if (err != KQ_OK)
         return err;
     yajl_val data = NULL;
@@ -125,7 +104,7 @@ static enum kq_err find_bounds(struct consumer *c)
     for (struct reader *reader = c->readers; reader != NULL && err == KQ_OK; reader = reader->next) {
         int64_t partition = -1;
         if (reader_partition_of(reader->id, &partition))
-            reader->next_off = bound_in(data, partition, c->from);
+            reader->next_off = client_partition_bound(data, partition, c->from == FROM_START);
         if (reader->next_off < 0)
             err = fault_set(fault, KQ_GARBAGE, "the broker does not say where partition %lld begins and ends",
                             (long long)partition);
@@ -144,16 +123,42 @@ static struct reader *add_reader(struct consumer *c, struct slice id, int64_t fr
     return reader;
 }
 
+/* A throw-away group has a name that nobody else has, and nothing of an attempt before. */
+static void name_group(struct consumer *c)
+{
+    char random[UUID_TEXT_BYTES];
+    struct uuid id = uuid_random();
+    if (c->throw_away)
+        (void)snprintf(c->group, sizeof(c->group), "kafkaesque-%s", uuid_format(&id, random));
+}
+
+/* SUBS, waiting out what may pass. */
+static enum kq_err ask_for_partitions(struct consumer *c, uint32_t partition_count)
+{
+    int64_t deadline_us = clock_mono_us() + c->client->timeout_us;
+    char wanted[16];
+    (void)snprintf(wanted, sizeof(wanted), "%u", partition_count);
+    for (;;) {
+        name_group(c);
+        enum kq_err err = CLIENT_CALL(c->client, "SUBS", c->topic, c->group, wanted);
+        bool lost = err == KQ_EOF || err == KQ_TIMEOUT;
+        if ((!lost && !client_may_pass(err)) || clock_mono_us() >= deadline_us || interrupted != 0)
+            return err;
+        if (lost) {
+            wire_close(&c->client->wire);
+            brokers_move_on(&c->client->brokers);
+        }
+        (void)poll(NULL, 0, TICK_MS);
+    }
+}
+
 static enum kq_err subscribe(struct consumer *c)
 {
     uint32_t partition_count = 0;
-    char wanted[16];
     struct fault *fault = &c->client->fault;
     enum kq_err err = client_partition_count(c->client, c->topic, &partition_count);
-    if (err != KQ_OK)
-        return err;
-    (void)snprintf(wanted, sizeof(wanted), "%u", partition_count);
-    err = CLIENT_CALL(c->client, "SUBS", c->topic, c->group, wanted);
+    if (err == KQ_OK)
+        err = ask_for_partitions(c, partition_count);
     if (err != KQ_OK)
         return err;
     yajl_val data = NULL;
@@ -185,7 +190,7 @@ static enum kq_err commit(struct consumer *c)
             continue;
         char offset[24];
         (void)snprintf(offset, sizeof(offset), "%lld", (long long)r->next_off);
-        enum kq_err err = CLIENT_CALL(c->client, "CMIT", c->topic, r->id, offset);
+        enum kq_err err = CLIENT_INSIST(c->client, "CMIT", c->topic, r->id, offset);
         if (err == KQ_OK)
             r->committed_off = r->next_off;
         else if (err != KQ_UNKNOWN_SUBSCRIPTION)
@@ -235,17 +240,37 @@ static enum kq_err wait_for(struct consumer *c, struct reader *only, bool contro
     return KQ_OK;
 }
 
-/* Asks, and asks again while the broker is away, for as long as the timeout. */
+/* Asks, and asks again while no broker can be reached, for as long as the timeout. */
 static enum kq_err ask(struct consumer *c, struct reader *reader)
 {
     int64_t deadline_us = clock_mono_us() + c->client->timeout_us;
     for (;;) {
-        enum kq_err err = reader_ask(reader, &c->client->address, deadline_us, &c->client->fault);
+        enum kq_err err = reader_ask(reader, &c->client->brokers, deadline_us, &c->client->fault);
         if (err != KQ_EOF || interrupted != 0 || clock_mono_us() >= deadline_us)
             return err;
         wire_close(&reader->wire);
         (void)poll(NULL, 0, TICK_MS);
     }
+}
+
+/* Whether the reader may go on after this error: the connection is gone, or what was
+ * refused may pass, and not for longer than the timeout. */
+static bool goes_on(struct consumer *c, struct reader *reader, enum kq_err err)
+{
+    int64_t now_us = clock_mono_us();
+    if (err != KQ_EOF && err != KQ_TIMEOUT && !client_may_pass(err))
+        return false;
+    if (err != KQ_EOF && now_us - reader->refused_us > BROKERS_PATIENCE_US)
+        reader->failing_us = now_us;
+    if (err != KQ_EOF)
+        reader->refused_us = now_us;
+    if (err != KQ_EOF && now_us - reader->failing_us > c->client->timeout_us)
+        return false;
+    wire_close(&reader->wire);
+    bool left = err == KQ_EOF || err == KQ_TIMEOUT || err == KQ_STOPPING;
+    if (left && reader->broker == c->client->brokers.at) /* else another reader has moved on already */
+        brokers_move_on(&c->client->brokers);
+    return true;
 }
 
 static enum kq_err read_to_end(struct consumer *c, struct reader *reader)
@@ -254,14 +279,20 @@ static enum kq_err read_to_end(struct consumer *c, struct reader *reader)
     int64_t quiet_since_us = clock_mono_us();
     while (err == KQ_OK && !reader->over && interrupted == 0) {
         err = reader_try_read(reader, &c->client->fault);
+        int64_t now_us = clock_mono_us();
         if (err == KQ_OK) {
-            quiet_since_us = clock_mono_us();
+            quiet_since_us = now_us;
         } else if (err == KQ_AGAIN) {
+            int64_t until_us = quiet_since_us + c->client->timeout_us;
             err = wait_for(c, reader, false);
-            if (err == KQ_OK && clock_mono_us() - quiet_since_us > c->client->timeout_us)
+            if (err == KQ_OK && now_us > brokers_patience(&c->client->brokers, quiet_since_us, until_us))
                 err = fault_set(&c->client->fault, KQ_TIMEOUT, "the broker does not answer");
-        } else if (err == KQ_EOF) {
+        }
+        if (err != KQ_OK && (err != KQ_TIMEOUT || c->client->brokers.count > 1) && goes_on(c, reader, err)) {
+            if (err != KQ_EOF)
+                (void)poll(NULL, 0, TICK_MS);
             err = ask(c, reader);
+            quiet_since_us = clock_mono_us();
         }
     }
     return err;
@@ -319,16 +350,29 @@ static enum kq_err read_all_once(struct consumer *c)
             err = reader_try_read(r, &c->client->fault);
         if (err == KQ_UNKNOWN_SUBSCRIPTION && !c->throw_away)
             r->over = true; /* another member has it now */
-        else if (err != KQ_OK && err != KQ_AGAIN && err != KQ_EOF)
+        else if (err != KQ_OK && err != KQ_AGAIN && !goes_on(c, r, err))
             return err;
     }
     return KQ_OK;
 }
 
+/* The readers follow the member's session when that has left a broker: what says nothing
+ * to a PING brings no messages either. */
+static void stay_together(struct consumer *c)
+{
+    if (c->at == c->client->brokers.at)
+        return;
+    c->at = c->client->brokers.at;
+    for (struct reader *r = c->readers; r != NULL; r = r->next)
+        wire_close(&r->wire);
+}
+
 static enum kq_err follow(struct consumer *c)
 {
     int64_t commit_us = clock_mono_us() + COMMIT_EVERY_US;
-    int64_t ping_us = clock_mono_us() + PING_EVERY_US;
+    int64_t ping_every_us = c->client->brokers.count > 1 ? BROKERS_PATIENCE_US : PING_EVERY_US;
+    int64_t ping_us = clock_mono_us() + ping_every_us;
+    c->at = c->client->brokers.at;
     while (interrupted == 0) {
         enum kq_err err = read_all_once(c);
         if (err != KQ_OK)
@@ -343,10 +387,11 @@ static enum kq_err follow(struct consumer *c)
             commit_us = now_us + COMMIT_EVERY_US;
         }
         if (now_us >= ping_us) {
-            if (CLIENT_CALL(c->client, "PING") != KQ_OK)
+            if (CLIENT_INSIST(c->client, "PING") != KQ_OK)
                 wire_close(&c->client->wire);
-            ping_us = now_us + PING_EVERY_US;
+            ping_us = now_us + ping_every_us;
         }
+        stay_together(c);
         err = take_events(c);
         if (err == KQ_OK)
             err = wait_for(c, NULL, true);
@@ -375,11 +420,8 @@ static enum kq_err take_options(struct consumer *c, const struct arguments *argu
 {
     const char *group = options_get(arguments, "group");
     const char *from = options_get(arguments, "from");
-    char random[UUID_TEXT_BYTES];
-    struct uuid id = uuid_random();
     c->throw_away = group == NULL;
-    (void)snprintf(c->group, sizeof(c->group), "%s%s", group == NULL ? "kafkaesque-" : group,
-                   group == NULL ? uuid_format(&id, random) : "");
+    (void)snprintf(c->group, sizeof(c->group), "%s", group == NULL ? "" : group);
     c->follow = options_get(arguments, "follow") != NULL;
     c->commits = !c->throw_away && options_get(arguments, "no-commit") == NULL;
     c->count_most = -1;

@@ -56,6 +56,7 @@ struct publisher {
     enum kq_err result;
     struct fault why;
     int64_t failing_since_us; /* 0: the last thing that happened was good */
+    int64_t here_since_us;    /* when this broker was turned to */
     int64_t retry_at_us;
     int64_t backoff_us;
     int64_t begin_us;
@@ -156,22 +157,6 @@ static void read_input(struct publisher *p)
 
 /* ---- replies -------------------------------------------------------------------------------- */
 
-static bool may_be_retried(enum kq_err err)
-{
-    switch (err) {
-    case KQ_AGAIN:
-    case KQ_FULL:
-    case KQ_NOT_LEADER:
-    case KQ_NO_LEADER:
-    case KQ_NOT_ENOUGH_REPLICAS:
-    case KQ_STOPPING:
-    case KQ_COORDINATOR_LOADING:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static void note_failure(struct publisher *p, const struct fault *why)
 {
     int64_t now_us = clock_mono_us();
@@ -196,7 +181,7 @@ static enum kq_err take_reply(struct publisher *p, struct slice line)
         if (err == KQ_GARBAGE || kind == ANSWER_DATA)
             return fault_set(&p->client->fault, KQ_GARBAGE, "the broker's reply to a publish is not of the protocol");
         verdict = err == KQ_OUTCOME_UNKNOWN || err == KQ_TIMEOUT ? OUTBOX_UNKNOWN
-                  : may_be_retried(err)                          ? OUTBOX_RETRY
+                  : client_may_pass(err)                         ? OUTBOX_RETRY
                                                                  : OUTBOX_REFUSE;
     }
     struct outbox_item item;
@@ -250,25 +235,39 @@ static void back_off(struct publisher *p)
     p->backoff_us = p->backoff_us * 2 < BACKOFF_MOST_US ? p->backoff_us * 2 : BACKOFF_MOST_US;
 }
 
-/* Connects again, for as long as the timeout allows: at once after something good,
- * later and later while nothing is. */
+/* Connects again, to the next broker if there are several, for as long as the timeout
+ * allows: at once after something good, later and later while nothing is. */
 static enum kq_err reconnect(struct publisher *p)
 {
     bool again = p->failing_since_us != 0;
     note_failure(p, &p->client->fault);
     wire_close(&p->client->wire);
+    brokers_move_on(&p->client->brokers);
     outbox_disconnected(p->box);
     while (!out_of_time(p, clock_mono_us())) {
         if (again) {
             (void)poll(NULL, 0, (int)(p->backoff_us / 1000));
             back_off(p);
         }
-        if (wire_connect(&p->client->wire, &p->client->address, p->failing_since_us + p->client->timeout_us,
-                         &p->client->fault) == KQ_OK)
+        if (brokers_connect(&p->client->brokers, &p->client->wire, p->failing_since_us + p->client->timeout_us,
+                            &p->client->fault) == KQ_OK) {
+            p->here_since_us = clock_mono_us();
             return KQ_OK;
+        }
         again = true;
     }
     return KQ_EOF;
+}
+
+/* With others to turn to: this broker says nothing, or nothing good, for too long. It may be
+ * stopped, or cut off from the rest of the cluster. */
+static bool is_of_no_use(const struct publisher *p, int64_t now_us, int64_t quiet_since_us)
+{
+    if (p->client->brokers.count == 1)
+        return false;
+    int64_t failing_us = p->failing_since_us > p->here_since_us ? p->failing_since_us : p->here_since_us;
+    return now_us - quiet_since_us > BROKERS_PATIENCE_US ||
+           (p->failing_since_us != 0 && now_us - failing_us > BROKERS_PATIENCE_US);
 }
 
 static void recover_if_due(struct publisher *p, int64_t now_us)
@@ -303,27 +302,39 @@ static void wait_and_read(struct publisher *p, bool want_input)
         read_input(p);
 }
 
+/* Sends what may go, takes what has come. */
+static enum kq_err exchange(struct publisher *p)
+{
+    bool want_input = take_lines(p);
+    for (const struct outbox_item *item; !p->stopped && (item = outbox_send(p->box)) != NULL;)
+        buf_put(wire_out(p->client->wire), item->line, item->line_bytes);
+    enum kq_err err = wire_try_flush(p->client->wire, &p->client->fault);
+    if (err != KQ_OK)
+        return err;
+    wait_and_read(p, want_input);
+    return take_replies(p);
+}
+
 static enum kq_err publish_all(struct publisher *p)
 {
     int64_t quiet_since_us = clock_mono_us();
     uint64_t seen = 0;
+    p->here_since_us = quiet_since_us;
     while (!is_over(p)) {
-        bool want_input = take_lines(p);
-        for (const struct outbox_item *item; !p->stopped && (item = outbox_send(p->box)) != NULL;)
-            buf_put(wire_out(p->client->wire), item->line, item->line_bytes);
-        enum kq_err err = wire_try_flush(p->client->wire, &p->client->fault);
-        if (err == KQ_OK) {
-            wait_and_read(p, want_input);
-            err = take_replies(p);
-        }
-        if (err == KQ_EOF)
-            err = reconnect(p);
-        if (err != KQ_OK && err != KQ_AGAIN)
-            return err;
+        enum kq_err err = exchange(p);
         int64_t now_us = clock_mono_us();
         if (outbox_sent(p->box) == 0 || seen != p->replies)
             quiet_since_us = now_us;
         seen = p->replies;
+        if ((err == KQ_OK || err == KQ_AGAIN) && is_of_no_use(p, now_us, quiet_since_us))
+            err = fault_set(&p->client->fault, KQ_EOF, "the broker at %s port %s does not publish",
+                            brokers_now(&p->client->brokers)->host, brokers_now(&p->client->brokers)->port);
+        if (err == KQ_EOF) {
+            err = reconnect(p);
+            now_us = quiet_since_us = clock_mono_us();
+        }
+        if (err != KQ_OK && err != KQ_AGAIN)
+            return err;
         if (now_us - quiet_since_us > p->client->timeout_us)
             return fault_set(&p->client->fault, KQ_TIMEOUT, "the broker does not answer");
         if (out_of_time(p, now_us)) {
@@ -344,7 +355,7 @@ static enum kq_err take_producer_id(struct publisher *p)
     const char *epoch_path[] = {"Epoch", NULL};
     enum kq_err err = client_partition_count(p->client, p->topic, &p->partition_count);
     if (err == KQ_OK)
-        err = CLIENT_CALL(p->client, "PRID");
+        err = CLIENT_INSIST(p->client, "PRID");
     if (err != KQ_OK)
         return err;
     yajl_val data = NULL;

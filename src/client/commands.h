@@ -22,6 +22,18 @@ extern const struct option_row publish_options[];
 int command_consume(struct client *client, const struct arguments *arguments);
 extern const struct option_row consume_options[];
 
+int command_cluster_status(struct client *client, const struct arguments *arguments);
+int command_cluster_add(struct client *client, const struct arguments *arguments);
+int command_cluster_drain(struct client *client, const struct arguments *arguments);
+int command_cluster_remove(struct client *client, const struct arguments *arguments);
+int command_cluster_move(struct client *client, const struct arguments *arguments);
+int command_cluster_rebalance(struct client *client, const struct arguments *arguments);
+int command_cluster_transfer(struct client *client, const struct arguments *arguments);
+extern const struct option_row cluster_status_options[];
+extern const struct option_row cluster_order_options[];
+extern const struct option_row cluster_move_options[];
+extern const struct option_row cluster_transfer_options[];
+
 int command_log_check(struct client *client, const struct arguments *arguments);
 int command_log_dump(struct client *client, const struct arguments *arguments);
 int command_log_repair(struct client *client, const struct arguments *arguments);

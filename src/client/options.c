@@ -8,6 +8,7 @@
 #include <string.h>
 
 const struct option_row common_options[] = {
+    {"broker", 'b', "HOST:PORT,...", "where a broker is; of several, the next is asked when one does not answer"},
     {"host", 0, "ADDR", "the broker's address (default 127.0.0.1)"},
     {"port", 0, "N", "the broker's port (default 8080)"},
     {"timeout", 0, "SECONDS", "give up when the broker cannot be reached or does not answer for so long (default 30)"},
@@ -117,7 +118,7 @@ enum kq_err options_number(const struct arguments *arguments, const char *name, 
 
 static void print_rows(FILE *to, const struct option_row *rows)
 {
-    enum { HELP_COLUMN = 24 };
+    enum { HELP_COLUMN = 28 };
     for (; rows != NULL && rows->name != NULL; rows++) {
         char letter[8] = "    ";
         if (rows->letter != 0)

@@ -38,13 +38,13 @@ void reader_free(struct reader **reader)
     *reader = NULL;
 }
 
-enum kq_err reader_ask(struct reader *reader, const struct wire_address *address, int64_t deadline_us,
-                       struct fault *fault)
+enum kq_err reader_ask(struct reader *reader, struct brokers *brokers, int64_t deadline_us, struct fault *fault)
 {
     if (reader->wire == NULL) {
-        enum kq_err err = wire_connect(&reader->wire, address, deadline_us, fault);
+        enum kq_err err = brokers_connect(brokers, &reader->wire, deadline_us, fault);
         if (err != KQ_OK)
             return err;
+        reader->broker = brokers->at;
     }
     records_free(&reader->records);
     reader->records = records_new(take_record, reader);

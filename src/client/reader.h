@@ -17,8 +17,11 @@ struct reader {
     bool tail;
     int64_t next_off;      /* what comes next; READER_FROM_DEFAULT until known */
     int64_t committed_off; /* told to the broker; -1: nothing */
+    int64_t failing_us;    /* the caller's: since when it is refused again and again */
+    int64_t refused_us;    /* the caller's: the last time */
     bool over;             /* CONS: all was read; TAIL: the subscription has ended */
     struct wire *wire;     /* NULL: not connected */
+    size_t broker;         /* brokers->at when it connected */
     struct records *records;
     records_take *take; /* what is done with a record */
     void *context;
@@ -30,9 +33,8 @@ struct reader *reader_new(const char *topic, struct slice id, bool tail, int64_t
                           void *context);
 void reader_free(struct reader **reader);
 
-/* Connects where needed and asks. */
-enum kq_err reader_ask(struct reader *reader, const struct wire_address *address, int64_t deadline_us,
-                       struct fault *fault);
+/* Connects where needed, to any of the brokers, and asks. */
+enum kq_err reader_ask(struct reader *reader, struct brokers *brokers, int64_t deadline_us, struct fault *fault);
 
 /* Takes what is there, without waiting. KQ_OK: something was taken, or it is over.
  * KQ_AGAIN: nothing now. KQ_EOF: the connection is gone, ask again. Anything else

@@ -98,10 +98,11 @@ static int connect_one(const struct addrinfo *at, int64_t deadline_us, int *fd)
 static enum kq_err tell_connect(const struct wire_address *a, int error, struct fault *fault)
 {
     if (error == ECONNREFUSED)
-        return fault_set(fault, KQ_EOF,
-                         "cannot connect to %s port %s: connection refused. Is the daemon running there? Start it with "
-                         "`kafkaesqued`, or say where it is with --host and --port or KAFKAESQUE_ADDRESS=host:port",
-                         a->host, a->port);
+        return fault_set(
+            fault, KQ_EOF,
+            "cannot connect to %s port %s: connection refused. Is the daemon running there? Start it with "
+            "`kafkaesqued`, or say where it is with --broker HOST:PORT, --host and --port, or KAFKAESQUE_ADDRESS",
+            a->host, a->port);
     if (error == ETIMEDOUT)
         return fault_set(fault, KQ_EOF,
                          "cannot connect to %s port %s: nobody answered in time. Is the address right, and does a "

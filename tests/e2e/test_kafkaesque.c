@@ -151,6 +151,13 @@ static void wrong_usage_is_told_from_everything_else(void)
     CU_ASSERT_EQUAL(RUN(1, NULL, "consume", "t", "--nonsense"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--port", "70000"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "create", "t", "--config", "noequals"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--broker", "a:1", "--port", "2"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--broker", "a:1,,b:2"), 2);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "cluster"), 2);
+    shows("status, add, drain");
+    CU_ASSERT_EQUAL(RUN(1, NULL, "cluster", "move", "orders", "--to", "1"), 2);
+    shows("orders/0");
+    CU_ASSERT_EQUAL(RUN(1, NULL, "cluster", "drain", "x"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "--version"), 0);
     shows("kafkaesque ");
     CU_ASSERT_EQUAL(RUN(1, NULL, "publish", "--help"), 0);
@@ -205,6 +212,22 @@ static void lines_go_in_and_come_out(void)
     printed_are("line", 10, 15, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "3001"), 1);
     shows("from 0 to 3000");
+    daemon_end(&d);
+}
+
+static void of_several_brokers_the_next_is_asked_when_one_is_away(void)
+{
+    struct daemon *d = daemon_fresh("several");
+    char list[64];
+    (void)snprintf(list, sizeof(list), "127.0.0.1:1,127.0.0.1:%d", daemon_port(d)); /* nobody listens on port 1 */
+    const char *input = numbered("input", "line", 0, 100);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "create", "t", "-p", "2", "-b", list), 0);
+    CU_ASSERT_EQUAL(RUN(1, input, "publish", "t", "--broker", list), 0);
+    shows("published 100 messages");
+    CU_ASSERT_EQUAL(RUN(1, NULL, "--broker", list, "consume", "t"), 0);
+    printed_are("line", 0, 100, false);
+    CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--broker", "127.0.0.1:1,127.0.0.1:2", "--timeout", "1"), 3);
+    shows("none of 2 brokers can be reached");
     daemon_end(&d);
 }
 
@@ -357,6 +380,7 @@ static const struct unit_case cases[] = {
     {"wrong usage is told from everything else", wrong_usage_is_told_from_everything_else},
     {"topics come and go", topics_come_and_go},
     {"lines go in and come out", lines_go_in_and_come_out},
+    {"of several brokers the next is asked when one is away", of_several_brokers_the_next_is_asked_when_one_is_away},
     {"keys and headers are kept, and bad lines are named", keys_and_headers_are_kept_and_bad_lines_are_named},
     {"a group goes on where it was", a_group_goes_on_where_it_was},
     {"a killed broker costs neither loss nor doubles", a_killed_broker_costs_neither_loss_nor_doubles},

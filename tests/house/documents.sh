@@ -48,6 +48,8 @@ agree "$srcdir/man/kafkaesque-protocol.7.in" "$scratch/protocol.7"
 {
     every_option "$srcdir/man/kafkaesqued.8.in" "$daemon"
     for command in 'topic create' 'topic list' 'topic describe' 'topic delete' publish consume groups info \
+        'cluster status' 'cluster add' 'cluster drain' 'cluster remove' 'cluster move' 'cluster rebalance' \
+        'cluster transfer-leader' \
         'log check' 'log dump' 'log repair' bench protocol; do
         # shellcheck disable=SC2086 # two words
         every_option "$srcdir/man/kafkaesque.1.in" "$client" $command
