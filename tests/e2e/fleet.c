@@ -2,26 +2,22 @@
 #include "e2e/fleet.h"
 
 #include "e2e/json.h"
-#include "e2e/probe.h"
+#include "e2e/network.h"
 
-#include <errno.h>
 #include <ftw.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { PEERS_BYTES = 512, NAME_BYTES = 64, COMMAND_BYTES = 256, SEEN_BYTES = 4096 };
+enum { PEERS_BYTES = 512, HOST_BYTES = 128, SEEN_BYTES = 4096 };
 
 struct member {
     struct daemon *daemon; /* NULL: down */
     const char *dir;
     int port, raft_port;
-    char host[NAME_BYTES];
-    char network[NAME_BYTES]; /* "": this program's */
+    const char *host;
+    const char *network; /* NULL: this program's */
 };
 
 struct fleet {
@@ -39,92 +35,42 @@ static const struct member *see(const struct fleet *f, int id)
     return &f->members[id];
 }
 
+static int networked(const struct fleet *f, int id)
+{
+    (void)see(f, id);
+    if (!f->networks)
+        harness_fail("this fleet has no networks of its own");
+    return id;
+}
+
 static struct member *member_of(struct fleet *f, int id)
 {
     (void)see(f, id);
     return &f->members[id];
 }
 
-/* ---- networks ---------------------------------------------------------------- */
-
-/* Runs one `ip` command; false: it said no. */
-static bool ip(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static bool ip(const char *format, ...)
-{
-    char command[COMMAND_BYTES] = "ip ";
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(command + 3, sizeof(command) - 3, format, args);
-    va_end(args);
-    strncat(command, " >/dev/null 2>&1", sizeof(command) - strlen(command) - 1);
-    int status = system(command); /* no word of it comes from outside */
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-static void must(bool done)
-{
-    if (!done)
-        harness_fail("a network namespace could not be set up");
-}
-
-/* The names of this program's namespaces: kq-PID-0 has the bridge, kq-PID-N broker N. */
-static void remove_networks(void)
-{
-    for (int i = 0; i <= FLEET_MAX; i++)
-        (void)ip("netns del kq-%d-%d", (int)getpid(), i);
-}
-
-bool fleet_can_cut(void)
-{
-    static int known = -1;
-    if (known >= 0)
-        return known == 1;
-    int pid = (int)getpid();
-    bool can = geteuid() == 0 && ip("netns add kq-%d-0", pid) && ip("-n kq-%d-0 link add br0 type bridge", pid) &&
-               ip("-n kq-%d-0 link set br0 up", pid);
-    if (can)
-        can = atexit(remove_networks) == 0;
-    else
-        (void)ip("netns del kq-%d-0", pid);
-    known = can ? 1 : 0;
-    return can;
-}
-
-static void connect_member(struct member *m, int id)
-{
-    int pid = (int)getpid();
-    (void)snprintf(m->host, sizeof(m->host), "10.77.0.%d", id);
-    (void)snprintf(m->network, sizeof(m->network), "/run/netns/kq-%d-%d", pid, id);
-    (void)ip("netns del kq-%d-%d", pid, id); /* of a fleet before this one */
-    (void)ip("-n kq-%d-0 link del port%d", pid, id);
-    must(ip("netns add kq-%d-%d", pid, id));
-    must(ip("-n kq-%d-0 link add port%d type veth peer name eth0 netns kq-%d-%d", pid, id, pid, id));
-    must(ip("-n kq-%d-0 link set port%d master br0 up", pid, id));
-    must(ip("-n kq-%d-%d addr add %s/24 dev eth0", pid, id, m->host));
-    must(ip("-n kq-%d-%d link set lo up", pid, id));
-    must(ip("-n kq-%d-%d link set eth0 up", pid, id));
-}
+/* ---- cables ------------------------------------------------------------------- */
 
 void fleet_cut(struct fleet *f, int id)
 {
-    (void)member_of(f, id);
-    must(f->networks && ip("-n kq-%d-0 link set port%d nomaster", (int)getpid(), id));
+    (void)networked(f, id);
+    network_cut(id);
 }
 
 void fleet_heal(struct fleet *f, int id)
 {
-    (void)member_of(f, id);
-    must(f->networks && ip("-n kq-%d-0 link set port%d master br0", (int)getpid(), id));
+    (void)networked(f, id);
+    network_heal(id);
 }
 
 void fleet_cut_one_way(struct fleet *f, int from, int to)
 {
-    must(f->networks && ip("-n kq-%d-%d route add blackhole %s/32", (int)getpid(), from, member_of(f, to)->host));
+    network_cut_one_way(networked(f, from), networked(f, to));
 }
 
 void fleet_heal_one_way(struct fleet *f, int from, int to)
 {
-    must(f->networks && ip("-n kq-%d-%d route del blackhole %s/32", (int)getpid(), from, member_of(f, to)->host));
+    network_heal_one_way(networked(f, from), networked(f, to));
 }
 
 /* ---- starting and ending --------------------------------------------------------- */
@@ -134,9 +80,12 @@ static void add_member(struct fleet *f)
     if (f->size == FLEET_MAX)
         harness_fail("more brokers than a fleet may have");
     struct member *m = &f->members[++f->size];
-    (void)snprintf(m->host, sizeof(m->host), "127.0.0.1");
-    if (f->networks)
-        connect_member(m, f->size);
+    m->host = "127.0.0.1";
+    if (f->networks) {
+        network_make(f->size);
+        m->host = network_address(f->size);
+        m->network = network_path(f->size);
+    }
     m->port = free_port();
     m->raft_port = free_port();
     m->dir = temp_folder("broker");
@@ -157,7 +106,7 @@ static void begin_member(struct fleet *f, int id)
     size_t used = 0;
     while (used < DAEMON_SETTINGS_MAX && spec.settings[used] != NULL)
         used++;
-    char advertised[COMMAND_BYTES];
+    char advertised[HOST_BYTES];
     (void)snprintf(advertised, sizeof(advertised), "advertised.host=%s", m->host);
     if (f->networks && used < DAEMON_SETTINGS_MAX)
         spec.settings[used] = advertised;
@@ -171,8 +120,6 @@ struct fleet *fleet_form(const struct fleet_spec *spec)
     if (f == NULL)
         abort();
     f->networks = spec->networks;
-    if (f->networks && !fleet_can_cut())
-        harness_fail("network namespaces cannot be made here");
     memcpy(f->settings, spec->settings, sizeof(f->settings));
     for (int i = 0; i < spec->brokers; i++)
         add_member(f);
@@ -305,8 +252,7 @@ const char *fleet_dir(const struct fleet *f, int id)
 
 const char *fleet_network(const struct fleet *f, int id)
 {
-    const struct member *m = see(f, id);
-    return m->network[0] != '\0' ? m->network : NULL;
+    return see(f, id)->network;
 }
 
 struct daemon *fleet_daemon(const struct fleet *f, int id)

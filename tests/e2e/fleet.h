@@ -3,10 +3,9 @@
  * 1, each with its folder and its two ports, which it keeps when it is started
  * again. All calls are for the main thread, and fail as those of harness.h do.
  *
- * With `networks` each broker runs in a network namespace of its own, joined by
- * a bridge in another, so that it can be cut off as by a broken cable: nothing
- * is refused, nothing arrives. Clients enter that of the broker they talk to, so
- * that they reach one that is cut off, too.
+ * With `networks` (see network.h: one such fleet at a time) each broker runs in a
+ * network of its own and can be cut off. Clients enter that of the broker they
+ * talk to, so that they reach one that is cut off, too.
  */
 #ifndef KQ_TESTS_E2E_FLEET_H
 #define KQ_TESTS_E2E_FLEET_H
@@ -15,20 +14,17 @@
 #include "e2e/harness.h"
 
 enum {
-    FLEET_MAX = 8,
+    FLEET_MAX = 8,   /* not above NETWORK_PLACES */
     FORM_MS = 60000, /* to become whole: formed, or caught up after a start */
 };
 
 struct fleet_spec {
     int brokers;                               /* that form the cluster */
     const char *settings[DAEMON_SETTINGS_MAX]; /* of each; borrowed while it lives */
-    bool networks;
+    bool networks;                             /* if network_possible() */
 };
 
 struct fleet;
-
-/* False: no network namespaces here (they need root and `ip`). */
-bool fleet_can_cut(void);
 
 /* Starts all and waits until every broker sees all of them. */
 struct fleet *fleet_form(const struct fleet_spec *spec);
