@@ -463,6 +463,10 @@ enum kq_err config_check(const struct config *cfg, struct fault *fault)
         if (ordered[i].low_value > ordered[i].high_value)
             return fault_set(fault, KQ_INVALID, "%s must not be above %s; change one of them", ordered[i].low,
                              ordered[i].high);
+    if (cfg->election_us < 3 * cfg->beat_us)
+        return fault_set(fault, KQ_INVALID,
+                         "election.timeout must be at least three times beat.interval, or one late beat ends a leader; "
+                         "change one of them");
     if (cfg->host[0] == '\0')
         return fault_set(fault, KQ_INVALID, "host is empty; 127.0.0.1 listens for this machine, 0.0.0.0 for all");
     if (cfg->port != 0 && cfg->port == cfg->raft_port)

@@ -212,7 +212,7 @@ static enum kq_err start_metadata(struct cluster *c, struct fault *fault)
     struct partition_options options = {.engine = c->options.engine,
                                         .dir = path,
                                         .title = CLUSTER_METADATA_TOPIC "-0",
-                                        .topic_id = c->identity.metadata_id,
+                                        .topic_id = c->identity.founding.metadata_id,
                                         .partition = 0,
                                         .incarnation = c->identity.incarnation,
                                         .limits = limits,
@@ -264,7 +264,8 @@ static enum kq_err register_self(struct cluster *c, struct fault *fault)
     struct registration r = {
         .cluster = c,
         .call = {.verb = METADATA_REGISTER_BROKER,
-                 .cluster_id = uuid_random(),
+
+                 .cluster_id = c->identity.founding.cluster_id,
                  .call = {.done = registered},
                  .broker = {.id = c->identity.broker_id,
                             .incarnation = c->identity.incarnation,
@@ -358,6 +359,19 @@ static struct cluster *new_cluster(const struct cluster_options *options)
     return c;
 }
 
+/* A cluster of one. */
+static enum kq_err found_alone(struct cluster *c, struct fault *fault)
+{
+    struct founding *f = &c->identity.founding;
+    *f = (struct founding){.cluster_id = uuid_random(), .metadata_id = uuid_random(), .count = 1};
+    f->members[0] = (struct form_member){.broker_id = c->identity.broker_id,
+                                         .incarnation = c->identity.incarnation,
+                                         .port = c->options.port,
+                                         .raft_port = c->options.raft_port};
+    (void)snprintf(f->members[0].host, sizeof f->members[0].host, "%s", c->host);
+    return identity_store(c->io, c->data_dir, &c->identity, fault);
+}
+
 enum kq_err cluster_start(struct cluster **cluster, const struct cluster_options *options, struct fault *fault)
 {
     struct cluster *c = new_cluster(options);
@@ -365,6 +379,8 @@ enum kq_err cluster_start(struct cluster **cluster, const struct cluster_options
         return fault_set(fault, KQ_NO_MEMORY, "out of memory for the cluster's state");
     uint32_t broker_id = (uint32_t)options->config->broker_id;
     enum kq_err err = identity_load(c->io, c->data_dir, broker_id, &c->identity, fault);
+    if (err == KQ_OK && uuid_is_zero(&c->identity.founding.metadata_id))
+        err = found_alone(c, fault);
     if (err == KQ_OK)
         err = sweep_check(c, fault);
     if (err == KQ_OK)

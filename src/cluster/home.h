@@ -2,7 +2,7 @@
  * The broker's data folder: which names in it mean what, the broker's identity,
  * putting folders aside and removing them.
  *
- *    IDENTITY                      this broker's incarnation, the metadata's topic id
+ *    IDENTITY                      this broker's incarnation, what its cluster was founded with
  *    <topic>-<partition>           a replica
  *    <replica>.stray-<ms>          put aside: not what the metadata says (kept a while)
  *    <replica>.deleted-<ms>        of a deleted topic: removed as soon as possible
@@ -18,6 +18,7 @@
 #include "base/uuid.h"
 #include "cluster/cluster.h"
 #include "log/io.h"
+#include "proto/peer/form.h"
 
 enum {
     CLUSTER_PATH_BYTES = 4096,
@@ -30,15 +31,20 @@ enum {
 
 struct identity {
     uint32_t broker_id;
-    struct uuid incarnation; /* of this broker; a new folder is a new one */
-    struct uuid metadata_id; /* topic id of __cluster_metadata */
+    struct uuid incarnation;  /* of this broker; a new folder is a new one */
+    uint64_t boot;            /* grows with each start */
+    bool joined;              /* not one of the founders */
+    struct founding founding; /* metadata_id zero: no cluster yet; cluster_id zero: in its metadata alone (version 1) */
 };
 
-/* Blocks. Reads the identity, or makes one (durable when it returns) if the folder
- * has none and no replicas either. KQ_CORRUPT, KQ_BAD_VERSION, KQ_INVALID (another
- * broker's), KQ_NO_SPACE, KQ_READ_ONLY, KQ_IO: *fault says what to do. */
+/* Blocks. Reads the identity, or makes one without a cluster (durable when it returns) if
+ * the folder has none and no replicas either; boot is this start's. KQ_CORRUPT,
+ * KQ_BAD_VERSION, KQ_INVALID (another broker's), KQ_NO_SPACE, KQ_READ_ONLY, KQ_IO: *fault
+ * says what to do. */
 enum kq_err identity_load(struct io *io, const char *data_dir, uint32_t broker_id, struct identity *identity,
                           struct fault *fault);
+/* Blocks. Durable on KQ_OK. */
+enum kq_err identity_store(struct io *io, const char *data_dir, const struct identity *identity, struct fault *fault);
 
 /* ---- names ------------------------------------------------------------------------------ */
 

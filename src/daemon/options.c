@@ -1,5 +1,7 @@
 #include "daemon/options.h"
 
+#include "cluster/peers.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,10 @@ const char options_help[] = "Usage: kafkaesqued [OPTION]...\n"
                             "  --broker-id N      which broker this is (1)\n"
                             "  --host ADDR        listen on this address (127.0.0.1)\n"
                             "  --port N           listen for clients on this port (8080); 0 takes a free one\n"
-                            "  --raft-port N      the port for other brokers (7070)\n"
+                            "  --raft-port N      the port for other brokers (7070); 0 takes a free one\n"
+                            "  --peers LIST       form a cluster: ID@HOST:RAFT_PORT,... of all brokers; counts in\n"
+                            "                     an empty folder\n"
+                            "  --advertised-host ADDR  where brokers and clients find this one (that of --host)\n"
                             "  --data-dir DIR     the broker's own folder ($HOME/kafkaesque-N)\n"
                             "  --set KEY=VALUE    set any key of the configuration; may be repeated\n"
                             "  --check-config     say whether the configuration is good, and exit\n"
@@ -37,6 +42,8 @@ static const struct option longs[] = {
     {"port", required_argument, NULL, OPTION_KEYS + 2},
     {"raft-port", required_argument, NULL, OPTION_KEYS + 3},
     {"data-dir", required_argument, NULL, OPTION_KEYS + 4},
+    {"peers", required_argument, NULL, OPTION_KEYS + 5},
+    {"advertised-host", required_argument, NULL, OPTION_KEYS + 6},
     {NULL, 0, NULL, 0},
 };
 
@@ -45,8 +52,13 @@ static const struct {
     const char *option;
     const char *key;
 } shorthands[] = {
-    {"--broker-id", "broker.id"}, {"--host", "host"},         {"--port", "port"},
-    {"--raft-port", "raft.port"}, {"--data-dir", "data.dir"},
+    {"--broker-id", "broker.id"},
+    {"--host", "host"},
+    {"--port", "port"},
+    {"--raft-port", "raft.port"},
+    {"--data-dir", "data.dir"},
+    {"--peers", "peers"},
+    {"--advertised-host", "advertised.host"},
 };
 
 static enum kq_err take_option(struct options *o, int option, struct fault *fault)
@@ -142,6 +154,8 @@ enum kq_err options_load(const struct options *options, struct config *cfg, stru
     }
     if (err == KQ_OK)
         err = config_check(cfg, fault);
+    if (err == KQ_OK)
+        err = peers_check(cfg->peers, (uint32_t)cfg->broker_id, fault);
     if (err == KQ_OK && cfg->data_dir[0] == '\0')
         err = default_data_dir(cfg, fault);
     return err;
