@@ -2,9 +2,10 @@
  * One table: what is measured, the aim, our figure, the peer's, the ratio, and
  * whether the aim is met. Rows are printed as they are done.
  *
- * The peer is Redis Streams with appendfsync always, driven by the same client
- * code through the same windows, in rounds that take turns with ours, so that a
- * slow minute of the machine hits both. No absolute time is a pass mark, and an
+ * The peer is Redis Streams with appendfsync always; of three replicas NATS
+ * JetStream and etcd. It is driven by the same client code through the same
+ * windows, in rounds that take turns with ours, so that a slow minute of the
+ * machine hits both. No absolute time is a pass mark, and an
  * aim that is missed is no failure of the program: only something broken is.
  */
 #ifndef KQ_TESTS_BENCH_BENCH_H
@@ -33,6 +34,9 @@ void table_add(const struct row *r);
 
 enum row_verdict verdict(bool met);
 
+/* Fewer and shorter rounds were asked for. */
+bool bench_quick(void);
+
 /* ---- numbers ------------------------------------------------------------- */
 
 /* Sorts values. */
@@ -47,6 +51,10 @@ double raw_sync_us(const char *dir, int times);
 double raw_ping_us(int times);
 /* p50 in us of waking another thread; on the same core, or on the other. */
 double raw_hand_off_us(bool other_core, int times);
+/* MiB a second: writes of 1 MiB into a new file in dir, each with fdatasync; and over
+ * one loopback connection. */
+double raw_write_mib(const char *dir);
+double raw_loopback_mib(void);
 
 /* ---- the rows ------------------------------------------------------------ */
 
@@ -62,5 +70,9 @@ void rows_thousand(void);
 void rows_connections(void);
 void rows_start(void);
 void rows_recovery(void);
+/* Three brokers. */
+void rows_replicated_sync(void);
+void rows_replicated_pipeline(void);
+void rows_failover(void);
 
 #endif

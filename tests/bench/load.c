@@ -31,7 +31,7 @@ void pin_self(uint64_t cpus)
 struct load_result load_synchronous(const struct load *l)
 {
     struct load_result r = {0};
-    struct client *c = client_open(l->server->port);
+    struct client *c = server_connect(l->server);
     int fd = client_fd(c);
     char *out = malloc(l->payload_bytes + 256);
     double *samples = calloc(SAMPLES_MAX, sizeof(*samples));
@@ -56,6 +56,7 @@ struct load_result load_synchronous(const struct load *l)
             r.broken = true;
             break;
         }
+        server_next_publish(l->server, out);
         int64_t after = now_us();
         samples[r.messages++] = (double)(after - t);
         t = after;
@@ -86,7 +87,7 @@ struct lane {
 
 static void lane_open(struct lane *n, const struct load *l, unsigned i)
 {
-    n->c = client_open(l->server->port);
+    n->c = server_connect(l->server);
     n->out = malloc((l->payload_bytes + 256) * l->in_flight);
     if (n->out == NULL)
         abort();

@@ -29,7 +29,8 @@ struct load_result {
 
 /* One connection, one in flight: latencies. */
 struct load_result load_synchronous(const struct load *l);
-/* Any number of connections and in flight: rates. p50 and p99 are not set. */
+/* Any number of connections and in flight: rates. p50 and p99 are not set. Not for
+ * etcd, whose publishes on one connection differ. */
 struct load_result load_window(const struct load *l);
 
 /* Pins the calling thread; 0: all cores. */

@@ -103,6 +103,66 @@ double raw_ping_us(int times)
     return p50;
 }
 
+double raw_write_mib(const char *dir)
+{
+    enum { PIECE = 1 << 20, PIECES = 128 };
+    char *piece = malloc(PIECE);
+    const char *path = path_in(dir, "raw-rate");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || piece == NULL)
+        harness_fail("no file for the raw rate");
+    memset(piece, 'x', PIECE);
+    int64_t begin = now_us();
+    for (int i = 0; i < PIECES; i++)
+        if (write(fd, piece, PIECE) != PIECE || fdatasync(fd) != 0)
+            harness_fail("the raw rate could not be written");
+    double mib = PIECES * 1e6 / (double)(now_us() - begin);
+    (void)close(fd);
+    (void)unlink(path);
+    free(piece);
+    return mib;
+}
+
+enum { STREAM_PIECE = 256 << 10, STREAM_PIECES = 2048 };
+
+static void *swallow(void *arg)
+{
+    char *piece = malloc(STREAM_PIECE);
+    int fd = accept(*(int *)arg, NULL, NULL);
+    while (piece != NULL && recv(fd, piece, STREAM_PIECE, 0) > 0)
+        ;
+    (void)close(fd); /* the other side waits for it */
+    free(piece);
+    return NULL;
+}
+
+double raw_loopback_mib(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof(at);
+    char *piece = calloc(1, STREAM_PIECE), end;
+    pthread_t other;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (piece == NULL || bind(listener, (struct sockaddr *)&at, size) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *)&at, &size) != 0 ||
+        pthread_create(&other, NULL, swallow, &listener) != 0 || connect(fd, (struct sockaddr *)&at, size) != 0)
+        harness_fail("no loopback connection");
+    int64_t begin = now_us();
+    for (int i = 0; i < STREAM_PIECES; i++)
+        if (!exactly(send_some, fd, piece, STREAM_PIECE))
+            harness_fail("the loopback connection broke");
+    (void)shutdown(fd, SHUT_WR);
+    (void)recv(fd, &end, 1, 0);
+    double mib = (double)STREAM_PIECE * STREAM_PIECES / 1048576 * 1e6 / (double)(now_us() - begin);
+    (void)close(fd);
+    (void)pthread_join(other, NULL);
+    (void)close(listener);
+    free(piece);
+    return mib;
+}
+
 struct relay {
     _Atomic uint32_t turn;
     int times;

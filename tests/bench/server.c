@@ -1,7 +1,9 @@
-/* Kafkaesque and Redis: start, stop, and the two wire forms. */
+/* Kafkaesque and Redis: start, stop, and their wire forms; whose form a publish has. */
 #include "bench/server.h"
 
+#include "bench/etcd.h"
 #include "bench/load.h"
+#include "bench/nats.h"
 #include "e2e/client.h"
 #include "e2e/harness.h"
 
@@ -116,38 +118,86 @@ void server_create(const struct server *s, const char *topic, int partitions)
 {
     if (s->kind == SERVER_REDIS)
         return;
-    struct client *c = client_open(s->port);
+    struct client *c = server_connect(s);
     const char *reply = client_ask(c, "CRTP %s %d", topic, partitions);
     if (strcmp(reply, "Done") != 0)
         harness_fail(reply);
     client_close(&c);
 }
 
-size_t server_put_publish(const struct server *s, char *out, const char *target, size_t size)
+struct client *server_try_connect(const struct server *s)
 {
-    int n;
-    if (s->kind == SERVER_OURS)
-        n = snprintf(out, size + 256, "PUBS %s {\"Body\":\"", target);
-    else
-        n = snprintf(out, size + 256, "*5\r\n$4\r\nXADD\r\n$%zu\r\n%s\r\n$1\r\n*\r\n$1\r\nb\r\n$%zu\r\n",
-                     strlen(target), target, size);
-    size_t used = (size_t)n;
-    memset(out + used, 'x', size);
-    used += size;
-    const char *end = s->kind == SERVER_OURS ? "\"}\n" : "\r\n";
-    memcpy(out + used, end, strlen(end));
-    return used + strlen(end);
+    struct client *c = client_try_open_in(s->network, s->port);
+    if (c == NULL)
+        return NULL;
+    bool greeted = s->kind == SERVER_NATS ? nats_greet(c) : s->kind == SERVER_ETCD ? etcd_greet(c) : true;
+    if (!greeted)
+        client_close(&c);
+    return c;
 }
 
-size_t server_take_reply(const struct server *s, const char *in, size_t n, bool *ok)
+struct client *server_connect(const struct server *s)
+{
+    struct client *c = server_try_connect(s);
+    if (c == NULL)
+        harness_fail("cannot connect to a server");
+    return c;
+}
+
+static size_t put_publish_ours(char *out, const char *target, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size + 256, "PUBS %s {\"Body\":\"", target);
+    memset(out + used, 'x', size);
+    used += size;
+    memcpy(out + used, "\"}\n", 3);
+    return used + 3;
+}
+
+static size_t put_publish_redis(char *out, const char *target, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size + 256, "*5\r\n$4\r\nXADD\r\n$%zu\r\n%s\r\n$1\r\n*\r\n$1\r\nb\r\n$%zu\r\n",
+                                   strlen(target), target, size);
+    memset(out + used, 'x', size);
+    used += size;
+    memcpy(out + used, "\r\n", 2);
+    return used + 2;
+}
+
+size_t server_put_publish(const struct server *s, char *out, const char *target, size_t size)
+{
+    switch (s->kind) {
+    case SERVER_OURS:
+        return put_publish_ours(out, target, size);
+    case SERVER_REDIS:
+        return put_publish_redis(out, target, size);
+    case SERVER_NATS:
+        return nats_put_publish(out, target, size);
+    case SERVER_ETCD:
+        return etcd_put_publish(out, target, size);
+    }
+    abort();
+}
+
+void server_next_publish(const struct server *s, char *publish)
+{
+    if (s->kind == SERVER_ETCD)
+        etcd_next_stream(publish);
+}
+
+static size_t take_reply_ours(const char *in, size_t n, bool *ok)
 {
     const char *lf = memchr(in, '\n', n);
     if (lf == NULL)
         return 0;
-    if (s->kind == SERVER_OURS) {
-        *ok = in[0] == 'D';
-        return (size_t)(lf + 1 - in);
-    }
+    *ok = in[0] == 'D';
+    return (size_t)(lf + 1 - in);
+}
+
+static size_t take_reply_redis(const char *in, size_t n, bool *ok)
+{
+    const char *lf = memchr(in, '\n', n);
+    if (lf == NULL)
+        return 0;
     *ok = in[0] == '$';
     if (!*ok)
         return (size_t)(lf + 1 - in);
@@ -155,10 +205,25 @@ size_t server_take_reply(const struct server *s, const char *in, size_t n, bool 
     return whole <= n ? whole : 0;
 }
 
+size_t server_take_reply(const struct server *s, const char *in, size_t n, bool *ok)
+{
+    switch (s->kind) {
+    case SERVER_OURS:
+        return take_reply_ours(in, n, ok);
+    case SERVER_REDIS:
+        return take_reply_redis(in, n, ok);
+    case SERVER_NATS:
+        return nats_take_reply(in, n, ok);
+    case SERVER_ETCD:
+        return etcd_take_reply(in, n, ok);
+    }
+    abort();
+}
+
 int64_t server_counter(const struct server *s, const char *name)
 {
     char quoted[64];
-    struct client *c = client_open(s->port);
+    struct client *c = server_connect(s);
     const char *info = client_ask(c, "INFO");
     (void)snprintf(quoted, sizeof(quoted), "\"%s\":", name);
     const char *at = strcasestr(info, quoted);

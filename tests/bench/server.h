@@ -1,6 +1,7 @@
 /*
- * The two servers that are compared, behind one face: how to start one, what a
- * publish and a reply look like on its wire.
+ * The servers that are compared, behind one face: how to start one, what a
+ * publish and a reply look like on its wire. NATS and etcd run three at a time;
+ * see trio.h.
  */
 #ifndef KQ_TESTS_BENCH_SERVER_H
 #define KQ_TESTS_BENCH_SERVER_H
@@ -10,14 +11,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum server_kind { SERVER_OURS, SERVER_REDIS };
+enum server_kind { SERVER_OURS, SERVER_REDIS, SERVER_NATS, SERVER_ETCD };
 
+struct client;
 struct daemon;
 
 struct server {
     enum server_kind kind;
     const char *dir;
-    uint64_t cpus; /* 0: all */
+    uint64_t cpus;       /* 0: all */
+    const char *network; /* NULL: this program's; else a place of network.h */
     int port;
     pid_t pid;
     struct daemon *daemon; /* ours */
@@ -37,8 +40,14 @@ bool have_redis(void);
 /* Makes a topic; nothing to do at Redis. */
 void server_create(const struct server *s, const char *topic, int partitions);
 
+/* A connection that is ready for publishes. NULL: it does not listen. */
+struct client *server_try_connect(const struct server *s);
+struct client *server_connect(const struct server *s);
+
 /* The bytes of one publish of size payload bytes to target; needs size + 256. */
 size_t server_put_publish(const struct server *s, char *out, const char *target, size_t size);
+/* Makes of the bytes of one publish those of the next on the same connection. */
+void server_next_publish(const struct server *s, char *publish);
 /* Bytes of the first whole reply at in, or 0; *ok: it acknowledges. */
 size_t server_take_reply(const struct server *s, const char *in, size_t n, bool *ok);
 
