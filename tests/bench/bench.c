@@ -81,6 +81,9 @@ static const struct {
     {"recovery", rows_recovery},
     {"sync3", rows_replicated_sync},
     {"pipeline3", rows_replicated_pipeline},
+    {"costs3", rows_costs_replicated},
+    {"thousand3", rows_thousand_replicated},
+    {"refill", rows_refill},
     {"failover", rows_failover},
 };
 

@@ -74,5 +74,8 @@ void rows_recovery(void);
 void rows_replicated_sync(void);
 void rows_replicated_pipeline(void);
 void rows_failover(void);
+void rows_thousand_replicated(void);
+void rows_costs_replicated(void);
+void rows_refill(void);
 
 #endif
