@@ -14,7 +14,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SECTOR_BYTES = 512, PATH_MAX_BYTES = 256, ENTRIES_MAX = 256, OPS_MAX = 1024, BLOCK_BYTES = 4096, OP_KINDS = 17 };
+enum {
+    SECTOR_BYTES = 512,
+    PATH_MAX_BYTES = 256,
+    ENTRIES_MAX = 256,
+    CHANGES_STEP = 1024,
+    BLOCK_BYTES = 4096,
+    OP_KINDS = 17
+};
 
 struct inode {
     struct inode *next;
@@ -115,6 +122,18 @@ static void drop(struct names *n, const char *path)
         *e = n->at[--n->count];
 }
 
+/* A trailing slash is no part of a folder's name; "/" is always there. */
+static bool has_folder(const struct names *n, const char *path)
+{
+    size_t length = strlen(path);
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    for (int i = 0; i < n->count && length > 0; i++)
+        if (strncmp(n->at[i].path, path, length) == 0 && n->at[i].path[length] == '\0')
+            return n->at[i].inode == NULL;
+    return length == 0;
+}
+
 /* Whether path stands directly in folder. */
 static bool is_in(const char *path, const char *folder)
 {
@@ -147,7 +166,10 @@ static void apply(struct names *n, const struct change *c)
 
 static void change(struct io_mem *m, enum change_kind kind, const char *from, const char *to, struct inode *inode)
 {
-    REQUIRE(m->change_count < OPS_MAX);
+    if (m->change_count % CHANGES_STEP == 0) {
+        m->changes = realloc(m->changes, (size_t)(m->change_count + CHANGES_STEP) * sizeof *m->changes);
+        REQUIRE(m->changes != NULL);
+    }
     struct change *c = &m->changes[m->change_count++];
     c->kind = kind;
     c->inode = inode;
@@ -676,7 +698,7 @@ static int mem_sync_dir(struct io *io, const char *path)
     int err = enter(m, IO_MEM_SYNC_DIR, &last);
     if (m->cut || err < 0 || last)
         return leave(m, last, err);
-    if (strcmp(path, "/") != 0 && find(&m->live, path) == NULL)
+    if (!has_folder(&m->live, path))
         return -ENOENT;
     int kept = 0;
     for (int i = 0; i < m->change_count; i++) {
@@ -697,7 +719,7 @@ static int mem_list(struct io *io, const char *path, void (*each)(void *context,
     int err = enter(m, IO_MEM_LIST, &last);
     if (m->cut || err < 0 || last)
         return leave(m, last, err);
-    if (strcmp(path, "/") != 0 && find(&m->live, path) == NULL)
+    if (!has_folder(&m->live, path))
         return -ENOENT;
     for (int i = 0; i < m->live.count; i++)
         if (is_in(m->live.at[i].path, path))
@@ -746,8 +768,6 @@ struct io_mem *io_mem_new(size_t file_bytes_max)
     REQUIRE(m != NULL);
     m->io.ops = &mem_ops;
     m->file_max = (file_bytes_max + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
-    m->changes = malloc(OPS_MAX * sizeof *m->changes);
-    REQUIRE(m->changes != NULL);
     return m;
 }
 

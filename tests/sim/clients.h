@@ -1,0 +1,40 @@
+/*
+ * What clients do all the while, and the history of it, for the judge of
+ * tests/support/checker.h: publishers (PUBS with and without keys, pipelined, and
+ * PUBX, sent again until it is answered), and members of groups that read, commit,
+ * come and go.
+ */
+#ifndef KQ_TESTS_SIM_CLIENTS_H
+#define KQ_TESTS_SIM_CLIENTS_H
+
+#include "sim/machine.h"
+#include "support/history.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { CLIENTS_TOPICS_MAX = 4, CLIENTS_PARTITIONS_MAX = 8 };
+
+struct clients_plan {
+    unsigned topics;
+    unsigned partitions[CLIENTS_TOPICS_MAX];
+    unsigned replicas; /* 0: as the broker chooses */
+    unsigned publishers, producers, members;
+    uint64_t publishes_max; /* of all together */
+};
+
+/* Draws a plan; node is the clients' computer. */
+void clients_new(struct node *node, uint64_t seed);
+struct clients_plan *clients_plan(void);
+struct history *clients_history(void);
+/* Creates the topics, however often it must ask. False: not within the time. */
+bool clients_make_topics(int64_t within_ns);
+void clients_start(void);
+/* Asks all to end what they do, and waits for them. */
+void clients_stop(void);
+/* Reads everything from the start, from any broker. False: not within the time; *why says what was missed. */
+bool clients_read_all(int64_t within_ns, const char **why);
+uint64_t clients_published(void);
+uint64_t clients_acknowledged(void);
+
+#endif

@@ -1,0 +1,285 @@
+#include "sim/nemesis.h"
+
+#include "base/require.h"
+#include "sim/brokers.h"
+#include "sim/disk.h"
+#include "sim/net.h"
+#include "sim/trace.h"
+
+#include <errno.h>
+
+enum { STARTS_MAX = 50 };
+
+enum fault_kind {
+    FAULT_KILL,
+    FAULT_POWER,
+    FAULT_DIE_AT_CALL,
+    FAULT_POWER_ALL,
+    FAULT_SHUT,
+    FAULT_PAUSE,
+    FAULT_CUT,
+    FAULT_SLOW_LINK,
+    FAULT_SLOW_DISK,
+    FAULT_FULL_DISK,
+    FAULT_BAD_DISK,
+    FAULT_CLOCK_JUMP,
+    FAULT_CLOCK_DRIFT,
+    FAULT_KINDS,
+};
+
+static struct {
+    struct node *harness;
+    struct chance chance;
+    unsigned kinds; /* those of this run: 1 << kind */
+    int64_t pause_ns;
+    bool stop, ended;
+    struct waiters waiters;
+    struct disk_style disks[BROKERS_MAX];
+    bool bad_disk[BROKERS_MAX];
+} nemesis;
+
+void nemesis_new(struct node *harness, uint64_t seed)
+{
+    nemesis.harness = harness;
+    nemesis.chance = chance_of(seed, 50);
+    /* A run has some kinds of faults and not others, so that no kind hides another. */
+    for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
+        if (chance_once_in(&nemesis.chance, 3))
+            nemesis.kinds |= 1U << kind;
+    if (chance_once_in(&nemesis.chance, 2))
+        nemesis.kinds |= 1U << FAULT_POWER | 1U << FAULT_DIE_AT_CALL;
+    nemesis.pause_ns = chance_magnitude(&nemesis.chance, 200, 4000) * MS_NS;
+    for (unsigned i = 0; i < brokers_count(); i++)
+        nemesis.disks[i] = *disk_style(broker_node(brokers_at(i + 1))->disk);
+}
+
+static struct chance *luck(void)
+{
+    return &nemesis.chance;
+}
+
+static struct sim_broker *any(void)
+{
+    return brokers_at(1 + (unsigned)chance_below(luck(), brokers_count()));
+}
+
+static int64_t a_while(int64_t most_ms)
+{
+    return chance_magnitude(luck(), 1, most_ms) * MS_NS;
+}
+
+static enum broker_death any_death(void)
+{
+    return chance_once_in(luck(), 2) ? DEATH_POWER : DEATH_KILL;
+}
+
+/* ---- each kind: does it, and mends what would not mend itself ------------------------- */
+
+static void cut_some(void)
+{
+    const struct node *a = broker_node(any());
+    bool clients = brokers_count() == 1 || chance_once_in(luck(), 3);
+    const struct node *b = clients ? nemesis.harness : broker_node(any());
+    bool one_way = chance_once_in(luck(), 2), other = chance_once_in(luck(), 2);
+    if (a == b)
+        return;
+    net_link(a, b)->cut = !one_way || other;
+    net_link(b, a)->cut = !one_way || !other;
+    trace_say(TRACE_FAULT, "cut: %s to %s%s", other ? a->name : b->name, other ? b->name : a->name,
+              one_way ? ", one way" : " and back");
+    fiber_sleep(a_while(4000));
+    net_link(a, b)->cut = net_link(b, a)->cut = false;
+    trace_say(TRACE_FAULT, "%s and %s are joined again", a->name, b->name);
+}
+
+static void slow_link(void)
+{
+    const struct node *a = broker_node(any());
+    const struct node *b = brokers_count() == 1 ? nemesis.harness : broker_node(any());
+    struct net_link was = *net_link(a, b);
+    net_link(a, b)->delay_ns = a_while(300);
+    net_link(a, b)->jitter_ns = a_while(300);
+    net_link(a, b)->lose_in = 1 + chance_below(luck(), 20);
+    trace_say(TRACE_FAULT, "slow: %s to %s", a->name, b->name);
+    fiber_sleep(a_while(4000));
+    *net_link(a, b) = was;
+}
+
+static void slow_disk(void)
+{
+    struct sim_broker *b = any();
+    struct disk_style *style = disk_style(broker_node(b)->disk);
+    style->sync_ns = a_while(200);
+    style->stall_in = 3;
+    style->stall_ns = a_while(3000) + 10 * MS_NS;
+    trace_say(TRACE_FAULT, "%s has a slow disk", broker_node(b)->name);
+    fiber_sleep(a_while(4000));
+    *style = nemesis.disks[broker_number(b) - 1];
+}
+
+static void full_disk(void)
+{
+    struct sim_broker *b = any();
+    struct io_mem *mem = disk_mem(broker_node(b)->disk);
+    uint64_t free_bytes = 0;
+    struct io *io = io_mem_io(mem);
+    io_mem_set_capacity(mem, UINT64_C(1) << 40);
+    (void)io->ops->space(io, "/", &free_bytes);
+    uint64_t used = (UINT64_C(1) << 40) - free_bytes;
+    io_mem_set_capacity(mem, used + chance_below(luck(), 256 * 1024));
+    trace_say(TRACE_FAULT, "%s has a full disk", broker_node(b)->name);
+    fiber_sleep(a_while(4000));
+    io_mem_set_capacity(mem, 0);
+    trace_say(TRACE_FAULT, "%s has room again", broker_node(b)->name);
+}
+
+static void bad_disk(void)
+{
+    struct sim_broker *b = any();
+    struct io_mem *mem = disk_mem(broker_node(b)->disk);
+    static const unsigned ops[] = {IO_MEM_SYNC, IO_MEM_WRITE, IO_MEM_SYNC | IO_MEM_WRITE,    IO_MEM_ZERO,
+                                   IO_MEM_READ, IO_MEM_OPEN,  IO_MEM_RENAME | IO_MEM_UNLINK, IO_MEM_SYNC_DIR,
+                                   IO_MEM_ANY};
+    unsigned op = ops[chance_below(luck(), sizeof ops / sizeof ops[0])];
+    io_mem_fail(mem, op, chance_below(luck(), 10), EIO, 1 + chance_below(luck(), 5));
+    trace_say(TRACE_FAULT, "%s has a bad disk (%x)", broker_node(b)->name, op);
+    nemesis.bad_disk[broker_number(b) - 1] = true;
+    fiber_sleep(a_while(3000));
+    io_mem_fail_not(mem);
+    /* What stopped at the failure comes back only with its process. */
+    broker_die(b, any_death());
+}
+
+static void clock_jump(void)
+{
+    struct node *node = broker_node(any());
+    int64_t by_ns = chance_between(luck(), -3600, 3600) * S_NS;
+    node->wall_ns += by_ns;
+    trace_say(TRACE_FAULT, "%s: its clock jumps by %lld s", node->name, (long long)(by_ns / S_NS));
+}
+
+static void stop_one(void)
+{
+    struct sim_broker *b = any();
+    if (!broker_serves(b))
+        return;
+    broker_shut(b);
+}
+
+static void pause_one(void)
+{
+    struct node *node = broker_node(any());
+    trace_say(TRACE_FAULT, "%s is paused", node->name);
+    node_pause(node, true);
+    fiber_sleep(a_while(6000));
+    if (node->paused)
+        node_pause(node, false);
+    trace_say(TRACE_FAULT, "%s goes on", node->name);
+}
+
+static void do_fault(enum fault_kind kind)
+{
+    switch (kind) {
+    case FAULT_KILL:
+        broker_die(any(), DEATH_KILL);
+        break;
+    case FAULT_POWER:
+        broker_die(any(), DEATH_POWER);
+        break;
+    case FAULT_DIE_AT_CALL:
+        broker_die_at_call(any(), (uint64_t)chance_magnitude(luck(), 0, 200), any_death());
+        break;
+    case FAULT_POWER_ALL:
+        for (unsigned i = 1; i <= brokers_count(); i++)
+            broker_die(brokers_at(i), DEATH_POWER);
+        break;
+    case FAULT_SHUT:
+        stop_one();
+        break;
+    case FAULT_PAUSE:
+        pause_one();
+        break;
+    case FAULT_CUT:
+        cut_some();
+        break;
+    case FAULT_SLOW_LINK:
+        slow_link();
+        break;
+    case FAULT_SLOW_DISK:
+        slow_disk();
+        break;
+    case FAULT_FULL_DISK:
+        full_disk();
+        break;
+    case FAULT_BAD_DISK:
+        bad_disk();
+        break;
+    case FAULT_CLOCK_JUMP:
+        clock_jump();
+        break;
+    case FAULT_CLOCK_DRIFT:
+        node_drift(broker_node(any()), chance_between(luck(), -500, 500));
+        break;
+    case FAULT_KINDS:
+        break;
+    }
+}
+
+/* ---- all the while -------------------------------------------------------------------------- */
+
+static void boot_the_dead(bool all)
+{
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        if (!broker_is_up(brokers_at(i)) && (all || !chance_once_in(luck(), 3)))
+            broker_boot(brokers_at(i));
+}
+
+static void *nemesis_main(void *argument)
+{
+    (void)argument;
+    while (!nemesis.stop) {
+        fiber_sleep(1 + (int64_t)chance_below(luck(), (uint64_t)nemesis.pause_ns));
+        enum fault_kind kind = (enum fault_kind)chance_below(luck(), FAULT_KINDS);
+        if (!nemesis.stop && (nemesis.kinds & 1U << kind) != 0)
+            do_fault(kind);
+        fiber_sleep(a_while(1000));
+        boot_the_dead(false);
+    }
+    nemesis.ended = true;
+    waiters_wake_all(&nemesis.waiters);
+    return NULL;
+}
+
+void nemesis_start(void)
+{
+    fiber_detach(fiber_start(nemesis.harness, "nemesis", 0, nemesis_main, NULL));
+}
+
+void nemesis_stop(void)
+{
+    nemesis.stop = true;
+    while (!nemesis.ended)
+        (void)fiber_wait(&nemesis.waiters, MACHINE_NEVER);
+    trace_say(TRACE_FAULT, "all faults end");
+    net_heal();
+    for (unsigned i = 1; i <= brokers_count(); i++) {
+        struct node *node = broker_node(brokers_at(i));
+        *disk_style(node->disk) = nemesis.disks[i - 1];
+        io_mem_fail_not(disk_mem(node->disk));
+        io_mem_set_capacity(disk_mem(node->disk), 0);
+        disk_crash_at(node->disk, 0, NULL, NULL);
+        if (node->paused)
+            node_pause(node, false);
+        node_drift(node, 0);
+    }
+    /* A start that a fault had spoilt ends by itself; then it is tried again. */
+    for (int i = 0; i < STARTS_MAX; i++) {
+        boot_the_dead(true);
+        bool serve = true;
+        for (unsigned n = 1; n <= brokers_count(); n++)
+            serve = serve && broker_serves(brokers_at(n));
+        if (serve)
+            return;
+        fiber_sleep(200 * MS_NS);
+    }
+}

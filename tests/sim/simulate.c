@@ -1,0 +1,298 @@
+/*
+ * The driver: a seed is a run of a whole cluster and its clients under faults, then
+ * without them, then judged. Each runs in a child process, so that a broker's
+ * REQUIRE that fails is the failure of that seed. See --help.
+ */
+#include "base/require.h"
+#include "sim/brokers.h"
+#include "sim/clients.h"
+#include "sim/machine.h"
+#include "sim/nemesis.h"
+#include "sim/net.h"
+#include "sim/trace.h"
+#include "support/checker.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TAIL_LINES = 60,
+    CPU_LIMIT_S = 120,
+    MAKE_TOPICS_S = 60,
+    READ_ALL_S = 120,
+    LATE_S = 600,
+    STACK_BYTES = 64 * 1024
+};
+
+struct options {
+    uint64_t seed, seeds;
+    unsigned brokers;
+    bool trace, twice;
+    int64_t seconds, hours;
+};
+
+/* What a child says; in memory that both see. */
+struct outcome {
+    uint64_t hash;
+    int64_t model_ns;
+    uint64_t steps, published, acknowledged;
+    bool ended, good;
+};
+
+static struct {
+    struct options options;
+    struct outcome *outcome;
+    struct node *harness;
+    uint64_t seed;
+} sim;
+
+static const unsigned told_kinds =
+    1U << TRACE_FAULT | 1U << TRACE_BROKER | 1U << TRACE_JUDGE | 1U << TRACE_NET | 1U << TRACE_CLIENT;
+
+/* ---- one seed ------------------------------------------------------------------------- */
+
+static void failed(const char *why)
+{
+    fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n  the last of its trace:\n", sim.seed, why);
+    trace_show(0, told_kinds, TAIL_LINES);
+    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u --trace\n", sim.seed,
+            sim.options.brokers);
+    fflush(stderr);
+}
+
+static void on_signal(int number)
+{
+    (void)signal(number, SIG_DFL);
+    failed(number == SIGABRT   ? "a condition that must hold did not (see above)"
+           : number == SIGXCPU ? "it runs on and on"
+                               : "a bad access to memory");
+    (void)raise(number);
+}
+
+static void catch_signals(void)
+{
+    static uint8_t stack[STACK_BYTES];
+    stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    (void)sigaltstack(&alternative, NULL);
+    (void)sigaction(SIGABRT, &action, NULL);
+    (void)sigaction(SIGSEGV, &action, NULL);
+    (void)sigaction(SIGXCPU, &action, NULL);
+}
+
+/* The judge's words, on stderr with the tail. */
+static bool judged(void)
+{
+    struct check_report *report = calloc(1, sizeof *report);
+    REQUIRE(report != NULL);
+    bool good = checker_judge(clients_history(), report);
+    if (!good) {
+        checker_print(report, clients_history(), stderr);
+        failed("the history of the clients shows what must never be");
+    }
+    free(report);
+    return good;
+}
+
+static bool play(void)
+{
+    const char *why = "";
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        broker_boot(brokers_at(i));
+    if (!clients_make_topics(MAKE_TOPICS_S * S_NS)) {
+        failed("topics could not be created");
+        return false;
+    }
+    clients_start();
+    nemesis_start();
+    fiber_sleep(sim.options.seconds * S_NS);
+    nemesis_stop();
+    clients_stop();
+    history_final(clients_history(), machine_now_ns());
+    if (!clients_read_all(READ_ALL_S * S_NS, &why)) {
+        failed(why);
+        return false;
+    }
+    return judged();
+}
+
+/* Long after the end: somebody waits for what never comes. */
+static void too_late(void *context, uint64_t number)
+{
+    (void)context;
+    (void)number;
+    failed("it does not come to an end");
+    machine_show();
+    sim.outcome->good = false;
+    machine_stop();
+}
+
+static void *director(void *argument)
+{
+    (void)argument;
+    sim.outcome->good = play();
+    machine_stop();
+    return NULL;
+}
+
+static int run_seed(void)
+{
+    struct rlimit cpu = {.rlim_cur = CPU_LIMIT_S, .rlim_max = CPU_LIMIT_S + 10};
+    (void)setrlimit(RLIMIT_CPU, &cpu);
+    catch_signals();
+    trace_start(sim.options.trace);
+    machine_start(sim.seed);
+    net_start(sim.seed);
+    sim.harness = node_new("clients");
+    net_add(sim.harness);
+    brokers_new(sim.options.brokers, sim.seed);
+    clients_new(sim.harness, sim.seed);
+    nemesis_new(sim.harness, sim.seed);
+    fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
+    machine_at((sim.options.seconds + MAKE_TOPICS_S + READ_ALL_S + LATE_S) * S_NS, too_late, NULL, 0);
+    if (!machine_run())
+        failed("all wait for each other");
+    struct outcome *o = sim.outcome;
+    o->hash = trace_hash();
+    o->model_ns = machine_now_ns();
+    o->steps = machine_steps();
+    o->published = clients_published();
+    o->acknowledged = clients_acknowledged();
+    o->ended = true;
+    return o->good ? 0 : 1;
+}
+
+/* ---- many --------------------------------------------------------------------------------- */
+
+static double cpu_of_children(void)
+{
+    struct rusage use;
+    (void)getrusage(RUSAGE_CHILDREN, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+}
+
+static bool child(uint64_t seed, struct outcome *outcome)
+{
+    memset(sim.outcome, 0, sizeof *sim.outcome);
+    sim.seed = seed;
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    REQUIRE(pid >= 0);
+    if (pid == 0)
+        _exit(run_seed());
+    int status;
+    REQUIRE(waitpid(pid, &status, 0) == pid);
+    *outcome = *sim.outcome;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 && outcome->ended;
+}
+
+/* The same seed gives the same run, or the report of a failure is worth nothing. */
+static bool same_again(uint64_t seed, const struct outcome *first)
+{
+    struct outcome second;
+    (void)child(seed, &second);
+    if (second.hash == first->hash && second.steps == first->steps)
+        return true;
+    fprintf(stderr, "seed %" PRIu64 " FAILED: two runs of it differ: hash %016" PRIx64 " and %016" PRIx64 "\n", seed,
+            first->hash, second.hash);
+    return false;
+}
+
+static bool goes_on(uint64_t done, time_t began)
+{
+    return sim.options.hours > 0 ? time(NULL) - began < sim.options.hours * 3600 : done < sim.options.seeds;
+}
+
+static int run_all(void)
+{
+    uint64_t bad = 0;
+    int64_t model_ns = 0;
+    uint64_t i = 0;
+    for (time_t began = time(NULL); goes_on(i, began); i++) {
+        uint64_t seed = sim.options.seed + i;
+        struct outcome o;
+        double before = cpu_of_children();
+        bool good = child(seed, &o);
+        double took = cpu_of_children() - before;
+        if (good && (sim.options.twice || i == 0))
+            good = same_again(seed, &o);
+        printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
+               " published, %" PRIu64 " acknowledged, %" PRIu64 " steps\n",
+               seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
+               o.steps);
+        bad += !good;
+        model_ns += o.model_ns;
+    }
+    double cpu = cpu_of_children();
+    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.4f simulated hours a CPU second\n", i, bad,
+           cpu > 0 ? (double)model_ns / 3.6e12 / cpu : 0.0);
+    return bad == 0 ? 0 : 1;
+}
+
+static void usage(FILE *to)
+{
+    fprintf(to, "simulate [--seed N] [--seeds COUNT | --hours H] [--brokers N] [--seconds S] [--trace] [--twice]\n"
+                "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
+                "  network, under faults drawn from the seed, and judges what clients were told.\n"
+                "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+                "  --hours H       as many as there is time for, by the real clock\n"
+                "  --trace         prints all that happens; --twice: every seed twice, to compare\n");
+}
+
+static uint64_t number(const char *text)
+{
+    char *end;
+    uint64_t n = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0') {
+        fprintf(stderr, "simulate: %s is no number\n", text);
+        exit(2);
+    }
+    return n;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option known[] = {
+        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
+        {"brokers", required_argument, NULL, 'b'}, {"seconds", required_argument, NULL, 't'},
+        {"trace", no_argument, NULL, 'v'},         {"twice", no_argument, NULL, '2'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        if (c == 's')
+            sim.options.seed = number(optarg);
+        else if (c == 'n')
+            sim.options.seeds = number(optarg);
+        else if (c == 'b')
+            sim.options.brokers = (unsigned)number(optarg);
+        else if (c == 't')
+            sim.options.seconds = (int64_t)number(optarg);
+        else if (c == 'H')
+            sim.options.hours = (int64_t)number(optarg);
+        else if (c == 'v')
+            sim.options.trace = true;
+        else if (c == '2')
+            sim.options.twice = true;
+        else {
+            usage(c == 'h' ? stdout : stderr);
+            return c == 'h' ? 0 : 2;
+        }
+    }
+#if defined(__SANITIZE_THREAD__)
+    printf("there is one thread here, and the thread sanitizer knows nothing of fibers: skipped\n");
+    return 77;
+#endif
+    sim.outcome = mmap(NULL, sizeof *sim.outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(sim.outcome != MAP_FAILED);
+    return run_all();
+}
