@@ -419,9 +419,26 @@ static void a_value_that_is_recorded_twice(void)
 
 enum { KEYS = 3, SENDERS = 4, READERS = 4, GROUPS = 2, LOG_MAX = 4000 };
 
+/* What it may do wrong, once in a while. */
+enum bug {
+    NO_BUG,
+    LOSES_AN_ACKNOWLEDGED_MESSAGE,
+    APPENDS_TWICE,
+    APPENDS_WHAT_IT_REFUSED,
+    APPENDS_BEFORE_THE_LAST,
+    REPLACES_A_MESSAGE,
+    LEAVES_OUT_IN_A_READ,
+    SHOWS_A_STALE_END,
+    GOES_BACK_IN_A_READ,
+    MOVES_THE_START_BACK,
+    FORGETS_A_COMMITTED_OFFSET,
+    BUGS
+};
+
 /* Its calls take effect one after the other; when they began and ended is drawn around that. */
 struct model {
     struct history *h;
+    enum bug bug;
     uint64_t random;
     int64_t now, free_at[SENDERS + READERS];
     uint64_t log[KEYS][LOG_MAX];
@@ -435,6 +452,11 @@ static uint32_t draw(struct model *m, uint32_t below)
 {
     m->random = m->random * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(m->random >> 33) % below;
+}
+
+static bool errs(struct model *m, enum bug bug)
+{
+    return m->bug == bug && draw(m, 6) == 0;
 }
 
 static uint32_t model_begin(struct model *m, uint32_t process)
@@ -460,9 +482,22 @@ static void model_send(struct model *m)
     enum history_outcome outcome = luck == 1 || luck == 2 ? HISTORY_INFO : commits ? HISTORY_OK : HISTORY_FAIL;
     if (process >= 2)
         history_numbered(m->h, send, process, m->epoch[process], m->sequence[process][key]);
-    if (commits) {
+    if (outcome == HISTORY_FAIL && errs(m, APPENDS_WHAT_IT_REFUSED))
         m->log[key][m->end[key]++] = m->values;
+    if (commits) {
+        int64_t at = m->end[key]++;
+        m->log[key][at] = m->values;
         m->sequence[process][key]++;
+        if (at > m->start[key] && errs(m, APPENDS_BEFORE_THE_LAST)) {
+            m->log[key][at] = m->log[key][at - 1];
+            m->log[key][at - 1] = m->values;
+        }
+        if (errs(m, APPENDS_TWICE))
+            m->log[key][m->end[key]++] = m->values;
+        if (outcome == HISTORY_OK && errs(m, LOSES_AN_ACKNOWLEDGED_MESSAGE))
+            m->end[key]--;
+        if (errs(m, REPLACES_A_MESSAGE))
+            m->log[key][m->start[key] + draw(m, (uint32_t)(at + 1 - m->start[key]))] = m->values;
         if (told && outcome == HISTORY_OK)
             history_sent_at(m->h, send, key, m->end[key] - 1);
     }
@@ -475,8 +510,12 @@ static void model_send(struct model *m)
 
 static void model_show(struct model *m, uint32_t op, uint32_t key, int64_t from, int64_t to)
 {
+    bool leaves_out = to - from > 2 && errs(m, LEAVES_OUT_IN_A_READ), goes_back = errs(m, GOES_BACK_IN_A_READ);
     for (int64_t off = from; off < to; off++)
-        history_read(m->h, op, key, off, m->log[key][off]);
+        if (!leaves_out || off != from + 1)
+            history_read(m->h, op, key, off, m->log[key][off]);
+    if (goes_back && to > from)
+        history_read(m->h, op, key, from, m->log[key][from]);
 }
 
 static void model_poll(struct model *m)
@@ -501,9 +540,12 @@ static void model_read_all(struct model *m, uint32_t reader)
 {
     for (uint32_t key = 0; key < KEYS; key++) {
         uint32_t op = model_begin(m, SENDERS + reader);
-        history_range(m->h, op, key, m->start[key], m->end[key]);
-        history_log_end(m->h, op, key, m->end[key]);
-        model_show(m, op, key, m->start[key], m->end[key]);
+        int64_t end = m->end[key];
+        if (end - m->start[key] > 30 && errs(m, SHOWS_A_STALE_END))
+            end -= 30; /* more than what calls under way could explain */
+        history_range(m->h, op, key, m->start[key], end);
+        history_log_end(m->h, op, key, end);
+        model_show(m, op, key, m->start[key], end);
         m->pos[reader][key] = m->end[key];
         model_end(m, SENDERS + reader, op, HISTORY_OK);
     }
@@ -514,6 +556,8 @@ static void model_group(struct model *m)
     uint32_t reader = draw(m, READERS), group = draw(m, GROUPS), key = draw(m, KEYS);
     uint32_t op = model_begin(m, SENDERS + reader), luck = draw(m, 6);
     if (luck < 3) {
+        if (errs(m, FORGETS_A_COMMITTED_OFFSET))
+            m->committed[group][key] = HISTORY_OFFSET_NONE;
         history_committed(m->h, op, group, key, m->committed[group][key]);
         model_end(m, SENDERS + reader, op, HISTORY_OK);
         return;
@@ -530,16 +574,19 @@ static void model_trim(struct model *m)
     uint32_t reader = draw(m, READERS), key = draw(m, KEYS), op = model_begin(m, SENDERS + reader);
     if (m->start[key] + 10 < m->end[key])
         m->start[key] += draw(m, 10);
+    if (m->start[key] > 20 && errs(m, MOVES_THE_START_BACK))
+        m->start[key] -= 20;
     history_log_start(m->h, op, key, m->start[key]);
     model_end(m, SENDERS + reader, op, HISTORY_OK);
 }
 
-static struct history *model_run(uint64_t seed, uint32_t steps, bool trims)
+static struct history *model_run(enum bug bug, uint64_t seed, uint32_t steps, bool trims)
 {
     struct model *m = calloc(1, sizeof(*m));
     if (m == NULL)
         abort();
     m->h = history_new();
+    m->bug = bug;
     m->random = seed;
     history_dense(m->h);
     for (uint32_t i = 0; i < GROUPS * KEYS; i++)
@@ -572,7 +619,7 @@ static void a_right_broker_is_never_accused(void)
     enum { SEEDS = 300, STEPS = 400 };
     struct check_report r;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        struct history *h = model_run(seed, STEPS, seed % 2 == 0);
+        struct history *h = model_run(NO_BUG, seed, STEPS, seed % 2 == 0);
         bool clean = checker_judge(h, &r);
         if (!clean) {
             printf("\nseed %" PRIu64 "\n", seed);
@@ -582,6 +629,21 @@ static void a_right_broker_is_never_accused(void)
         CU_ASSERT_TRUE_FATAL(r.sends_ok > 50 && r.reads > 100);
         history_free(&h);
     }
+}
+
+static void a_wrong_broker_is_found_out(void)
+{
+    enum { SEEDS = 20, STEPS = 1500 };
+    struct check_report r;
+    for (enum bug bug = NO_BUG + 1; bug < BUGS; bug++)
+        for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+            struct history *h = model_run(bug, seed, STEPS, true);
+            bool clean = checker_judge(h, &r);
+            if (clean)
+                printf("\nbug %d, seed %" PRIu64 "\n", (int)bug, seed);
+            CU_ASSERT_FALSE(clean);
+            history_free(&h);
+        }
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------- */
@@ -697,6 +759,7 @@ static const struct unit_case cases[] = {
     {"a committed offset from nowhere", a_committed_offset_from_nowhere},
     {"a value that is recorded twice", a_value_that_is_recorded_twice},
     {"a right broker is never accused", a_right_broker_is_never_accused},
+    {"a wrong broker is found out", a_wrong_broker_is_found_out},
     {"an empty history is good", an_empty_history_is_good},
     {"merged histories are judged together", merged_histories_are_judged_together},
     {"a report names the operations", a_report_names_the_operations},
