@@ -52,7 +52,8 @@ static void see_name(void *context, const char *name)
     } else if (strcmp(name, SNAPSHOT_NAME) == 0) {
         f->snapshot = true;
     } else if (strcmp(name, HARD_STATE_TEMP_NAME) == 0 || strcmp(name, SNAPSHOT_TEMP_NAME) == 0 ||
-               strcmp(name, SPARE_LOG_NAME) == 0 || strcmp(name, SPARE_INDEX_NAME) == 0) {
+               strcmp(name, SPARE_LOG_NAME) == 0 || strcmp(name, SPARE_INDEX_NAME) == 0 ||
+               strcmp(name, RESET_LOG_NAME) == 0 || strcmp(name, RESET_SNAPSHOT_NAME) == 0) {
         f->leftovers = true;
     } else if (strstr(name, ".aside") == NULL) { /* a repair's copies bear that name */
         f->strange = true;

@@ -27,6 +27,8 @@
  *                                          124   4  checksum of its rows
  *                                          128   8  largest timestamp in it
  *                                          136   1  1: closed cleanly
+ *                                          137   1  a cut to be done (enum log_cut)
+ *                                          144   8  its first idx
  * All of it lies in one sector of 512 bytes.
  *
  * The newest good state wins. If one slot is bad the other is used unless it is
@@ -123,6 +125,8 @@ static void encode_mark(uint8_t *slot, const struct log_hard_state *state, const
     put_le32(slot + 124, mark->index_crc);
     put_le64(slot + 128, (uint64_t)mark->max_time_ms);
     slot[136] = mark->clean;
+    slot[137] = (uint8_t)mark->cut;
+    put_le64(slot + 144, mark->cut_idx);
     slot_end(slot);
 }
 
@@ -185,8 +189,10 @@ static void decode_mark(const uint8_t *slot, const struct log_hard_state *state,
         .last_crc = get_le32(slot + 120),
         .index_crc = get_le32(slot + 124),
         .max_time_ms = (int64_t)get_le64(slot + 128),
+        .cut = (enum log_cut)slot[137],
+        .cut_idx = get_le64(slot + 144),
     };
-    if (mark->segment_off < -1)
+    if (mark->segment_off < -1 || slot[137] > LOG_CUT_RESET)
         mark->segment_off = -2;
 }
 

@@ -20,9 +20,14 @@
 
 enum { HARD_STATE_SLOT_BYTES = 4096, HARD_STATE_FILE_BYTES = 3 * HARD_STATE_SLOT_BYTES };
 
-/* What was on disk when writing paused or the log was closed. */
+/* What is to be done to the segments before anything else: cut.c. */
+enum log_cut { LOG_CUT_NONE, LOG_CUT_TRUNCATE, LOG_CUT_RESET };
+
+/* What was on disk when writing paused, the log was closed or began to be cut. */
 struct log_mark {
     bool clean; /* closed: nothing was appended after it */
+    enum log_cut cut;
+    uint64_t cut_idx; /* the first entry that is no longer to be there */
     uint64_t state_version;
     uint64_t flushed_term;
     uint64_t flushed_idx;

@@ -18,7 +18,7 @@ enum { STEP_FAST_US = 2000000, STEP_SLOW_US = 20000000, ROW_DENSITY_SAMPLE = 64 
 
 /* ---- what is due ---------------------------------------------------------------------- */
 
-static struct log_job *job_begin(struct log *log, enum log_lane lane, enum job_kind kind)
+struct log_job *job_begin(struct log *log, enum log_lane lane, enum job_kind kind)
 {
     struct log_job *job = log->jobs[lane];
     memset(job, 0, sizeof *job);
@@ -28,25 +28,39 @@ static struct log_job *job_begin(struct log *log, enum log_lane lane, enum job_k
     job->out = true;
     job->place = log->place;
     job->budget = log->budget;
+    job->cuts = log->cuts;
     job->have_spare = log->have_spare;
     job->spare_bytes = log->spare_bytes;
     return job;
 }
 
+void job_take_state(struct log *log, struct log_job *job)
+{
+    job->state = log->state;
+    job->has_state = log->state_dirty;
+    log->state_dirty = false;
+    /* Of the log that the disk has: what is committed by a reset says nothing about that one. */
+    uint64_t commit_idx = atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed);
+    if (log_is_resetting(log) && job->state.commit_idx > commit_idx)
+        job->state.commit_idx = commit_idx;
+}
+
 static struct log_job *next_flush(struct log *log, int64_t now_us)
 {
-    if (log->state_dirty || log->last_idx > log->flushed_idx) {
+    bool cut_waits = log->cut.kind != LOG_CUT_NONE;
+    if (cut_waits && !log_job_is_out(log, LOG_LANE_KEEP) && now_us >= log->cut.retry_us)
+        return cut_begin(log);
+    if (log->state_dirty || (log->last_idx > log->flushed_idx && !cut_waits)) {
         struct log_job *job = job_begin(log, LOG_LANE_FLUSH, JOB_FLUSH);
         job->flushed_idx = log->flushed_idx;
-        job->has_state = log->state_dirty;
-        if (log->state_dirty) {
-            job->state = log->state;
-            job->sync_dir_first = log->dir_unsynced;
+        job->sync_dir_first = log->state_dirty && log->dir_unsynced;
+        if (log->state_dirty)
             log->dir_unsynced = false;
-        }
-        log->state_dirty = false;
+        job_take_state(log, job);
         return job;
     }
+    if (cut_waits)
+        return NULL;
     if (log->flushed_idx > log->marked_idx && log->mark_due_us == CLOCK_NEVER)
         log->mark_due_us = now_us + log->mark_delay_us;
     if (log->flushed_idx == log->marked_idx || now_us < log->mark_due_us)
@@ -259,7 +273,10 @@ struct log_job *log_next_job(struct log *log, enum log_lane lane, int64_t now_us
         return NULL;
     if (lane == LOG_LANE_FLUSH && is_out(log, LOG_LANE_KEEP, JOB_ROLL))
         return NULL;
-    if (log->segment_count == 0 && !log->state_dirty && !log->want_roll && !log->snapshot_waits)
+    if (lane == LOG_LANE_KEEP && log->cut.kind != LOG_CUT_NONE)
+        return NULL; /* what a cut removes is not to change under it */
+    if (log->segment_count == 0 && log->cut.kind == LOG_CUT_NONE && !log->state_dirty && !log->want_roll &&
+        !log->snapshot_waits)
         return NULL; /* empty: nothing can be due */
     if (log->jobs[lane] == NULL)
         log->jobs[lane] = calloc(1, sizeof *log->jobs[lane]);
@@ -276,27 +293,36 @@ int64_t log_next_deadline_us(const struct log *log)
     int64_t due = log_job_is_out(log, LOG_LANE_FLUSH) ? CLOCK_NEVER : log->mark_due_us;
     if (log->snapshot_waits && !log_job_is_out(log, LOG_LANE_KEEP) && log->quiet_until_us < due)
         due = log->quiet_until_us;
+    if (log->cut.kind != LOG_CUT_NONE && !log->cut.begun && log->cut.retry_us > 0 && log->cut.retry_us < due)
+        due = log->cut.retry_us;
     return due;
 }
 
 /* ---- running ---------------------------------------------------------------------------- */
 
-static void run_flush(struct log_job *job)
+bool job_save_state(struct log_job *job)
 {
     struct place *p = job->place;
     if (job->sync_dir_first) { /* a crash may have left the file's name in memory only */
         job->err = place_sync_dir(p);
         if (job->err != KQ_OK) {
             (void)fault_set(&job->fault, job->err, "syncing %s: %s", p->dir, err_text(job->err));
-            return;
+            return false;
         }
     }
     if (job->has_state) {
         PLACE_COUNT(p, fsyncs, 1);
         job->err = hard_state_store(p->io, p->dir, &job->state, &job->fault);
-        if (job->err != KQ_OK)
-            return;
+        job->state_saved = job->err == KQ_OK;
     }
+    return job->err == KQ_OK;
+}
+
+static void run_flush(struct log_job *job)
+{
+    struct place *p = job->place;
+    if (!job_save_state(job))
+        return;
     struct log *log = job->log;
     (void)pthread_mutex_lock(&log->tip_lock);
     struct segment *s = log->tip.segment != NULL ? segment_hold(log->tip.segment) : NULL;
@@ -329,6 +355,11 @@ void log_job_run(struct log_job *job)
         PLACE_COUNT(p, fsyncs, 1);
         job->err = hard_state_store_mark(p->io, p->dir, &job->state, &job->mark, &job->fault);
         break;
+    case JOB_CUT:
+        job_run_cut(job);
+        if (job->err == KQ_NO_SPACE && !job->undecided) /* as above, and half done it cannot stay */
+            job->err = KQ_IO;
+        break;
     case JOB_ROLL:
         job_run_roll(job);
         break;
@@ -351,15 +382,33 @@ void log_job_run(struct log_job *job)
 
 /* ---- taking in ---------------------------------------------------------------------------- */
 
+/* The account holds what is prepared and unused, no more and no less. */
+static void settle_budget(struct log *log)
+{
+    uint64_t held = log->have_spare ? log->spare_bytes : 0;
+    if (log->active)
+        held += log->prepared_pos - log->write_pos;
+    if (log->budget != NULL && held > log->budget_held)
+        account_take(log->budget, (int64_t)(held - log->budget_held));
+    else if (log->budget != NULL)
+        (void)account_give(log->budget, (int64_t)(log->budget_held - held));
+    log->budget_held = held;
+}
+
 static void done_flush(struct log *log, struct log_job *job, struct log_done *done)
 {
-    if (job->kind == JOB_MARK) { /* without space for it there is no mark: it is only a help */
-        log->marked_idx = job->mark.flushed_idx;
+    bool of_now = job->cuts == log->cuts; /* else what it made durable may be cut: that comes with the cut's job */
+    if (job->kind == JOB_MARK) {          /* without space for it there is no mark: it is only a help */
+        if (of_now)
+            log->marked_idx = job->mark.flushed_idx;
         return;
     }
-    if (job->has_state)
+    if (job->state_saved)
         done->hard_state_version = job->state.version;
-    if (job->flushed_idx > log->flushed_idx) {
+    if (job->kind == JOB_CUT) {
+        cut_done(log, job, done);
+        settle_budget(log);
+    } else if (of_now && job->flushed_idx > log->flushed_idx) {
         log->flushed_idx = job->flushed_idx;
         log->flushed_term = job->flushed_term;
         done->flushed = true;
@@ -393,7 +442,7 @@ static void done_roll(struct log *log, struct log_job *job, struct log_done *don
         log_fail(log, &fault);
         return;
     }
-    if (old != NULL && log->last_idx > log->flushed_idx) { /* the seal made it durable */
+    if (old != NULL && job->cuts == log->cuts && log->last_idx > log->flushed_idx) { /* the seal made it durable */
         log->flushed_idx = log->last_idx;
         log->flushed_term = log->last_term;
         done->flushed = true;
@@ -414,19 +463,6 @@ static void done_roll(struct log *log, struct log_job *job, struct log_done *don
     log_view_forget(log);
     done->space = true;
     done->view_changed = true;
-}
-
-/* The account holds what is prepared and unused, no more and no less. */
-static void settle_budget(struct log *log)
-{
-    uint64_t held = log->have_spare ? log->spare_bytes : 0;
-    if (log->active)
-        held += log->prepared_pos - log->write_pos;
-    if (log->budget != NULL && held > log->budget_held)
-        account_take(log->budget, (int64_t)(held - log->budget_held));
-    else if (log->budget != NULL)
-        (void)account_give(log->budget, (int64_t)(log->budget_held - held));
-    log->budget_held = held;
 }
 
 static void done_keep(struct log *log, struct log_job *job, struct log_done *done)
@@ -490,6 +526,7 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
     case JOB_SPARE:
     case JOB_FLUSH:
     case JOB_MARK:
+    case JOB_CUT:
         break;
     }
 }
@@ -510,6 +547,10 @@ static void let_go(struct log_job *job)
         segment_drop(job->segment);
     free(job->blob);
     free(job->footer.runs);
+    free(job->page);
+    free(job->doomed);
+    job->page = NULL;
+    job->doomed = NULL;
     job->segment = NULL;
     job->blob = NULL;
     job->footer.runs = NULL;
@@ -523,8 +564,9 @@ void log_job_done(struct log *log, struct log_job *job, struct log_done *done)
     job->out = false;
     done->err = job->err;
     done->fault = job->fault;
+    done->cuts = job->cuts;
     if (job->err != KQ_OK && job->err != KQ_NO_SPACE) {
-        if (job->kind == JOB_ROLL)
+        if (job->next != NULL)
             segment_drop(job->next);
         if (job->file != NULL)
             io_close(log->place->io, &job->file);

@@ -55,6 +55,7 @@ void log_free(struct log *log)
     free(log->roll_state);
     free(log->stored);
     free(log->snapshot);
+    free(log->cut.state);
     (void)pthread_mutex_destroy(&log->tip_lock);
     if (log->place != NULL)
         place_drop(log->place);
@@ -79,7 +80,7 @@ const struct log_hard_state *log_hard_state(const struct log *log)
 
 uint64_t log_first_idx(const struct log *log)
 {
-    return log->segment_count > 0 ? log->segments[0]->first_idx : log->last_idx + 1;
+    return log->segment_count > 0 && !log_is_resetting(log) ? log->segments[0]->first_idx : log->last_idx + 1;
 }
 
 uint64_t log_last_idx(const struct log *log)
@@ -104,19 +105,22 @@ int64_t log_next_off(const struct log *log)
 
 int64_t log_start_off(const struct log *log)
 {
-    return atomic_load_explicit(&log->place->start_off, memory_order_relaxed);
+    return log_is_resetting(log) ? log->cut.to.start_off
+                                 : atomic_load_explicit(&log->place->start_off, memory_order_relaxed);
 }
 
 uint64_t log_size_bytes(const struct log *log)
 {
     const struct segment *active = log_active(log);
+    if (log_is_resetting(log))
+        return 0;
     return log->sealed_bytes + (active != NULL ? log->write_pos - SEGMENT_HEAD_BYTES : 0);
 }
 
 struct segment *log_segment_of(const struct log *log, uint64_t idx)
 {
     uint32_t low = 0;
-    uint32_t high = log->segment_count;
+    uint32_t high = log_is_resetting(log) ? 0 : log->segment_count;
     while (low < high) { /* the last one that begins at or before idx */
         uint32_t mid = low + (high - low) / 2;
         if (log->segments[mid]->first_idx <= idx)
@@ -131,7 +135,7 @@ uint64_t log_term_at(const struct log *log, uint64_t idx)
 {
     if (idx == log->last_idx && idx > 0)
         return log->last_term;
-    if (log->segment_count > 0 && idx + 1 == log->segments[0]->first_idx)
+    if (log->segment_count > 0 && idx + 1 == log->segments[0]->first_idx && !log_is_resetting(log))
         return log->segments[0]->prev_term;
     struct segment *s = log_segment_of(log, idx);
     if (s == NULL)
@@ -188,6 +192,8 @@ void log_set_commit(struct log *log, uint64_t commit_idx)
 {
     struct place *p = log->place;
     REQUIRE(commit_idx <= log->last_idx);
+    if (log_is_resetting(log)) /* what it begins behind is committed, and shown once it is durable */
+        return;
     if (commit_idx <= atomic_load_explicit(&p->commit_idx, memory_order_relaxed))
         return;
     int64_t end_off = log_end_off_at(log, commit_idx);
@@ -228,7 +234,9 @@ void log_roll_state(struct log *log, const void *state, size_t state_bytes)
 enum kq_err log_store_snapshot(struct log *log, uint64_t idx, const void *state, size_t state_bytes)
 {
     REQUIRE(state_bytes <= LOG_STATE_BYTES_MAX);
-    if (log->snapshot_waits || (log_job_is_out(log, LOG_LANE_KEEP) && log->jobs[LOG_LANE_KEEP]->kind == JOB_SNAPSHOT))
+    bool committed = idx <= atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed);
+    if (log_is_resetting(log) || !committed || log->snapshot_waits ||
+        (log_job_is_out(log, LOG_LANE_KEEP) && log->jobs[LOG_LANE_KEEP]->kind == JOB_SNAPSHOT))
         return KQ_AGAIN;
     void *copy = malloc(state_bytes + 1);
     if (copy == NULL)
@@ -279,7 +287,7 @@ static bool has_record(const struct log *log)
 
 void log_force_roll(struct log *log)
 {
-    log->force_roll = log->active && has_record(log);
+    log->force_roll = log->active && log->cut.kind == LOG_CUT_NONE && has_record(log);
 }
 
 /* Whether an entry fits where it should go; if not, what is wanted is noted. */
@@ -463,6 +471,8 @@ enum kq_err log_make_room(struct log *log, enum log_entry_type type, uint32_t bo
         return log->fault.err;
     if (body_bytes > ENTRY_BODY_BYTES_MAX)
         return KQ_TOO_LARGE;
+    if (log->cut.kind != LOG_CUT_NONE)
+        return KQ_AGAIN;
     if (log->active && !has_record(log) && rows_left(log) == 0)
         return KQ_LIMIT; /* as many control entries as a segment has rows, and not one record */
     if (has_place(log, type, ENTRY_HEAD_BYTES + (uint64_t)body_bytes))

@@ -108,8 +108,9 @@ enum kq_err log_open(struct log **log, const struct log_options *options, const 
                      struct log_report *report, struct fault *fault);
 
 /* Owner's thread; blocks; no job may be out. Flushes, and if all went well writes
- * the clean mark and, when the unsealed tail is long, a snapshot with this state
- * (as in log_roll_state; may be NULL/0), so that the next start scans nothing.
+ * the clean mark and, when the unsealed tail is long and all of it committed, a
+ * snapshot with this state (as in log_roll_state; may be NULL/0), so that the next
+ * start scans nothing.
  * After a failure it only frees. *log becomes NULL. */
 void log_close(struct log **log, const void *state, size_t state_bytes);
 
@@ -226,9 +227,10 @@ int64_t log_retention_start(const struct log *log, int64_t limit_bytes, int64_t 
 /* The next append begins a new segment (if the present one has a record). */
 void log_force_roll(struct log *log);
 
-/* Owner's thread. Store a machine's snapshot: state at applied idx, durable
+/* Owner's thread. Store a machine's snapshot: state at applied (committed) idx, durable
  * through a LOG_LANE_KEEP job; entries at or below idx may then go (the start
- * moves by log_set_start as ever). Copied. KQ_AGAIN: one is on its way. */
+ * moves by log_set_start as ever). Copied. KQ_AGAIN: one is on its way, or a reset, or
+ * idx is above the commit: what may yet be cut is not kept. */
 enum kq_err log_store_snapshot(struct log *log, uint64_t idx, const void *state, size_t state_bytes);
 
 /* ---- cutting (owner's thread) ---------------------------------------------------- */
@@ -239,15 +241,16 @@ enum kq_err log_store_snapshot(struct log *log, uint64_t idx, const void *state,
  * such job goes out before it is done). Until then log_make_room says KQ_AGAIN;
  * log_job_done then says `space`, `view_changed`, and `flushed` with the new end and
  * `cuts`. Whatever a flush that began before finds durable is not news any more. A
- * crash meanwhile leaves the log as it was or as it is to be. */
-void log_truncate(struct log *log, uint64_t from_idx);
+ * crash meanwhile leaves the log as it was or as it is to be. Else than KQ_OK: the
+ * log has failed for good. */
+enum kq_err log_truncate(struct log *log, uint64_t from_idx);
 
 /* Where a log begins anew. */
 struct log_reset_to {
     uint64_t prev_idx; /* above the commit: the last entry that is not to come */
     uint64_t prev_term;
     int64_t next_off;  /* of the first record after it */
-    int64_t start_off; /* of the log; at most next_off */
+    int64_t start_off; /* at most next_off; as nothing stands before that, it is where the log starts */
     const void *state; /* as of prev_idx; copied; may be NULL/0 */
     size_t state_bytes;
 };
@@ -288,7 +291,7 @@ struct log_done {
     bool flushed; /* flushed_term and flushed_idx are news */
     uint64_t flushed_term;
     uint64_t flushed_idx;
-    uint64_t cuts; /* log_cuts() when this flush began: for `flushed` */
+    uint64_t cuts;               /* log_cuts() when this flush began: for `flushed` */
     uint64_t hard_state_version; /* durable now; 0: no news */
     bool space;                  /* a waiting append may be tried again */
     bool view_changed;           /* segments came or went: take a new view */
@@ -352,7 +355,7 @@ enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct f
  * and the batch headers); the high watermark if none. */
 enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, struct fault *fault);
 /* Keeper thread. Checks the next bytes of sealed segments (at most limit_bytes)
- * from *cursor (0 to begin); *done when once round. Damage is reported in *fault
+ * from *cursor (0 to begin), up to the commit; *done when once round. Damage is reported in *fault
  * and takes that range out of service. */
 enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t limit_bytes, bool *done,
                            struct fault *fault);

@@ -25,6 +25,8 @@
 
 #define SPARE_LOG_NAME "spare.log"
 #define SPARE_INDEX_NAME "spare.index"
+#define RESET_LOG_NAME "reset.log"
+#define RESET_SNAPSHOT_NAME "reset.snapshot"
 
 enum {
     LOG_CONTROL_RESERVE_BYTES = 4096, /* of prepared space, for entries other than RECORDS */
@@ -35,7 +37,7 @@ enum {
     LOG_TAG = 0x10610610,
 };
 
-enum job_kind { JOB_FLUSH, JOB_MARK, JOB_ROLL, JOB_PREPARE, JOB_SPARE, JOB_SNAPSHOT, JOB_DELETE, JOB_RELEASE };
+enum job_kind { JOB_FLUSH, JOB_MARK, JOB_CUT, JOB_ROLL, JOB_PREPARE, JOB_SPARE, JOB_SNAPSHOT, JOB_DELETE, JOB_RELEASE };
 
 struct log_job {
     struct log *log; /* for tip alone */
@@ -47,8 +49,11 @@ struct log_job {
     enum kq_err err;
     struct fault fault;
 
-    /* FLUSH, MARK */
+    uint64_t cuts; /* of the log when the job was handed out */
+
+    /* FLUSH, MARK, CUT */
     bool has_state;
+    bool state_saved; /* out */
     struct log_hard_state state;
     struct log_mark mark;
     uint64_t flushed_idx; /* in: before; out: now */
@@ -73,6 +78,33 @@ struct log_job {
     uint64_t rows;         /* in: allocated; out: now */
     uint64_t want_rows;
     size_t index_map_bytes;
+
+    /* CUT. TRUNCATE: `segment` is the last to stay, whole or cut; `next` the same opened
+     * anew if it was sealed. RESET: `next` is the new one, `blob` its state. */
+    enum log_cut cut;
+    bool whole;
+    bool undecided;      /* out, RESET: no space, and nothing has changed */
+    uint32_t keep_count; /* segments that stay */
+    uint64_t cut_idx;
+    uint64_t cut_pos;      /* out: where the entries end now */
+    uint64_t written_pos;  /* in the active segment nothing but zeros stands from here on */
+    uint64_t cut_term;     /* of the entry before cut_idx */
+    uint32_t cut_crc;      /* out: its body checksum */
+    int64_t cut_time_ms;   /* out: the largest timestamp before it in the segment */
+    uint8_t *page;         /* out: the new tail page */
+    int64_t *doomed;       /* first offsets of segments to be deleted */
+    uint32_t doomed_count; /* ascending */
+    struct log_reset_to to;
+};
+
+/* What the owner has cut, and the disk has not yet. */
+struct pending_cut {
+    enum log_cut kind;
+    bool begun;             /* a job is out with it */
+    uint64_t from_idx;      /* TRUNCATE */
+    int64_t retry_us;       /* RESET: not before; a full disk */
+    struct log_reset_to to; /* RESET; its state is owned */
+    void *state;
 };
 
 struct log {
@@ -100,6 +132,9 @@ struct log {
     int64_t next_off;
     uint64_t flushed_idx;
     uint64_t flushed_term;
+    uint64_t cuts;
+    struct pending_cut cut; /* while there is one, last_idx, last_term, next_off and what is flushed tell of the log
+                             * after it; the segments and the end of the active one, of the log before it */
 
     /* The active segment's end. */
     uint64_t write_pos;
@@ -158,6 +193,7 @@ struct log_view {
     uint32_t tag;
     _Atomic uint32_t refs;
     struct place *place;
+    uint64_t generation;
     uint32_t count;
     struct segment *segments[];
 };
@@ -178,6 +214,11 @@ static inline bool log_job_is_out(const struct log *log, enum log_lane lane)
     return log->jobs[lane] != NULL && log->jobs[lane]->out;
 }
 
+static inline bool log_is_resetting(const struct log *log)
+{
+    return log->cut.kind == LOG_CUT_RESET;
+}
+
 /* log.c */
 bool log_add_segment(struct log *log, struct segment *s); /* takes s; false: out of memory, s is the caller's */
 void log_free(struct log *log);
@@ -195,9 +236,27 @@ void job_run_prepare(struct log_job *job);
 void job_run_spare(struct log_job *job);
 void spare_remove(struct place *place);
 
+/* job.c */
+struct log_job *job_begin(struct log *log, enum log_lane lane, enum job_kind kind);
+/* The hard state that goes with the job, from the log. */
+void job_take_state(struct log *log, struct log_job *job);
+/* Body: makes it durable, if there is one. False: job->err. */
+bool job_save_state(struct log_job *job);
+
+/* cut.c */
+struct log_job *cut_begin(struct log *log); /* NULL: out of memory, or it waits for space */
+void cut_done(struct log *log, struct log_job *job, struct log_done *done);
+
+/* cut_run.c */
+void job_run_cut(struct log_job *job);
+/* Also for recovery, each safe to be cut off and done again. Blocks. */
+enum kq_err cut_delete(struct place *p, const int64_t *offs, uint32_t count, struct fault *fault);
+enum kq_err cut_finish_reset(struct place *p, int64_t first_off, struct fault *fault);
+
 /* retention.c */
 bool log_deletable(const struct log *log);             /* the oldest segment may go */
 bool log_state_goes_with_first(const struct log *log); /* its footer has the newest stored state */
+uint64_t log_committed_at_least(const struct log *log); /* by what has been deleted and stored */
 void job_run_delete(struct log_job *job);
 
 /* view.c */

@@ -70,7 +70,8 @@ static enum kq_err create_replica(struct log *log, const struct log_hard_state *
 static void remove_leftovers(struct place *p, const struct folder *f)
 {
     char path[SEGMENT_PATH_BYTES];
-    static const char *const names[] = {HARD_STATE_TEMP_NAME, SNAPSHOT_TEMP_NAME, SPARE_LOG_NAME, SPARE_INDEX_NAME};
+    static const char *const names[] = {HARD_STATE_TEMP_NAME, SNAPSHOT_TEMP_NAME, SPARE_LOG_NAME,
+                                        SPARE_INDEX_NAME,     RESET_LOG_NAME,     RESET_SNAPSHOT_NAME};
     for (size_t i = 0; f->leftovers && i < sizeof names / sizeof names[0]; i++) {
         place_path(p, names[i], path);
         (void)p->io->ops->unlink(p->io, path);
@@ -201,8 +202,44 @@ static enum kq_err check_state(struct log *log, bool one_bad, struct fault *faul
     return KQ_OK;
 }
 
+static enum kq_err list_again(struct place *p, struct folder *f, struct fault *fault)
+{
+    folder_fini(f);
+    enum kq_err err = folder_list(p->io, p->dir, f);
+    return err == KQ_OK ? KQ_OK : cannot(fault, err, "listing", p->dir);
+}
+
+/* A cut that was begun: its files first. */
+static enum kq_err resume_cut(struct log *log, struct folder *f, const struct log_mark *mark, struct fault *fault)
+{
+    struct place *p = log->place;
+    enum kq_err err;
+    if (mark->cut == LOG_CUT_RESET) {
+        err = cut_finish_reset(p, mark->segment_off, fault);
+        return err == KQ_OK ? list_again(p, f, fault) : err;
+    }
+    uint32_t keep = f->logs.count;
+    while (keep > 0 && f->logs.at[keep - 1] > mark->segment_off)
+        keep--;
+    if (keep == 0 || f->logs.at[keep - 1] != mark->segment_off)
+        return fault_set(fault, KQ_CORRUPT, "%s/%0*lld.log is missing; nothing was changed", p->dir,
+                         (int)SEGMENT_NAME_DIGITS, (long long)mark->segment_off);
+    err = cut_delete(p, f->logs.at + keep, f->logs.count - keep, fault);
+    return err == KQ_OK ? list_again(p, f, fault) : err;
+}
+
+/* All of the cut is done and durable. */
+static enum kq_err end_cut(struct log *log, struct log_mark *mark, struct fault *fault)
+{
+    struct place *p = log->place;
+    mark->cut = LOG_CUT_NONE;
+    mark->cut_idx = 0;
+    PLACE_COUNT(p, fsyncs, 1);
+    return hard_state_store_mark(p->io, p->dir, &log->state, mark, fault);
+}
+
 /* A folder with a hard state. */
-static enum kq_err recover(struct log *log, const struct folder *f, struct log_report *report, struct fault *fault)
+static enum kq_err recover(struct log *log, struct folder *f, struct log_report *report, struct fault *fault)
 {
     struct place *p = log->place;
     struct log_mark mark;
@@ -214,7 +251,13 @@ static enum kq_err recover(struct log *log, const struct folder *f, struct log_r
     if (err != KQ_OK)
         return err;
     log->dir_unsynced = true;
-    err = log_recover_segments(log, f, &mark, report, fault);
+    bool cut = log_mark_is_set(&mark) && mark.cut != LOG_CUT_NONE;
+    if (cut)
+        err = resume_cut(log, f, &mark, fault);
+    if (err == KQ_OK)
+        err = log_recover_segments(log, f, &mark, report, fault);
+    if (err == KQ_OK && cut)
+        err = end_cut(log, &mark, fault);
     if (err != KQ_OK)
         return err;
     if (one_bad && log->state.voter_count != 1 && log->last_term > log->state.term)
@@ -253,13 +296,14 @@ static enum kq_err begin(struct log *log, struct fault *fault)
     log_view_forget(log);
     if (log->segment_count > 0 && log->segments[0]->first_off > log_start_off(log))
         atomic_store_explicit(&p->start_off, log->segments[0]->first_off, memory_order_relaxed);
-    uint64_t commit_idx = log->state.commit_idx < log->last_idx ? log->state.commit_idx : log->last_idx;
-    if (commit_idx + 1 >= log_first_idx(log)) {
-        log_set_commit(log, commit_idx);
-    } else {
+    uint64_t least = log_committed_at_least(log);
+    if (log->state.commit_idx < least)
+        log->state.commit_idx = least;
+    if (log->segment_count > 0) {
         atomic_store_explicit(&p->commit_idx, log_first_idx(log) - 1, memory_order_relaxed);
         atomic_store_explicit(&p->high_watermark, log->segments[0]->first_off, memory_order_relaxed);
     }
+    log_set_commit(log, log->state.commit_idx < log->last_idx ? log->state.commit_idx : log->last_idx);
     struct segment *s = log_active(log);
     if (s != NULL && s->file != NULL)
         return log_load_tail(log, fault);
@@ -329,14 +373,17 @@ static enum kq_err close_clean(struct log *log, const void *state, size_t state_
         err = hard_state_store(p->io, p->dir, &log->state, fault);
     if (err != KQ_OK || s == NULL)
         return err;
+    if (log->cut.kind != LOG_CUT_NONE)
+        return fault_set(fault, KQ_NO_SPACE, "beginning anew in %s: no space", p->dir);
     if (log->tail_closed) { /* nothing was appended since a clean start: its mark counts again */
         if (s->file != NULL)
             (void)p->io->ops->truncate(p->io, s->file, page_up(log->write_pos));
         return KQ_OK;
     }
     log->state_dirty = false;
+    bool committed = atomic_load_explicit(&p->commit_idx, memory_order_relaxed) == log->last_idx;
     uint64_t tail = log->last_idx - (log->stored_idx > log->kept_idx ? log->stored_idx : log->kept_idx);
-    if (state_bytes > 0 && tail > 0 && log->write_pos > CLOSE_SNAPSHOT_BYTES)
+    if (committed && state_bytes > 0 && tail > 0 && log->write_pos > CLOSE_SNAPSHOT_BYTES)
         err = snapshot_store(p, log->last_idx, state, state_bytes, fault);
     if (err == KQ_OK)
         err = err_from_errno(-p->io->ops->truncate(p->io, s->file, page_up(log->write_pos)));
@@ -359,6 +406,18 @@ static enum kq_err close_clean(struct log *log, const void *state, size_t state_
     return fault->err != KQ_OK ? err : cannot(fault, err, "closing", path);
 }
 
+/* A cut that waits for its job is done now. */
+static void close_cut(struct log *log)
+{
+    log->cut.retry_us = 0;
+    struct log_job *job = log_next_job(log, LOG_LANE_FLUSH, log->now_us);
+    if (job == NULL)
+        return;
+    struct log_done done;
+    log_job_run(job);
+    log_job_done(log, job, &done);
+}
+
 void log_close(struct log **log_in, const void *state, size_t state_bytes)
 {
     struct log *log = *log_in;
@@ -369,6 +428,8 @@ void log_close(struct log **log_in, const void *state, size_t state_bytes)
     for (int i = 0; i < LOG_LANE_COUNT; i++)
         REQUIRE(!log_job_is_out(log, (enum log_lane)i));
     struct fault fault = {.err = KQ_OK};
+    if (log->cut.kind != LOG_CUT_NONE)
+        close_cut(log);
     if (!log->failed && close_clean(log, state, state_bytes, &fault) != KQ_OK)
         SAY_WARNING("%s was not closed cleanly, its next start reads more: %s", log->place->title, fault_text(&fault));
     log_free(log);

@@ -294,6 +294,8 @@ void job_run_roll(struct log_job *job)
     if (err == KQ_OK) {
         job->have_spare = false;
         err = place_sync_dir(p);
+        if (err == KQ_NO_SPACE) /* the old one may already be no longer the last: it cannot be gone on with */
+            err = KQ_IO;
         if (err != KQ_OK)
             (void)job_fail(job, err, "syncing", p->dir);
     } else if (made) {

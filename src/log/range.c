@@ -21,7 +21,8 @@
 static uint64_t end_of(const struct log *log, struct segment *s, uint64_t idx)
 {
     uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed);
-    if (s == log_active(log) ? idx == log->last_idx : idx + 1 == end_idx)
+    bool last = idx == log->last_idx && log->cut.kind == LOG_CUT_NONE; /* else the row of the one after it stands yet */
+    if (s == log_active(log) ? last : idx + 1 == end_idx)
         return s == log_active(log) ? log->write_pos : s->end_pos;
     uint64_t next = segment_row(s, idx + 1).pos;
     if (next >= SEGMENT_HEAD_BYTES)
@@ -238,12 +239,30 @@ static enum kq_err pass_over(const struct log *log, uint64_t idx, enum kq_err er
     return KQ_OK;
 }
 
+/* The one that comes with a reset; all others are as good as gone. */
+static enum kq_err reset_state(const struct log *log, uint64_t max_idx, void **state, size_t *size_bytes,
+                               uint64_t *at_idx, struct fault *fault)
+{
+    const struct log_reset_to *to = &log->cut.to;
+    if (to->prev_idx > max_idx || to->state_bytes == 0)
+        return KQ_OK;
+    *state = malloc(to->state_bytes);
+    if (*state == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "%s: copying a state: out of memory", log->place->title);
+    memcpy(*state, to->state, to->state_bytes);
+    *size_bytes = to->state_bytes;
+    *at_idx = to->prev_idx;
+    return KQ_OK;
+}
+
 enum kq_err log_stored_state_at(const struct log *log, uint64_t max_idx, void **state, size_t *size_bytes,
                                 uint64_t *at_idx, struct fault *fault)
 {
     *state = NULL;
     *size_bytes = 0;
     *at_idx = 0;
+    if (log_is_resetting(log))
+        return reset_state(log, max_idx, state, size_bytes, at_idx, fault);
     uint64_t kept_idx = log->kept_idx <= max_idx ? log->kept_idx : 0;
     for (uint32_t i = log->segment_count; i > 0; i--) {
         const struct segment *s = log->segments[i - 1];

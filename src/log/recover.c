@@ -14,6 +14,10 @@
  * has its name (prepare.c), so only the last segment can be without one; where
  * another is (damage), its entries are walked instead.
  *
+ * A mark that speaks of a cut (cut.c): open.c has deleted the segments behind the one
+ * that is to be the last; there the entries from cut_idx on are torn tail, whatever
+ * they say of what was flushed.
+ *
  * A clean start reads the hard state and the page where the entries end, no more:
  * the mark of a clean close counts if the file has exactly the size that the close
  * gave it and holds nothing behind the mark. An append after a clean start grows
@@ -105,18 +109,20 @@ static enum kq_err open_active_index(struct log *log, struct segment *s, const s
     return KQ_OK;
 }
 
-/* The first segment's head tells the term before it. */
-static void read_prev_term(struct segment *s, struct io_file *file)
+/* The first segment's head tells the term before it. Damaged, it is not known (0):
+ * the entries themselves may still be read. */
+static enum kq_err read_prev_term(struct segment *s, struct io_file *file, struct fault *fault)
 {
     int64_t off = s->first_off;
     uint64_t idx = s->first_idx;
     uint8_t *block = malloc(SEGMENT_HEAD_BYTES);
-    if (block == NULL || io_read(s->place->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL) != KQ_OK ||
-        segment_head_decode(s, block) != KQ_OK || s->first_off != off || s->first_idx != idx)
-        s->prev_term = 0; /* not known; the entries themselves may still be read */
+    enum kq_err err = block != NULL ? io_read(s->place->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL) : KQ_NO_MEMORY;
+    if (err != KQ_OK || segment_head_decode(s, block) != KQ_OK || s->first_off != off || s->first_idx != idx)
+        s->prev_term = 0;
     s->first_off = off;
     s->first_idx = idx;
     free(block);
+    return err == KQ_OK || err == KQ_EOF ? KQ_OK : cannot(fault, err, "reading the first segment in", s->place->dir);
 }
 
 static enum kq_err open_sealed(struct log *log, struct segment *s, struct footer *f, struct fault *fault)
@@ -132,8 +138,11 @@ static enum kq_err open_sealed(struct log *log, struct segment *s, struct footer
         return err;
     }
     s->first_idx = f->first_idx;
-    if (log->segment_count == 0 && s->first_idx > 1)
-        read_prev_term(s, s->file);
+    enum kq_err err = log->segment_count == 0 && s->first_idx > 1 ? read_prev_term(s, s->file, fault) : KQ_OK;
+    if (err != KQ_OK) {
+        free(f->runs);
+        return err;
+    }
     log->last_idx = f->last_idx;
     log->last_term = f->runs[f->run_count - 1].term;
     log->last_crc = f->last_crc;
@@ -151,7 +160,8 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
 {
     struct place *p = log->place;
     struct walk w;
-    enum kq_err err = walk_segment(s, s->file, file_bytes, &w, fault);
+    bool cut_short = log_mark_is_set(mark) && mark->cut == LOG_CUT_TRUNCATE;
+    enum kq_err err = walk_segment(s, s->file, file_bytes, cut_short ? mark->cut_idx : UINT64_MAX, &w, fault);
     if (err == KQ_OK && s->first_idx != log->last_idx + 1 && log->segment_count > 0)
         err = fault_set(fault, KQ_CORRUPT, "%s: entries %llu to %llu are missing before %0*lld.log", log->place->title,
                         (unsigned long long)log->last_idx + 1, (unsigned long long)s->first_idx - 1,
@@ -159,6 +169,8 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
     uint64_t flushed = w.flushed_idx;
     if (log_mark_is_set(mark) && mark->flushed_idx > flushed)
         flushed = mark->flushed_idx;
+    if (cut_short && flushed >= mark->cut_idx)
+        flushed = mark->cut_idx - 1;
     if (err == KQ_OK && flushed >= w.next_idx)
         err = corrupt_tail(log, s, &w, flushed, fault);
     report->scanned_bytes += file_bytes;
@@ -203,6 +215,10 @@ static bool take_clean(struct log *log, struct segment *s, uint64_t file_bytes, 
         return false;
     PLACE_COUNT(log->place, recovery_read_bytes, behind);
     s->first_idx = mark->segment_idx;
+    struct fault fault;
+    if (log->segment_count == 0 && s->first_idx > 1 && read_prev_term(s, s->file, &fault) != KQ_OK)
+        return false;
+    uint64_t prev_term = log->segment_count == 0 ? s->prev_term : log->last_term;
     s->check_rows = mark->flushed_idx + 1 - mark->segment_idx;
     s->index_crc = mark->index_crc;
     s->end_pos = mark->end_pos;
@@ -210,7 +226,7 @@ static bool take_clean(struct log *log, struct segment *s, uint64_t file_bytes, 
     s->index_map_bytes = (size_t)page_up((s->check_rows + LOG_ROWS_AHEAD_MIN) * INDEX_ROW_BYTES);
     if (s->index_map_bytes < fits)
         s->index_map_bytes = fits;
-    s->prev_term = log->last_term;
+    s->prev_term = prev_term;
     log->last_idx = mark->flushed_idx;
     log->last_term = mark->flushed_term;
     log->last_crc = mark->last_crc;
@@ -233,7 +249,7 @@ static enum kq_err walk_sealed(struct segment *s, uint64_t file_bytes, struct fo
                                struct fault *fault)
 {
     struct walk w;
-    enum kq_err err = walk_segment(s, s->file, file_bytes, &w, fault);
+    enum kq_err err = walk_segment(s, s->file, file_bytes, UINT64_MAX, &w, fault);
     if (err == KQ_OK) {
         SAY_WARNING("%s/%0*lld.log: its footer does not check out; its entries were walked instead", s->place->dir,
                     (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);

@@ -4,8 +4,10 @@
  *
  * Segments go oldest first, one at a time, and the folder is synced after each:
  * whatever a crash cuts off, what is left has no hole. The newest stored state
- * goes with no segment: if it lies in the footer of the one to be deleted, it is
- * written as the snapshot first.
+ * that is committed goes with no segment: if it lies in the footer of the one to be
+ * deleted, it is written as the snapshot first. (A footer may have one of entries that
+ * are not committed yet, and go with them.) So where segments have been deleted, the
+ * oldest state that is left is of committed entries.
  */
 #include "log/log_impl.h"
 
@@ -36,6 +38,8 @@ int64_t log_retention_start(const struct log *log, int64_t limit_bytes, int64_t 
     uint64_t total = log_size_bytes(log);
     *roll = false;
     *next_ms = INT64_MAX;
+    if (log->cut.kind != LOG_CUT_NONE)
+        return start;
     for (uint32_t i = 0; i < log->segment_count; i++) {
         const struct segment *s = log->segments[i];
         int64_t end = end_off(log, s);
@@ -79,10 +83,24 @@ bool log_state_goes_with_first(const struct log *log)
     uint64_t last_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed) - 1;
     if (s->state_bytes == 0 || log->kept_idx >= last_idx)
         return false;
-    for (uint32_t i = 1; i < log->segment_count; i++)
-        if (log->segments[i]->state_bytes > 0)
+    uint64_t commit_idx = atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed);
+    for (uint32_t i = 1; i < log->segment_count; i++) {
+        const struct segment *later = log->segments[i];
+        if (later->state_bytes > 0 && atomic_load_explicit(&later->end_idx, memory_order_relaxed) - 1 <= commit_idx)
             return false;
+    }
     return true;
+}
+
+uint64_t log_committed_at_least(const struct log *log)
+{
+    uint64_t idx = log_first_idx(log) - 1;
+    if (log->kept_idx >= idx)
+        return log->kept_idx;
+    for (uint32_t i = 0; i < log->segment_count && idx > 0; i++)
+        if (log->segments[i]->state_bytes > 0)
+            return atomic_load_explicit(&log->segments[i]->end_idx, memory_order_relaxed) - 1;
+    return idx;
 }
 
 /* The state in the footer of the segment, stored as the snapshot. */

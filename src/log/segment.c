@@ -434,6 +434,23 @@ static _Atomic uint64_t *checked_word(struct segment *s, uint64_t number)
     return &words[number % SEGMENT_CHUNK_BITS / 64];
 }
 
+void segment_forget_checks(struct segment *s, uint64_t idx)
+{
+    uint64_t number = idx - s->first_idx;
+    for (uint64_t chunk = number / SEGMENT_CHUNK_BITS; chunk < SEGMENT_BIT_CHUNKS; chunk++) {
+        _Atomic uint64_t *words = atomic_load_explicit(&s->checked[chunk], memory_order_relaxed);
+        uint64_t first = chunk * SEGMENT_CHUNK_BITS;
+        for (uint64_t i = 0; words != NULL && i < SEGMENT_CHUNK_BITS / 64; i++) {
+            uint64_t base = first + i * 64;
+            uint64_t keep = base >= number        ? 0
+                            : number - base >= 64 ? UINT64_MAX
+                                                  : (UINT64_C(1) << (number - base)) - 1;
+            if (keep != UINT64_MAX)
+                (void)atomic_fetch_and_explicit(&words[i], keep, memory_order_relaxed);
+        }
+    }
+}
+
 struct look {
     const struct entry_seed *seed;
     const uint8_t *at;

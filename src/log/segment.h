@@ -47,6 +47,8 @@ struct place {
     _Atomic uint64_t commit_idx;
     _Atomic int64_t high_watermark;
     _Atomic int64_t start_off;
+    _Atomic uint64_t generation; /* grows, before any commit that follows, when segments were cut: older views are
+                                  * of no use any more */
     char *title;
     char dir[];
 };
@@ -109,6 +111,9 @@ struct segment {
     _Atomic(struct segment_map *) map;
     _Atomic(_Atomic uint64_t *) checked[SEGMENT_BIT_CHUNKS];
 };
+
+/* Owner's thread. What was checked of the entries from idx on is to be checked again. */
+void segment_forget_checks(struct segment *s, uint64_t idx);
 
 /* Any thread. NULL: out of memory. Holds place. */
 struct segment *segment_new(struct place *place, int64_t first_off, uint64_t first_idx);

@@ -35,7 +35,7 @@ static enum kq_err write_whole(struct place *place, struct io_file *file, const 
     return err == KQ_OK ? place_datasync(place, file) : err;
 }
 
-enum kq_err snapshot_store(struct place *place, uint64_t idx, const void *state, size_t state_bytes,
+enum kq_err snapshot_write(struct place *place, const char *name, uint64_t idx, const void *state, size_t state_bytes,
                            struct fault *fault)
 {
     uint8_t head[SNAPSHOT_HEAD_BYTES] = {0};
@@ -48,19 +48,30 @@ enum kq_err snapshot_store(struct place *place, uint64_t idx, const void *state,
     put_le32(head + 48, crc32c(place->seed.shared, state, state_bytes));
     put_le32(head + 4, crc32c(place->seed.shared, head + 8, SNAPSHOT_HEAD_BYTES - 8));
     char path[SEGMENT_PATH_BYTES];
-    char temp[SEGMENT_PATH_BYTES];
-    place_path(place, SNAPSHOT_NAME, path);
-    place_path(place, SNAPSHOT_TEMP_NAME, temp);
+    place_path(place, name, path);
     struct io_file *file;
-    enum kq_err err = io_open(place->io, temp, IO_WRITE | IO_CREATE, &file);
+    enum kq_err err = io_open(place->io, path, IO_WRITE | IO_CREATE, &file);
     if (err == KQ_OK) {
         err = write_whole(place, file, head, state, state_bytes);
         io_close(place->io, &file);
     }
     if (err == KQ_OK)
-        err = err_from_errno(-place->io->ops->rename(place->io, temp, path));
-    else
-        (void)place->io->ops->unlink(place->io, temp);
+        return KQ_OK;
+    (void)place->io->ops->unlink(place->io, path);
+    return fault_set(fault, err, "writing %s: %s", path, err_text(err));
+}
+
+enum kq_err snapshot_store(struct place *place, uint64_t idx, const void *state, size_t state_bytes,
+                           struct fault *fault)
+{
+    char path[SEGMENT_PATH_BYTES];
+    char temp[SEGMENT_PATH_BYTES];
+    place_path(place, SNAPSHOT_NAME, path);
+    place_path(place, SNAPSHOT_TEMP_NAME, temp);
+    enum kq_err err = snapshot_write(place, SNAPSHOT_TEMP_NAME, idx, state, state_bytes, fault);
+    if (err != KQ_OK)
+        return err;
+    err = err_from_errno(-place->io->ops->rename(place->io, temp, path));
     if (err == KQ_OK)
         err = place_sync_dir(place);
     return err == KQ_OK ? KQ_OK : fault_set(fault, err, "writing %s: %s", path, err_text(err));

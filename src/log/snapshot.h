@@ -10,6 +10,9 @@
 #define SNAPSHOT_NAME "snapshot"
 #define SNAPSHOT_TEMP_NAME "snapshot.new"
 
+/* A snapshot file under another name; the folder is not synced. */
+enum kq_err snapshot_write(struct place *place, const char *name, uint64_t idx, const void *state, size_t state_bytes,
+                           struct fault *fault);
 /* Durable under its name on KQ_OK; before that the old one stands. */
 enum kq_err snapshot_store(struct place *place, uint64_t idx, const void *state, size_t state_bytes,
                            struct fault *fault);

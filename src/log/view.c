@@ -27,6 +27,7 @@ static struct log_view *view_new(const struct log *log)
     v->tag = VIEW_TAG;
     atomic_init(&v->refs, 1);
     v->place = place_hold(log->place);
+    v->generation = atomic_load_explicit(&v->place->generation, memory_order_relaxed);
     v->count = log->segment_count;
     for (uint32_t i = 0; i < v->count; i++)
         v->segments[i] = segment_hold(log->segments[i]);
@@ -90,6 +91,13 @@ static uint64_t commit_of(const struct log_view *view)
     return atomic_load_explicit(&view->place->commit_idx, memory_order_acquire);
 }
 
+/* After the commit was read: entries up to it may be in segments that this view does
+ * not have, and what its own hold above an older commit was cut. */
+static bool is_outdated(const struct log_view *view)
+{
+    return atomic_load_explicit(&view->place->generation, memory_order_acquire) != view->generation;
+}
+
 /* The idx after the last committed one in s. */
 static uint64_t readable_end(const struct segment *s, uint64_t commit_idx)
 {
@@ -105,6 +113,8 @@ enum kq_err log_iter_seek(struct log_iter *it, struct log_view *view, int64_t of
     int64_t high = log_view_high_watermark(view);
     uint64_t commit_idx = commit_of(view);
     *it = (struct log_iter){.view = view};
+    if (is_outdated(view))
+        return KQ_AGAIN;
     if (off < log_view_start_off(view) || off > high)
         return KQ_OFFSET_OUT_OF_RANGE;
     uint32_t i = view->count;
@@ -141,6 +151,8 @@ enum kq_err log_iter_seek_idx(struct log_iter *it, struct log_view *view, uint64
 {
     TAG_CHECK(view, VIEW_TAG);
     *it = (struct log_iter){.view = view, .idx = idx};
+    if (is_outdated(view))
+        return KQ_AGAIN;
     uint32_t i = view->count;
     while (i > 0 && view->segments[i - 1]->first_idx > idx)
         i--;
@@ -154,7 +166,8 @@ enum kq_err log_iter_seek_uncommitted(struct log_iter *it, const struct log *log
 {
     if (idx < log_first_idx(log) || idx > log_last_idx(log) + 1)
         return KQ_OFFSET_OUT_OF_RANGE;
-    (void)log_iter_seek_idx(it, view, idx);
+    if (log_iter_seek_idx(it, view, idx) == KQ_AGAIN)
+        return KQ_AGAIN;
     it->end_idx = log_last_idx(log);
     return KQ_OK;
 }
@@ -164,7 +177,7 @@ enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct f
     struct log_view *view = it->view;
     if (it->idx > (it->end_idx != 0 ? it->end_idx : commit_of(view)))
         return KQ_EOF;
-    if (view->count == 0)
+    if (view->count == 0 || is_outdated(view))
         return KQ_AGAIN;
     struct segment *s = view->segments[it->segment];
     while (it->idx >= atomic_load_explicit(&s->end_idx, memory_order_acquire)) {
@@ -178,7 +191,7 @@ enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct f
     if (err == KQ_OK)
         err = segment_read(s, it->idx, false, &head, &body, fault);
     if (err != KQ_OK)
-        return err == KQ_NOT_FOUND ? KQ_AGAIN : err; /* deleted before this view opened it */
+        return err == KQ_NOT_FOUND || is_outdated(view) ? KQ_AGAIN : err; /* deleted before this view opened it */
     *slice = (struct log_slice){
         .type = head.type,
         .term = head.term,
@@ -232,6 +245,8 @@ enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *
     *off = log_view_high_watermark(view);
     int64_t start = log_view_start_off(view);
     uint64_t commit_idx = commit_of(view);
+    if (is_outdated(view))
+        return KQ_AGAIN;
     for (uint32_t i = 0; i < view->count; i++) {
         struct segment *s = view->segments[i];
         uint64_t end = readable_end(s, commit_idx);
@@ -275,11 +290,14 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
                            struct fault *fault)
 {
     uint64_t seen = 0;
+    uint64_t commit_idx = commit_of(view);
     *done = false;
+    if (is_outdated(view))
+        return KQ_OK;
     for (uint32_t i = 0; i < view->count; i++) {
         struct segment *s = view->segments[i];
-        uint64_t end = atomic_load_explicit(&s->end_idx, memory_order_acquire);
-        if (end == SEGMENT_END_OPEN || end <= *cursor)
+        uint64_t end = readable_end(s, commit_idx); /* what is not committed may be cut any time */
+        if (atomic_load_explicit(&s->end_idx, memory_order_acquire) == SEGMENT_END_OPEN || end <= *cursor)
             continue;
         if (*cursor < s->first_idx)
             *cursor = s->first_idx;
@@ -293,6 +311,8 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
             seen += ENTRY_HEAD_BYTES + head.body_bytes;
             PLACE_COUNT(view->place, scrubbed_bytes, ENTRY_HEAD_BYTES + head.body_bytes);
         }
+        if (err != KQ_OK && is_outdated(view)) /* its files are gone, or others bear their names */
+            return KQ_OK;
         if (err == KQ_NOT_FOUND) {
             *cursor = end;
             continue;

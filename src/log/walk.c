@@ -21,7 +21,7 @@ static void walk_entries(void *context)
 {
     struct walk *w = context;
     struct entry_head head;
-    while (w->pos <= w->size_bytes) {
+    while (w->pos <= w->size_bytes && w->next_idx < w->end_idx) {
         enum kq_err err = entry_decode(w->data + w->pos, w->size_bytes - w->pos, w->seed, &head);
         w->newer = err == KQ_BAD_VERSION;
         const uint8_t *body = w->data + w->pos + ENTRY_HEAD_BYTES;
@@ -74,8 +74,7 @@ static void walk_behind(void *context)
     }
 }
 
-/* Walks the file of s from its head block. The caller frees w->rows and w->runs. */
-enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, struct walk *w,
+enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, uint64_t end_idx, struct walk *w,
                          struct fault *fault)
 {
     struct place *p = s->place;
@@ -108,6 +107,7 @@ enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_
     w->seed = &p->seed;
     w->data = map->data;
     w->size_bytes = file_bytes;
+    w->end_idx = end_idx;
     w->pos = SEGMENT_HEAD_BYTES;
     w->next_idx = s->first_idx;
     w->next_off = s->first_off;

@@ -13,6 +13,7 @@ struct walk {
     const struct entry_seed *seed;
     const uint8_t *data;
     uint64_t size_bytes;
+    uint64_t end_idx; /* as given */
     /* what the next entry must follow */
     uint64_t pos;
     uint64_t next_idx;
@@ -30,9 +31,9 @@ struct walk {
 };
 
 /* Blocks. Walks the file of s (fills its first idx and what comes before it) until
- * the first entry that does not check out, then looks behind it. w is to be given
+ * the first entry that does not check out or end_idx, then looks behind it. w is to be given
  * to walk_fini in any case. KQ_CORRUPT: the segment's head does not check out. */
-enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, struct walk *w,
+enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, uint64_t end_idx, struct walk *w,
                          struct fault *fault);
 void walk_fini(struct walk *w);
 

@@ -71,6 +71,7 @@ static void make_images(void)
         REQUIRE((i % 7 == 0 ? log_rig_noop(&rig) : log_rig_append(&rig, 1 + i % 3, 400, 1000 + i)) == KQ_OK);
         log_rig_flush(&rig);
         if (i == 20) {
+            log_set_commit(rig.log, 20);
             REQUIRE(log_store_snapshot(rig.log, 20, "a snapshot", 11) == KQ_OK);
             log_rig_run(&rig, LOG_LANE_KEEP);
         }

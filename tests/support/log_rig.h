@@ -20,6 +20,8 @@ struct log_rig {
     uint64_t term;
     int64_t now_us;
     uint64_t flushed_idx;        /* as told by log_job_done */
+    uint64_t flushed_term;
+    uint64_t flushed_cuts;
     uint64_t hard_state_version; /* likewise */
     const void *roll_state;
     size_t roll_state_bytes;
@@ -53,6 +55,8 @@ static inline enum kq_err log_rig_open(struct log_rig *r)
     memset(&r->fault, 0, sizeof r->fault);
     enum kq_err err = log_open(&r->log, &r->options, &create, &r->report, &r->fault);
     r->flushed_idx = err == KQ_OK ? log_last_idx(r->log) : 0;
+    r->flushed_term = err == KQ_OK ? log_last_term(r->log) : 0;
+    r->flushed_cuts = 0;
     return err;
 }
 
@@ -65,8 +69,11 @@ static inline enum kq_err log_rig_done(struct log_rig *r, struct log_job *job)
         r->failed = done.err;
         r->fault = done.fault;
     }
-    if (done.flushed)
+    if (done.flushed) {
         r->flushed_idx = done.flushed_idx;
+        r->flushed_term = done.flushed_term;
+        r->flushed_cuts = done.cuts;
+    }
     if (done.hard_state_version != 0)
         r->hard_state_version = done.hard_state_version;
     return done.err;
@@ -128,6 +135,8 @@ static inline enum kq_err log_rig_append_entry(struct log_rig *r, struct log_ent
     e->first_off = log_next_off(r->log);
     enum kq_err err = log_append(r->log, e);
     for (int i = 0; i < 4 && err == KQ_AGAIN && r->failed == KQ_OK; i++) {
+        if (log_cuts(r->log) != r->flushed_cuts) /* a cut comes first */
+            log_rig_run(r, LOG_LANE_FLUSH);
         log_rig_run(r, LOG_LANE_KEEP);
         err = log_append(r->log, e);
     }

@@ -204,6 +204,7 @@ static void snapshot(struct known *k)
         return;
     (void)snprintf(state, sizeof state, "state at %llu", (unsigned long long)k->acked_idx);
     log_rig_drain(&k->rig);
+    log_set_commit(k->rig.log, k->acked_idx);
     CU_ASSERT_EQUAL(log_store_snapshot(k->rig.log, k->acked_idx, state, strlen(state) + 1), KQ_OK);
     log_rig_run(&k->rig, LOG_LANE_KEEP);
 }
