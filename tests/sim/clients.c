@@ -57,7 +57,7 @@ void clients_new(struct node *node, uint64_t seed)
     p->publishers = 1 + (unsigned)chance_below(&all.chance, 4);
     p->producers = (unsigned)chance_below(&all.chance, 3);
     p->members = (unsigned)chance_below(&all.chance, 4);
-    p->publishes_max = 3000;
+    p->publishes_max = 5000;
     all.timeout_ns = chance_between(&all.chance, 1, 10) * S_NS;
 }
 
@@ -188,12 +188,12 @@ static bool enough(void)
 static void *publisher(void *argument)
 {
     struct client *c = argument;
-    int64_t pause_ns = chance_magnitude(&c->chance, 1, 500) * MS_NS;
+    int64_t pause_ns = chance_magnitude(&c->chance, 5, 300) * MS_NS;
     while (!enough()) {
         if (!connected(c))
             continue;
         publish_some(c);
-        if (chance_once_in(&c->chance, 3))
+        if (!chance_once_in(&c->chance, 4))
             fiber_sleep((int64_t)chance_below(&c->chance, (uint64_t)pause_ns));
         if (chance_once_in(&c->chance, 100))
             session_close(&c->session); /* as people do */

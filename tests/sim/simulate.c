@@ -36,7 +36,7 @@ enum {
 struct options {
     uint64_t seed, seeds;
     unsigned brokers;
-    bool trace, twice;
+    bool trace, twice, first;
     int64_t seconds, hours;
 };
 
@@ -231,6 +231,8 @@ static int run_all(void)
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
                o.steps);
         bad += !good;
+        if (bad > 0 && sim.options.first)
+            break;
         model_ns += o.model_ns;
     }
     double cpu = cpu_of_children();
@@ -241,12 +243,15 @@ static int run_all(void)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "simulate [--seed N] [--seeds COUNT | --hours H] [--brokers N] [--seconds S] [--trace] [--twice]\n"
-                "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
-                "  network, under faults drawn from the seed, and judges what clients were told.\n"
-                "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
-                "  --hours H       as many as there is time for, by the real clock\n"
-                "  --trace         prints all that happens; --twice: every seed twice, to compare\n");
+    fprintf(
+        to,
+        "simulate [--seed N] [--seeds COUNT | --hours H] [--brokers N] [--seconds S] [--trace] [--twice] [--first]\n"
+        "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
+        "  network, under faults drawn from the seed, and judges what clients were told.\n"
+        "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+        "  --hours H       as many as there is time for, by the real clock\n"
+        "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
+        "  --first         ends at the first seed that fails\n");
 }
 
 static uint64_t number(const char *text)
@@ -266,6 +271,7 @@ int main(int argc, char **argv)
         {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
         {"brokers", required_argument, NULL, 'b'}, {"seconds", required_argument, NULL, 't'},
         {"trace", no_argument, NULL, 'v'},         {"twice", no_argument, NULL, '2'},
+        {"first", no_argument, NULL, '1'},         {"hours", required_argument, NULL, 'H'},
         {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
@@ -281,6 +287,8 @@ int main(int argc, char **argv)
             sim.options.hours = (int64_t)number(optarg);
         else if (c == 'v')
             sim.options.trace = true;
+        else if (c == '1')
+            sim.options.first = true;
         else if (c == '2')
             sim.options.twice = true;
         else {
