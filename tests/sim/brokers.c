@@ -30,6 +30,7 @@ static struct {
     struct sim_broker at[BROKERS_MAX];
     unsigned count;
     struct chance chance;
+    char peers[BROKERS_MAX * 24]; /* as --peers wants it */
 } all;
 
 unsigned brokers_count(void)
@@ -92,6 +93,9 @@ void brokers_new(unsigned count, uint64_t seed)
         b->node->disk = disk_new(b->node, seed);
         new_boot_id(b->node);
         net_add(b->node);
+        size_t have = strlen(all.peers);
+        (void)snprintf(all.peers + have, sizeof all.peers - have, "%s%u@127.0.1.%u:%d", i > 0 ? "," : "", b->number,
+                       b->number, BROKER_RAFT_PORT);
     }
 }
 
@@ -118,6 +122,8 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "port=%d", BROKER_PORT);
     set(config, "raft.port=%d", BROKER_RAFT_PORT);
     set(config, "data.dir=%s", b->data_dir);
+    if (all.count > 1)
+        set(config, "peers=%s", all.peers);
     set(config, "offsets.partitions=2");
     set(config, "segment.bytes=64KiB");
     set(config, "prepare.min=4KiB");

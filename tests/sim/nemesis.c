@@ -3,6 +3,7 @@
 #include "base/require.h"
 #include "sim/brokers.h"
 #include "sim/disk.h"
+#include "sim/frames.h"
 #include "sim/net.h"
 #include "sim/trace.h"
 
@@ -262,6 +263,7 @@ void nemesis_stop(void)
         (void)fiber_wait(&nemesis.waiters, MACHINE_NEVER);
     trace_say(TRACE_FAULT, "all faults end");
     net_heal();
+    frames_heal();
     for (unsigned i = 1; i <= brokers_count(); i++) {
         struct node *node = broker_node(brokers_at(i));
         *disk_style(node->disk) = nemesis.disks[i - 1];

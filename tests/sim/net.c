@@ -351,6 +351,32 @@ size_t net_receive(struct end *end, uint8_t *into, size_t bytes, bool peek)
     return take;
 }
 
+/* A probe: answered, reset, or nothing comes back. */
+static void keep_comes(void *context, uint64_t number)
+{
+    struct end *e = context;
+    (void)number;
+    if (e->state != END_OPEN || e->closed || e->keep_every_ns == 0)
+        return;
+    bool reaches = e->peer_node->up && passes(e->node, e->peer_node) && passes(e->peer_node, e->node);
+    if (reaches && (e->peer->silent || e->peer->state == END_DEAD) && !e->in_ended) {
+        end_over(e, ECONNRESET);
+        return;
+    }
+    e->keep_missed = reaches ? 0 : e->keep_missed + 1;
+    if (e->keep_missed >= e->keep_count) {
+        end_over(e, ETIMEDOUT);
+        return;
+    }
+    machine_at(machine_now_ns() + (reaches ? e->keep_idle_ns : e->keep_every_ns), keep_comes, e, 0);
+}
+
+void net_keep_alive(struct end *end)
+{
+    if (end->keep_every_ns > 0)
+        machine_at(machine_now_ns() + end->keep_idle_ns, keep_comes, end, 0);
+}
+
 void net_shut_out(struct end *end)
 {
     if (end->out_shut || end->state != END_OPEN)

@@ -67,6 +67,9 @@ struct end {
     int64_t trouble_ns; /* since then nothing gets through; 0: all is well */
     int64_t retry_ns, retry_at_ns;
     int64_t user_timeout_ns;
+    int64_t keep_idle_ns, keep_every_ns; /* keep-alive; 0: none */
+    int keep_count, keep_missed;
+    void *filter_state; /* the filter's own */
     uint64_t pump_number;
 
     /* Something changed: whoever waits looks again. NULL once closed. */
@@ -115,6 +118,8 @@ void net_send(struct end *end, const uint8_t *data, size_t bytes);
 /* As net_send, after the filter. extra_ns more of delay. */
 void net_put(struct end *end, const uint8_t *data, size_t bytes, int64_t extra_ns);
 size_t net_receive(struct end *end, uint8_t *into, size_t bytes, bool peek);
+/* Its keep_* are set: looks after the peer from now on. */
+void net_keep_alive(struct end *end);
 void net_shut_out(struct end *end);
 void net_close(struct end *end);
 

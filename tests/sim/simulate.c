@@ -6,6 +6,7 @@
 #include "base/require.h"
 #include "sim/brokers.h"
 #include "sim/clients.h"
+#include "sim/frames.h"
 #include "sim/machine.h"
 #include "sim/nemesis.h"
 #include "sim/net.h"
@@ -154,6 +155,7 @@ static int run_seed(void)
     net_start(sim.seed);
     sim.harness = node_new("clients");
     net_add(sim.harness);
+    frames_start(BROKER_RAFT_PORT, sim.seed);
     brokers_new(sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
     nemesis_new(sim.harness, sim.seed);
@@ -217,26 +219,24 @@ static int run_all(void)
 {
     uint64_t bad = 0;
     int64_t model_ns = 0;
-    uint64_t i = 0;
-    for (time_t began = time(NULL); goes_on(i, began); i++) {
-        uint64_t seed = sim.options.seed + i;
+    uint64_t ran = 0;
+    for (time_t began = time(NULL); goes_on(ran, began) && !(bad > 0 && sim.options.first); ran++) {
+        uint64_t seed = sim.options.seed + ran;
         struct outcome o;
         double before = cpu_of_children();
         bool good = child(seed, &o);
         double took = cpu_of_children() - before;
-        if (good && (sim.options.twice || i == 0))
+        if (good && (sim.options.twice || ran == 0))
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
                " published, %" PRIu64 " acknowledged, %" PRIu64 " steps\n",
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
                o.steps);
         bad += !good;
-        if (bad > 0 && sim.options.first)
-            break;
         model_ns += o.model_ns;
     }
     double cpu = cpu_of_children();
-    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.4f simulated hours a CPU second\n", i, bad,
+    printf("%" PRIu64 " seeds, %" PRIu64 " failed; %.4f simulated hours a CPU second\n", ran, bad,
            cpu > 0 ? (double)model_ns / 3.6e12 / cpu : 0.0);
     return bad == 0 ? 0 : 1;
 }

@@ -66,10 +66,26 @@ static void end_changed(void *owner)
     socket_changed(owner);
 }
 
+/* What was set before there was a connection holds for it as well. */
+static void set_end(struct file *file)
+{
+    struct end *end = file->end;
+    if (end == NULL)
+        return;
+    end->user_timeout_ns = file->user_timeout_ns;
+    if (!file->keep_alive || end->keep_every_ns > 0)
+        return;
+    end->keep_idle_ns = (file->keep_idle_s > 0 ? file->keep_idle_s : 7200) * S_NS;
+    end->keep_every_ns = (file->keep_every_s > 0 ? file->keep_every_s : 75) * S_NS;
+    end->keep_count = file->keep_count > 0 ? file->keep_count : 9;
+    net_keep_alive(end);
+}
+
 static void own_end(struct file *file, struct end *end)
 {
     file->kind = FILE_STREAM;
     file->end = end;
+    set_end(file);
     end->owner = file;
     end->changed = end_changed;
 }
@@ -316,11 +332,21 @@ int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t 
             file->receive_timeout_ns = ns;
         else
             file->send_timeout_ns = ns;
-    } else if (level == IPPROTO_TCP && name == TCP_USER_TIMEOUT && file->end != NULL) {
-        unsigned ms;
-        memcpy(&ms, value, sizeof ms);
-        file->end->user_timeout_ns = (int64_t)ms * MS_NS;
+        return 0;
     }
+    int number = 0;
+    memcpy(&number, value, bytes < sizeof number ? bytes : sizeof number);
+    if (level == SOL_SOCKET && name == SO_KEEPALIVE)
+        file->keep_alive = number != 0;
+    else if (level == IPPROTO_TCP && name == TCP_KEEPIDLE)
+        file->keep_idle_s = number;
+    else if (level == IPPROTO_TCP && name == TCP_KEEPINTVL)
+        file->keep_every_s = number;
+    else if (level == IPPROTO_TCP && name == TCP_KEEPCNT)
+        file->keep_count = number;
+    else if (level == IPPROTO_TCP && name == TCP_USER_TIMEOUT)
+        file->user_timeout_ns = (int64_t)number * MS_NS;
+    set_end(file);
     return 0;
 }
 

@@ -31,7 +31,9 @@ struct file {
     bool nonblock;
     struct end *end; /* FILE_STREAM; FILE_FRESH: not yet connected */
     uint16_t port;   /* bound */
-    int64_t receive_timeout_ns, send_timeout_ns;
+    int64_t receive_timeout_ns, send_timeout_ns, user_timeout_ns;
+    bool keep_alive;
+    int keep_idle_s, keep_every_s, keep_count;
     struct listening listening; /* FILE_LISTENER */
     struct end *backlog[SOCKET_BACKLOG_MAX];
     int backlog_count, backlog_max;

@@ -1,0 +1,25 @@
+/*
+ * Faults of whole frames between brokers: what TCP never does, and what consensus
+ * must bear all the same, as connections that end and begin anew do it to messages.
+ * Raft messages alone (PEER_RAFT) are lost, doubled, held back behind later ones; a
+ * byte of any frame may be changed on the way, which the receiver must notice.
+ */
+#ifndef KQ_TESTS_SIM_FRAMES_H
+#define KQ_TESTS_SIM_FRAMES_H
+
+#include "sim/machine.h"
+
+struct frames_style {
+    uint64_t lose_in, double_in, hold_in, spoil_in; /* one frame in so many; 0: never */
+    int64_t hold_ns;                                /* at most */
+};
+
+/* Draws a style, and looks at all that goes to and from the port. */
+void frames_start(uint16_t port, uint64_t seed);
+struct frames_style *frames_style(void);
+/* No more faults. */
+void frames_heal(void);
+/* Frames between brokers so far, of Raft and others. */
+uint64_t frames_count(void);
+
+#endif
