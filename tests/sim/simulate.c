@@ -10,6 +10,7 @@
 #include "sim/machine.h"
 #include "sim/nemesis.h"
 #include "sim/net.h"
+#include "sim/replicas.h"
 #include "sim/trace.h"
 #include "support/checker.h"
 
@@ -123,7 +124,15 @@ static bool play(void)
         failed(why);
         return false;
     }
-    return judged();
+    if (!judged())
+        return false;
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        broker_shut(brokers_at(i));
+    if (!replicas_agree(&why)) {
+        failed(why);
+        return false;
+    }
+    return true;
 }
 
 /* Long after the end: somebody waits for what never comes. */
