@@ -15,6 +15,7 @@
 #include "sim/replicas.h"
 #include "sim/trace.h"
 #include "support/checker.h"
+#include "support/raft_world.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -41,6 +42,7 @@ struct options {
     uint64_t seed, seeds;
     unsigned brokers;
     bool trace, twice, first;
+    bool core; /* replicas of the consensus core alone */
     int64_t seconds, hours;
 };
 
@@ -156,11 +158,32 @@ static void *director(void *argument)
     return NULL;
 }
 
+/* The consensus core alone, in the model world of tests/support/raft_world.h. */
+static void run_core(void)
+{
+    struct outcome *o = sim.outcome;
+    if (sim.options.trace)
+        (void)setenv("RAFT_TRACE", "1", 1);
+    struct world *world = world_play(sim.seed);
+    o->good = !world->failed;
+    if (world->failed)
+        fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n", sim.seed, world->failure);
+    o->model_ns = world->now_us * 1000;
+    o->steps = world->events;
+    o->published = o->acknowledged = world->commits;
+    o->hash = (uint64_t)world->now_us << 32 ^ world->events << 16 ^ world->commits;
+    o->ended = true;
+}
+
 static int run_seed(void)
 {
     struct rlimit cpu = {.rlim_cur = CPU_LIMIT_S, .rlim_max = CPU_LIMIT_S + 10};
     (void)setrlimit(RLIMIT_CPU, &cpu);
     catch_signals();
+    if (sim.options.core) {
+        run_core();
+        return sim.outcome->good ? 0 : 1;
+    }
     trace_start(sim.options.trace);
     machine_start(sim.seed);
     net_start(sim.seed);
@@ -262,15 +285,14 @@ static int run_all(void)
 
 static void usage(FILE *to)
 {
-    fprintf(
-        to,
-        "simulate [--seed N] [--seeds COUNT | --hours H] [--brokers N] [--seconds S] [--trace] [--twice] [--first]\n"
-        "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
-        "  network, under faults drawn from the seed, and judges what clients were told.\n"
-        "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
-        "  --hours H       as many as there is time for, by the real clock\n"
-        "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
-        "  --first         ends at the first seed that fails\n");
+    fprintf(to, "simulate [--world brokers|core] [--seed N] [--seeds COUNT | --hours H] [--brokers N] [--seconds S] "
+                "[--trace] [--twice] [--first]\n"
+                "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
+                "  network, under faults drawn from the seed, and judges what clients were told.\n"
+                "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+                "  --hours H       as many as there is time for, by the real clock\n"
+                "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
+                "  --first         ends at the first seed that fails\n");
 }
 
 static uint64_t number(const char *text)
@@ -284,14 +306,28 @@ static uint64_t number(const char *text)
     return n;
 }
 
+static bool is_core(const char *world)
+{
+    if (strcmp(world, "core") != 0 && strcmp(world, "brokers") != 0) {
+        fprintf(stderr, "simulate: there is no world %s; brokers or core\n", world);
+        exit(2);
+    }
+    return strcmp(world, "core") == 0;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
-        {"brokers", required_argument, NULL, 'b'}, {"seconds", required_argument, NULL, 't'},
-        {"trace", no_argument, NULL, 'v'},         {"twice", no_argument, NULL, '2'},
-        {"first", no_argument, NULL, '1'},         {"hours", required_argument, NULL, 'H'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"brokers", required_argument, NULL, 'b'},
+                                          {"seconds", required_argument, NULL, 't'},
+                                          {"trace", no_argument, NULL, 'v'},
+                                          {"twice", no_argument, NULL, '2'},
+                                          {"first", no_argument, NULL, '1'},
+                                          {"hours", required_argument, NULL, 'H'},
+                                          {"world", required_argument, NULL, 'w'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 's')
@@ -306,6 +342,8 @@ int main(int argc, char **argv)
             sim.options.hours = (int64_t)number(optarg);
         else if (c == 'v')
             sim.options.trace = true;
+        else if (c == 'w')
+            sim.options.core = is_core(optarg);
         else if (c == '1')
             sim.options.first = true;
         else if (c == '2')

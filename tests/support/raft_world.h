@@ -199,6 +199,11 @@ struct world {
 };
 
 struct world *world_new(const struct world_options *options);
+/* A whole run, faults and calm, drawn from the seed (raft_world_faults.c). The caller
+ * looks at failed and failure, and frees it. */
+struct world *world_play(uint64_t seed);
+/* Ends all faults, and fails the world unless all comes right within its time. */
+void world_calm_down(struct world *world);
 void world_free(struct world **world);
 uint64_t world_random(struct world *world, uint64_t below);
 bool world_chance(struct world *world, uint32_t per_mille);
