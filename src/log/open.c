@@ -270,6 +270,7 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
     if (err != KQ_OK)
         return err;
     bool clean = log->active && log->segments[log->segment_count - 1]->file == NULL;
+    report->clean = clean || log->segment_count == 0;
     err = settle(log, clean || one_bad, fault);
     if (err == KQ_OK && one_bad) { /* the bad slot is written anew, so that there are two again */
         log->state.version++;
@@ -342,7 +343,7 @@ enum kq_err log_open(struct log **log_out, const struct log_options *options, co
     if (err == KQ_OK && folder.hard_state) {
         err = recover(log, &folder, report, fault);
     } else if (err == KQ_OK) {
-        report->created = true;
+        report->created = report->clean = true;
         err = create_replica(log, create, have_folder, fault);
         p->seed = entry_seed_make(&p->topic_id, p->partition, &log->state.incarnation);
     }
