@@ -16,51 +16,6 @@ void actor_fail(struct actor *actor, enum kq_err err, const struct fault *fault)
     SAY_ERROR("%s: stopped: %s", actor->options.log.title, fault_text(&actor->failure));
 }
 
-/* ---- raft ---------------------------------------------------------------------- */
-
-static void save_hard_state(struct actor *actor)
-{
-    struct log_hard_state state = *log_hard_state(actor->log);
-    state.term = actor->raft.term;
-    state.vote_broker_id = actor->raft.vote.broker_id;
-    state.vote_incarnation = actor->raft.vote.incarnation;
-    state.commit_idx = actor->raft.commit_idx;
-    state.boot_id = actor->options.flush_always ? (struct uuid){{0}} : actor->options.boot_id;
-    raft_saving(&actor->raft, log_set_hard_state(actor->log, &state));
-}
-
-void actor_raft_event(struct actor *actor, const struct raft_event *event)
-{
-    struct raft_out out;
-    raft_step(&actor->raft, event, &out);
-    if (out.save_hard_state)
-        save_hard_state(actor);
-    if (out.append_noop)
-        actor->noop_wanted = true;
-    if (out.committed)
-        actor->committed_news = true;
-}
-
-void actor_note_append(struct actor *actor, enum log_entry_type type, uint64_t idx, uint32_t body_bytes)
-{
-    if (type == LOG_ENTRY_RECORDS) {
-        REQUIRE(actor->entry_count < ENTRIES_IN_FLIGHT_MAX);
-        actor->entries[actor->entry_count++] = idx;
-        const struct partition_limits *limits = &actor->options.limits;
-        if (actor->retention_due_ms == INT64_MAX && limits->retention_ms >= 0)
-            actor->retention_due_ms = actor->now.wall_ms + limits->retention_ms + 1;
-        if (limits->retention_bytes >= 0 && log_size_bytes(actor->log) >= (uint64_t)limits->retention_bytes)
-            actor->retention_due_ms = 0;
-    }
-    if (actor->unflushed_since_us == 0)
-        actor->unflushed_since_us = actor->now.mono_us;
-    actor->unflushed_bytes += body_bytes;
-    (void)atomic_fetch_add_explicit(&actor->options.counters->entries, 1, memory_order_relaxed);
-    struct raft_event event = {
-        .type = RAFT_EV_APPENDED, .now_us = actor->now.mono_us, .term = actor->raft.term, .idx = idx};
-    actor_raft_event(actor, &event);
-}
-
 bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_bytes, bool *no_space)
 {
     *no_space = false;
@@ -91,202 +46,15 @@ bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_byt
     }
 }
 
-/* ---- waiting readers ------------------------------------------------------------- */
-
-static void finish_wait(struct wait_request *wait, enum kq_err err)
-{
-    int expected = WAIT_WAITING;
-    wait->err = err;
-    if (atomic_compare_exchange_strong_explicit(&wait->state, &expected, WAIT_DONE, memory_order_acq_rel,
-                                                memory_order_acquire))
-        wait->done(wait);
-    /* else its cancel is on the way, and will run done */
-}
-
-bool actor_wait_claim_cancel(struct wait_request *wait)
-{
-    int expected = WAIT_WAITING;
-    return atomic_compare_exchange_strong_explicit(&wait->state, &expected, WAIT_CANCELLING, memory_order_acq_rel,
-                                                   memory_order_acquire);
-}
-
-static void wake_waits(struct actor *actor, enum kq_err reason)
-{
-    int64_t high_watermark = log_end_off_at(actor->log, actor->raft.commit_idx);
-    struct wait_request **link = &actor->waits;
-    while (*link != NULL) {
-        struct wait_request *wait = *link;
-        if (reason == KQ_OK && wait->off >= high_watermark) {
-            link = &wait->next;
-            continue;
-        }
-        *link = wait->next;
-        finish_wait(wait, reason);
-    }
-}
-
-static void take_wait(struct actor *actor, struct wait_request *wait)
-{
-    if (actor->failure.err != KQ_OK) {
-        finish_wait(wait, KQ_PARTITION_FAILED);
-    } else if (actor->stopping) {
-        finish_wait(wait, actor->stop_reason);
-    } else if (wait->off < log_end_off_at(actor->log, actor->raft.commit_idx)) {
-        finish_wait(wait, KQ_OK);
-    } else {
-        wait->next = actor->waits;
-        actor->waits = wait;
-    }
-}
-
-/* The canceller has set the state; whatever the wait came to, done runs here. */
-static void cancel_wait(struct actor *actor, struct wait_request *wait)
-{
-    for (struct wait_request **link = &actor->waits; *link != NULL; link = &(*link)->next)
-        if (*link == wait) {
-            *link = wait->next;
-            break;
-        }
-    wait->err = KQ_AGAIN;
-    wait->done(wait);
-}
-
-/* ---- answers ------------------------------------------------------------------------ */
-
-void actor_refuse(struct mail *mail, enum kq_err err, const struct fault *fault)
-{
-    struct fault answer = {.err = err};
-    if (fault != NULL)
-        answer = *fault;
-    answer.err = err;
-    switch (mail->kind) {
-    case MAIL_PUBLISH: {
-        struct publish_request *request = CONTAINER_OF(mail, struct publish_request, mail);
-        request->fault = answer;
-        request->done(request);
-        break;
-    }
-    case MAIL_CALL: {
-        struct machine_call *call = CONTAINER_OF(mail, struct machine_call, mail);
-        call->fault = answer;
-        call->done(call);
-        break;
-    }
-    case MAIL_WAIT:
-        finish_wait(CONTAINER_OF(mail, struct wait_request, mail), err);
-        break;
-    case MAIL_WAIT_CANCEL: {
-        struct wait_request *wait = CONTAINER_OF(mail, struct wait_request, cancel);
-        wait->err = KQ_AGAIN;
-        wait->done(wait);
-        break;
-    }
-    case MAIL_CONFIGURE:
-        free(mail);
-        break;
-    case MAIL_PARCEL: {
-        struct parcel *parcel = CONTAINER_OF(mail, struct parcel, mail);
-        parcel->release(parcel);
-        break;
-    }
-    case MAIL_ASK: {
-        struct partition_ask *ask = CONTAINER_OF(mail, struct partition_ask, mail);
-        ask->fault = answer;
-        ask->done(ask);
-        break;
-    }
-    case MAIL_PEER:
-        free(mail);
-        break;
-    case MAIL_JOB_DONE:
-    case MAIL_TICK:
-    case MAIL_STOP:
-        break;
-    }
-}
-
-static uint64_t wait_idx_of(const struct mail *mail)
-{
-    if (mail->kind == MAIL_PUBLISH)
-        return ((const struct publish_request *)(const void *)mail)->wait_idx;
-    return ((const struct machine_call *)(const void *)mail)->wait_idx;
-}
-
-static int64_t deadline_of(const struct mail *mail)
-{
-    return mail->kind == MAIL_PUBLISH ? ((const struct publish_request *)(const void *)mail)->deadline_us : CLOCK_NEVER;
-}
-
-static void finish_committed(struct actor *actor)
-{
-    while (actor->inflight.first != NULL && wait_idx_of(actor->inflight.first) <= actor->raft.commit_idx)
-        mail_list_append(&actor->finished, mail_list_take(&actor->inflight));
-}
-
-static void refuse_list(struct mail_list *list, enum kq_err err, const struct fault *fault)
-{
-    struct mail *mail;
-    while ((mail = mail_list_take(list)) != NULL)
-        actor_refuse(mail, err, fault);
-}
-
-/* The machine answers the calls that it kept. */
-static void stop_leading(struct actor *actor)
-{
-    if (!actor->machine_leads)
-        return;
-    actor->machine_leads = false;
-    actor->options.machine.ops->leads(actor->options.machine.state, false, &actor->now);
-}
-
-/* Nothing that is on its way can be promised any more. */
-static void answer_failure(struct actor *actor)
-{
-    struct fault unknown;
-    (void)fault_set(&unknown, KQ_OUTCOME_UNKNOWN, "%s", fault_text(&actor->failure));
-    finish_committed(actor);
-    refuse_list(&actor->inflight, KQ_OUTCOME_UNKNOWN, &unknown);
-    refuse_list(&actor->waiting, KQ_PARTITION_FAILED, &actor->failure);
-    actor_deliver_notes(actor, UINT64_MAX, KQ_PARTITION_FAILED);
-    wake_waits(actor, KQ_PARTITION_FAILED);
-    stop_leading(actor);
-}
-
-static void expire_list(struct actor *actor, struct mail_list *list, enum kq_err err, const char *text)
-{
-    struct mail_list kept = {0};
-    struct mail *mail;
-    struct fault fault;
-    (void)fault_set(&fault, err, "%s", text);
-    while ((mail = mail_list_take(list)) != NULL) {
-        if (deadline_of(mail) > actor->now.mono_us)
-            mail_list_append(&kept, mail);
-        else
-            actor_refuse(mail, err, &fault);
-    }
-    *list = kept;
-}
-
-static void answer_finished(struct actor *actor)
-{
-    struct mail *mail;
-    while ((mail = mail_list_take(&actor->finished)) != NULL) {
-        if (mail->kind == MAIL_PUBLISH) {
-            struct publish_request *request = CONTAINER_OF(mail, struct publish_request, mail);
-            request->done(request);
-        } else {
-            struct machine_call *call = CONTAINER_OF(mail, struct machine_call, mail);
-            call->done(call);
-        }
-    }
-}
-
 /* ---- control mail --------------------------------------------------------------------- */
 
 static void note_flushed(struct actor *actor, const struct log_done *done)
 {
-    struct raft_event event = {
-        .type = RAFT_EV_FLUSHED, .now_us = actor->now.mono_us, .term = done->flushed_term, .idx = done->flushed_idx};
+    struct raft_event event = {.type = RAFT_EV_FLUSHED,
+                               .now_us = actor->now.mono_us,
+                               .term = done->flushed_term,
+                               .idx = done->flushed_idx,
+                               .cuts = done->cuts};
     actor_raft_event(actor, &event);
     if (done->flushed_idx >= log_last_idx(actor->log)) {
         actor->unflushed_since_us = 0;
@@ -294,6 +62,28 @@ static void note_flushed(struct actor *actor, const struct log_done *done)
     } else {
         actor->unflushed_since_us = actor->now.mono_us;
     }
+}
+
+/* Entries that are no longer here: who needs one of them has to begin anew. */
+static void note_log_start(struct actor *actor)
+{
+    uint64_t base_idx = log_first_idx(actor->log) - 1;
+    if (base_idx <= actor->raft.base_idx || base_idx > actor->raft.commit_idx)
+        return;
+    struct raft_event event = {.type = RAFT_EV_LOG_START,
+                               .now_us = actor->now.mono_us,
+                               .idx = base_idx,
+                               .term = log_term_at(actor->log, base_idx)};
+    if (event.term != 0)
+        actor_raft_event(actor, &event);
+}
+
+static void note_hard_state(struct actor *actor, uint64_t version)
+{
+    if (version >= actor->boot_version)
+        actor->boot_durable = true;
+    struct raft_event event = {.type = RAFT_EV_HARD_STATE, .now_us = actor->now.mono_us, .version = version};
+    actor_raft_event(actor, &event);
 }
 
 static void take_job(struct actor *actor, struct actor_job_mail *mail)
@@ -305,11 +95,8 @@ static void take_job(struct actor *actor, struct actor_job_mail *mail)
         actor_fail(actor, done.err, &done.fault);
         return;
     }
-    if (done.hard_state_version != 0) {
-        struct raft_event event = {
-            .type = RAFT_EV_HARD_STATE, .now_us = actor->now.mono_us, .version = done.hard_state_version};
-        actor_raft_event(actor, &event);
-    }
+    if (done.hard_state_version != 0)
+        note_hard_state(actor, done.hard_state_version);
     if (done.flushed)
         note_flushed(actor, &done);
     /* Any job of the keeper's: a roll may have been asked for while it was out,
@@ -319,15 +106,18 @@ static void take_job(struct actor *actor, struct actor_job_mail *mail)
     if (done.view_changed) {
         actor->view_dirty = true;
         actor->retention_due_ms = 0;
+        note_log_start(actor);
     }
 }
 
-static void take_tick(struct actor *actor)
+/* A leader that others could replace hands over first; it is given two election
+ * timeouts, the first of which raft takes to give the transfer up. */
+static void take_stop(struct actor *actor, enum kq_err reason)
 {
-    expire_list(actor, &actor->inflight, KQ_OUTCOME_UNKNOWN,
-                "written, but not known to be durable within publish.timeout");
-    expire_list(actor, &actor->waiting, KQ_NO_LEADER, "no leader within the timeout");
-    actor->impatient = true;
+    actor->stop_reason = reason;
+    actor->stop_until_us = actor->now.mono_us + 2 * actor->raft.election_us;
+    actor->parting = reason == KQ_STOPPING && actor->failure.err == KQ_OK && actor_part(actor);
+    actor->stopping = !actor->parting;
 }
 
 static void take_control(struct actor *actor, struct mail *mail)
@@ -337,11 +127,11 @@ static void take_control(struct actor *actor, struct mail *mail)
         take_job(actor, CONTAINER_OF(mail, struct actor_job_mail, mail));
         break;
     case MAIL_TICK:
-        take_tick(actor);
+        actor_expire(actor);
+        actor->impatient = true;
         break;
     case MAIL_STOP:
-        actor->stopping = true;
-        actor->stop_reason = CONTAINER_OF(mail, struct actor_stop_mail, mail)->reason;
+        take_stop(actor, CONTAINER_OF(mail, struct actor_stop_mail, mail)->reason);
         break;
     case MAIL_CONFIGURE:
         actor->options.limits = CONTAINER_OF(mail, struct actor_configure_mail, mail)->limits;
@@ -350,12 +140,16 @@ static void take_control(struct actor *actor, struct mail *mail)
         actor->retention_due_ms = 0;
         break;
     case MAIL_WAIT_CANCEL:
-        cancel_wait(actor, CONTAINER_OF(mail, struct wait_request, cancel));
+        actor_cancel_wait(actor, CONTAINER_OF(mail, struct wait_request, cancel));
         break;
     case MAIL_PARCEL:
+        actor_take_parcel(actor, CONTAINER_OF(mail, struct parcel, mail));
+        break;
     case MAIL_PEER:
+        actor_take_peer(actor, CONTAINER_OF(mail, struct actor_peer_mail, mail));
+        break;
     case MAIL_ASK:
-        actor_refuse(mail, KQ_NOT_LEADER, NULL); /* a group of one has no peers */
+        actor_take_ask(actor, CONTAINER_OF(mail, struct partition_ask, mail));
         break;
     case MAIL_PUBLISH:
     case MAIL_WAIT:
@@ -370,9 +164,9 @@ static void take_data(struct actor *actor, struct mail_list *data)
     struct mail *mail;
     while ((mail = mail_list_take(data)) != NULL) {
         if (mail->kind == MAIL_WAIT)
-            take_wait(actor, CONTAINER_OF(mail, struct wait_request, mail));
+            actor_take_wait(actor, CONTAINER_OF(mail, struct wait_request, mail));
         else if (mail->kind == MAIL_WAIT_CANCEL)
-            cancel_wait(actor, CONTAINER_OF(mail, struct wait_request, cancel));
+            actor_cancel_wait(actor, CONTAINER_OF(mail, struct wait_request, cancel));
         else if ((mail->kind == MAIL_CALL) == has_machine)
             mail_list_append(&actor->waiting, mail);
         else
@@ -393,31 +187,44 @@ static void count_entries(struct actor *actor)
         actor->entries[i] = actor->entries[i + gone];
 }
 
-/* The machine is told before its first call is decided. */
-static void begin_to_lead(struct actor *actor)
+void actor_take_starts(struct actor *actor)
 {
-    const struct machine_ops *ops = actor->options.machine.ops;
-    if (ops == NULL || actor->machine_leads || !raft_may_propose(&actor->raft))
+    for (int i = 0; i < 2; i++) {
+        struct start_mark *start = &actor->starts[i];
+        if (start->idx == 0 || start->idx > actor->raft.commit_idx)
+            continue;
+        if (start->off <= log_next_off(actor->log))
+            log_set_start(actor->log, start->off);
+        start->idx = 0;
+        actor->retention_due_ms = 0;
+    }
+}
+
+/* A machine that does not lead follows the commit. */
+static void bring_machine_up(struct actor *actor)
+{
+    if (actor->machine_leads || !actor_machine_settled(actor))
         return;
-    actor->machine_leads = true;
-    ops->leads(actor->options.machine.state, true, &actor->now);
+    struct fault fault = {0};
+    enum kq_err err = actor_apply_committed(actor, &fault);
+    if (err != KQ_OK)
+        actor_fail(actor, err, &fault);
 }
 
 static void show_commit(struct actor *actor)
 {
     actor->committed_news = false;
     log_set_commit(actor->log, actor->raft.commit_idx);
-    if (actor->start.idx != 0 && actor->start.idx <= actor->raft.commit_idx) {
-        log_set_start(actor->log, actor->start.off);
-        actor->start.idx = 0;
-        actor->retention_due_ms = 0;
-    }
+    actor_take_starts(actor);
     const struct machine_ops *ops = actor->options.machine.ops;
-    begin_to_lead(actor);
-    if (ops != NULL && ops->committed != NULL)
-        ops->committed(actor->options.machine.state, &actor->now);
+    if (ops != NULL) {
+        bring_machine_up(actor);
+        actor_begin_to_lead(actor);
+        if (ops->committed != NULL && actor_machine_settled(actor))
+            ops->committed(actor->options.machine.state, &actor->now);
+    }
     actor_deliver_notes(actor, actor->raft.commit_idx, KQ_OK);
-    wake_waits(actor, KQ_OK);
+    actor_wake_waits(actor, KQ_OK);
 }
 
 /* Commits that moved become visible, and free places for entries. */
@@ -426,16 +233,21 @@ static void settle(struct actor *actor)
     if (actor->committed_news)
         show_commit(actor);
     actor_deliver_notes(actor, actor->raft.commit_idx, KQ_OK);
-    finish_committed(actor);
+    actor_finish_committed(actor);
     count_entries(actor);
+}
+
+static bool start_pending(const struct actor *actor)
+{
+    return actor->start_wanted || actor->starts[0].idx != 0 || actor->starts[1].idx != 0;
 }
 
 static void look_at_retention(struct actor *actor)
 {
-    if (actor->now.wall_ms < actor->retention_due_ms || actor->start.wanted || actor->start.idx != 0)
+    if (actor->now.wall_ms < actor->retention_due_ms || start_pending(actor) || !actor_leads(actor))
         return;
-    /* A machine's segments are superseded by the state in the newest footer; two
-     * segments' worth always keeps that one. */
+    /* A machine's segments are superseded by the newest state that is stored; two
+     * segments' worth are kept beside. */
     bool machine = actor->options.machine.ops != NULL;
     int64_t limit_bytes = machine ? 2 * actor->options.limits.segment_bytes : actor->options.limits.retention_bytes;
     int64_t keep_ms = machine ? -1 : actor->options.limits.retention_ms;
@@ -446,31 +258,44 @@ static void look_at_retention(struct actor *actor)
     if (roll)
         log_force_roll(actor->log);
     if (start_off > log_start_off(actor->log) || roll) {
-        actor->start.off = start_off > log_start_off(actor->log) ? start_off : log_start_off(actor->log);
-        actor->start.wanted = true;
+        actor->start_off = start_off > log_start_off(actor->log) ? start_off : log_start_off(actor->log);
+        actor->start_wanted = true;
     }
 }
 
 static bool needs_to_lead(const struct actor *actor)
 {
-    return actor->waiting.first != NULL || actor->start.wanted || actor->records_open;
+    return actor->waiting.first != NULL || actor->start_wanted || actor->records_open ||
+           (actor->target_count > 0 && actor_is_alone(actor) && actor->target_count > 1);
+}
+
+/* Another leads, and is known: whoever asks had better ask there. */
+static void send_elsewhere(struct actor *actor)
+{
+    const struct raft *raft = &actor->raft;
+    if (actor->waiting.first == NULL)
+        return;
+    bool other = raft->role != RAFT_LEADER && raft->leader.broker_id != 0 && !actor_is_alone(actor);
+    if (other || actor->parting)
+        actor_refuse_waiting(actor, KQ_NOT_LEADER, NULL);
 }
 
 static void append_what_waits(struct actor *actor)
 {
     if (actor->noop_wanted)
         actor_append_noop(actor);
-    if (!raft_may_propose(&actor->raft))
+    if (!actor_may_propose(actor) || actor->failure.err != KQ_OK)
         return;
-    begin_to_lead(actor);
-    if (actor->start.wanted && !actor->records_open)
+    if (actor->start_wanted && !actor->records_open)
         actor_append_start(actor);
     if (actor->failure.err != KQ_OK)
         return;
-    if (actor->options.machine.ops != NULL)
+    if (actor->options.machine.ops != NULL) {
+        actor_begin_to_lead(actor);
         actor_decide_calls(actor);
-    else
+    } else {
         actor_fold_publishes(actor);
+    }
 }
 
 /* Stopping while a machine's proposals found no room: they never come to be. */
@@ -479,7 +304,7 @@ static void drop_records(struct actor *actor)
     struct mail_list kept = {0};
     struct mail *mail;
     while ((mail = mail_list_take(&actor->inflight)) != NULL) {
-        if (wait_idx_of(mail) <= log_last_idx(actor->log))
+        if (actor_wait_idx(mail) <= log_last_idx(actor->log))
             mail_list_append(&kept, mail);
         else
             actor_refuse(mail, KQ_NO_SPACE, NULL);
@@ -489,31 +314,91 @@ static void drop_records(struct actor *actor)
     actor->state_ahead = true;
 }
 
+static void stop(struct actor *actor)
+{
+    actor_refuse_list(&actor->waiting, actor->stop_reason, NULL);
+    actor_refuse_asks(actor, actor->stop_reason, NULL);
+    actor_wake_waits(actor, actor->stop_reason);
+    if (actor->records_open)
+        drop_records(actor);
+    if (actor->now.mono_us < actor->stop_until_us || actor_is_alone(actor))
+        return;
+    struct fault fault;
+    (void)fault_set(&fault, KQ_OUTCOME_UNKNOWN, "written, but not known to be on a majority when the broker stopped");
+    actor_refuse_list(&actor->inflight, KQ_OUTCOME_UNKNOWN, &fault);
+}
+
+static void store_snapshot(struct actor *actor)
+{
+    uint64_t every_bytes = actor->options.machine.snapshot_every_bytes;
+    if (actor->options.machine.ops == NULL || every_bytes == 0 || actor->snapshot_bytes < every_bytes ||
+        actor_is_alone(actor) || actor->raft.commit_idx == 0 || !actor_machine_settled(actor))
+        return;
+    struct buf state;
+    buf_init(&state, SIZE_MAX / 2);
+    actor_encode_commit(actor, &state);
+    if (!state.bad && log_store_snapshot(actor->log, actor->raft.commit_idx, state.data, state.len) == KQ_OK)
+        actor->snapshot_bytes = 0;
+    buf_fini(&state);
+}
+
+static void lead(struct actor *actor)
+{
+    look_at_retention(actor);
+    if (needs_to_lead(actor) && actor->raft.role == RAFT_FOLLOWER) {
+        struct raft_event event = {.type = RAFT_EV_WANT_LEAD, .now_us = actor->now.mono_us};
+        actor_raft_event(actor, &event);
+    }
+    append_what_waits(actor);
+    settle(actor);
+    if (actor_may_propose(actor) && actor->waiting.first != NULL &&
+        actor->entry_count < actor->options.unflushed_entries)
+        append_what_waits(actor);
+    actor_drive_members(actor);
+    settle(actor);
+}
+
+/* Time that raft waited for has come. After the mail: what it waits for may be in it. */
+static void tick_raft(struct actor *actor)
+{
+    if (raft_deadline_us(&actor->raft) > actor->now.mono_us)
+        return;
+    struct raft_event event = {.type = RAFT_EV_TICK, .now_us = actor->now.mono_us};
+    actor_raft_event(actor, &event);
+}
+
+static bool over_with_parting(const struct actor *actor)
+{
+    const struct raft *raft = &actor->raft;
+    return (raft->leader.broker_id != 0 && raft->role != RAFT_LEADER) || actor->now.mono_us >= actor->stop_until_us;
+}
+
 static void advance(struct actor *actor)
 {
+    if (actor->failure.err == KQ_OK && actor->parcels.first != NULL)
+        actor_take_parcels(actor);
+    if (actor->failure.err == KQ_OK)
+        tick_raft(actor);
+    actor_settle_loss(actor);
     if (actor->failure.err == KQ_OK)
         settle(actor);
-    if (actor->stopping && actor->failure.err == KQ_OK) {
-        refuse_list(&actor->waiting, actor->stop_reason, NULL);
-        wake_waits(actor, actor->stop_reason);
-        if (actor->records_open)
-            drop_records(actor);
+    if (actor->parting && (actor->failure.err != KQ_OK || over_with_parting(actor))) {
+        actor->parting = false;
+        actor->stopping = true;
+        actor->stop_until_us = actor->now.mono_us + actor->raft.election_us;
     }
+    if (actor->stopping && actor->failure.err == KQ_OK)
+        stop(actor);
     if (actor->failure.err == KQ_OK && !actor->stopping) {
-        look_at_retention(actor);
-        if (needs_to_lead(actor) && actor->raft.role == RAFT_FOLLOWER) {
-            struct raft_event event = {.type = RAFT_EV_WANT_LEAD, .now_us = actor->now.mono_us};
-            actor_raft_event(actor, &event);
-        }
-        append_what_waits(actor);
-        settle(actor);
-        if (raft_may_propose(&actor->raft) && actor->waiting.first != NULL &&
-            actor->entry_count < actor->options.unflushed_entries)
-            append_what_waits(actor);
-        settle(actor);
+        send_elsewhere(actor);
+        lead(actor);
+        store_snapshot(actor);
     }
+    actor_settle_loss(actor);
+    if (actor->asks.first != NULL)
+        actor_look_at_asks(actor);
     if (actor->failure.err != KQ_OK)
-        answer_failure(actor);
+        actor_answer_failure(actor);
 }
 
 /* ---- jobs and deadlines ---------------------------------------------------------------- */
@@ -524,7 +409,7 @@ static bool flush_may_wait(const struct actor *actor)
 {
     if (actor->options.flush_always || actor->stopping || actor->unflushed_since_us == 0)
         return false;
-    if (actor->raft.hard_durable < actor->raft.hard_version)
+    if (actor->raft.hard_durable < actor->raft.hard_version || log_cuts(actor->log) != actor->raft.flush_cuts)
         return false;
     return actor->unflushed_bytes < actor->options.flush_interval_bytes &&
            actor->now.mono_us < actor->unflushed_since_us + actor->options.flush_interval_us;
@@ -535,7 +420,7 @@ static void give_roll_state(struct actor *actor)
 {
     struct buf state;
     buf_init(&state, SIZE_MAX / 2);
-    actor_encode_state(actor, &state);
+    actor_encode_end(actor, &state);
     log_roll_state(actor->log, state.bad ? NULL : state.data, state.bad ? 0 : state.len);
     buf_fini(&state);
 }
@@ -563,11 +448,27 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t retention_deadline_us(const struct actor *actor)
+{
+    if (actor->retention_due_ms == INT64_MAX || start_pending(actor) || !actor_leads(actor))
+        return CLOCK_NEVER;
+    int64_t left_ms = actor->retention_due_ms - actor->now.wall_ms;
+    left_ms = least(left_ms < 0 ? 0 : left_ms, (int64_t)RETENTION_TICK_MAX_S * 1000);
+    return actor->now.mono_us + left_ms * 1000;
+}
+
 int64_t actor_deadline_us(const struct actor *actor)
 {
-    if (actor->failure.err != KQ_OK || actor->stopping)
+    if (actor->failure.err != KQ_OK)
         return CLOCK_NEVER;
-    int64_t due_us = log_next_deadline_us(actor->log);
+    int64_t raft_us = actor_is_alone(actor) ? CLOCK_NEVER : raft_deadline_us(&actor->raft);
+    if (actor->stopping)
+        return actor_is_alone(actor) || actor->inflight.first == NULL ? CLOCK_NEVER
+                                                                      : least(raft_us, actor->stop_until_us);
+    int64_t due_us = least(log_next_deadline_us(actor->log), raft_us);
+    due_us = least(due_us, actor_asks_deadline_us(actor));
+    if (actor->parting)
+        due_us = least(due_us, actor->stop_until_us);
     if (flush_may_wait(actor))
         due_us = least(due_us, actor->unflushed_since_us + actor->options.flush_interval_us);
     if (actor->inflight.first != NULL || actor->waiting.first != NULL)
@@ -575,17 +476,12 @@ int64_t actor_deadline_us(const struct actor *actor)
     const struct machine_ops *ops = actor->options.machine.ops;
     if (ops != NULL && ops->deadline_us != NULL && actor->machine_leads)
         due_us = least(due_us, ops->deadline_us(actor->options.machine.state));
-    if (actor->retention_due_ms != INT64_MAX) {
-        int64_t left_ms = actor->retention_due_ms - actor->now.wall_ms;
-        left_ms = least(left_ms < 0 ? 0 : left_ms, (int64_t)RETENTION_TICK_MAX_S * 1000);
-        due_us = least(due_us, actor->now.mono_us + left_ms * 1000);
-    }
-    return due_us;
+    return least(due_us, retention_deadline_us(actor));
 }
 
 /* ---- a turn ------------------------------------------------------------------------------ */
 
-static void show_view(struct actor *actor)
+void actor_show_view(struct actor *actor)
 {
     actor->view_dirty = false;
     struct log_view *view = log_view_take(actor->log);
@@ -604,10 +500,12 @@ void actor_turn(struct actor *actor, struct mail_list *control, struct mail_list
         take_control(actor, mail);
     take_data(actor, data);
     advance(actor);
+    actor_send_messages(actor);
     if (actor->view_dirty)
-        show_view(actor);
+        actor_show_view(actor);
     submit_jobs(actor);
-    answer_finished(actor);
+    actor_tell(actor);
+    actor_answer_finished(actor);
     actor_check(actor);
 }
 
@@ -627,11 +525,13 @@ bool actor_stopped(const struct actor *actor)
 
 void actor_status(const struct actor *actor, struct partition_status *status)
 {
+    bool leads = actor_leads(actor);
     *status = (struct partition_status){
         .state = actor->failure.err != KQ_OK ? PARTITION_FAILED : PARTITION_SERVING,
         .fault = actor->failure,
         .term = actor->raft.term,
-        .leads = actor->failure.err == KQ_OK,
+        .leads = leads,
+        .leader_id = leads ? actor->raft.self.broker_id : actor->raft.leader.broker_id,
         .log_start_off = log_start_off(actor->log),
         .high_watermark = log_end_off_at(actor->log, actor->raft.commit_idx),
         .size_bytes = log_size_bytes(actor->log),
@@ -644,124 +544,10 @@ void actor_check(const struct actor *actor)
     if (actor->failure.err != KQ_OK)
         return;
     REQUIRE(actor->raft.last_idx == log_last_idx(actor->log));
+    REQUIRE(actor->raft.last_term == log_last_term(actor->log));
+    REQUIRE(actor->raft.cuts == log_cuts(actor->log));
     REQUIRE(actor->raft.commit_idx <= log_last_idx(actor->log));
     REQUIRE(actor->entry_count <= actor->options.unflushed_entries);
-    REQUIRE(actor->finished.first == NULL);
-    REQUIRE(actor->inflight.first == NULL || wait_idx_of(actor->inflight.first) > actor->raft.commit_idx);
-}
-
-/* ---- life ----------------------------------------------------------------------------------- */
-
-static void first_hard_state(const struct actor_options *options, struct log_hard_state *state)
-{
-    /* The group's first term comes with a vote for its only voter, durable with
-     * the folder: it may be led without another write (raft.h). */
-    *state = (struct log_hard_state){
-        .version = 1,
-        .term = 1,
-        .vote_broker_id = options->broker_id,
-        .vote_incarnation = options->incarnation,
-        .topic_id = options->log.topic_id,
-        .incarnation = options->incarnation,
-        .partition = options->log.partition,
-        .voter_count = 1,
-    };
-    if (!options->flush_always)
-        state->boot_id = options->boot_id;
-    state->voters[0] = (struct log_voter){.broker_id = options->broker_id, .incarnation = options->incarnation};
-}
-
-static void start_raft(struct actor *actor, bool created)
-{
-    const struct log_hard_state *state = log_hard_state(actor->log);
-    struct raft_start start = {
-        .self = {.broker_id = actor->options.broker_id, .incarnation = state->incarnation},
-        .memory = actor->raft_memory,
-        .memory_bytes = sizeof actor->raft_memory,
-        .commits_unflushed = !actor->options.flush_always,
-        .term = state->term,
-        .vote = {.broker_id = state->vote_broker_id, .incarnation = state->vote_incarnation},
-        .last_idx = log_last_idx(actor->log),
-        .last_term = log_last_term(actor->log),
-        .commit_idx = state->commit_idx < log_last_idx(actor->log) ? state->commit_idx : log_last_idx(actor->log),
-        .created = created,
-    };
-    raft_init(&actor->raft, &start);
-    log_set_commit(actor->log, actor->raft.commit_idx);
-}
-
-static void report_recovery(const struct actor *actor, const struct log_report *report)
-{
-    const char *title = actor->options.log.title;
-    if (report->cut_bytes > 0)
-        SAY_NOTICE("%s: removed %llu bytes of a write that was cut short; nothing acknowledged was in them", title,
-                   (unsigned long long)report->cut_bytes);
-    if (report->rebuilt_indexes > 0)
-        SAY_NOTICE("%s: rebuilt %u index files from the log", title, report->rebuilt_indexes);
-    const struct log_hard_state *state = log_hard_state(actor->log);
-    if (report->scanned_bytes > 0 && !uuid_is_zero(&state->boot_id) &&
-        !uuid_equal(&state->boot_id, &actor->options.boot_id))
-        SAY_WARNING("%s: flush = interval, and the machine restarted without a clean stop: messages acknowledged in "
-                    "the last %lld ms before it may be gone",
-                    title, (long long)(actor->options.flush_interval_us / 1000));
-}
-
-enum kq_err actor_open(struct actor **actor, const struct actor_options *options, const struct machine_now *now,
-                       struct fault *fault)
-{
-    REQUIRE(options->unflushed_entries >= 1 && options->unflushed_entries <= ENTRIES_IN_FLIGHT_MAX);
-    struct actor *a = calloc(1, sizeof *a);
-    if (a == NULL)
-        return fault_set(fault, KQ_NO_MEMORY, "%s: no memory to open the partition", options->log.title);
-    a->tag = ACTOR_TAG;
-    a->options = *options;
-    a->now = *now;
-    a->notes_end = &a->notes;
-    producers_init(&a->producers);
-    buf_init(&a->records, MACHINE_BATCH_LIMIT);
-    struct log_hard_state create;
-    first_hard_state(options, &create);
-    struct log_report report = {0};
-    enum kq_err err = log_open(&a->log, &options->log, &create, &report, fault);
-    if (err == KQ_OK) {
-        start_raft(a, report.created);
-        if (a->options.machine.ops != NULL)
-            a->options.machine.ops->reset(a->options.machine.state);
-        err = actor_replay(a, fault);
-    }
-    if (err != KQ_OK) {
-        a->failure.err = err;
-        actor_close(&a);
-        return err;
-    }
-    report_recovery(a, &report);
-    a->machine_idx = log_last_idx(a->log);
-    if (a->options.machine.ops != NULL && a->options.machine.ops->committed != NULL)
-        a->options.machine.ops->committed(a->options.machine.state, now);
-    show_view(a);
-    *actor = a;
-    return KQ_OK;
-}
-
-void actor_close(struct actor **actor)
-{
-    struct actor *a = *actor;
-    if (a == NULL)
-        return;
-    TAG_CHECK(a, ACTOR_TAG);
-    REQUIRE(a->inflight.first == NULL && a->waiting.first == NULL && a->waits == NULL && a->jobs_out == 0);
-    stop_leading(a);
-    if (a->log != NULL) {
-        struct buf state;
-        buf_init(&state, SIZE_MAX / 2);
-        if (a->failure.err == KQ_OK && !a->state_ahead)
-            actor_encode_state(a, &state);
-        log_close(&a->log, state.bad ? NULL : state.data, state.bad ? 0 : state.len);
-        buf_fini(&state);
-    }
-    producers_fini(&a->producers);
-    buf_fini(&a->records);
-    a->tag = TAG_DEAD;
-    free(a);
-    *actor = NULL;
+    REQUIRE(actor->finished.first == NULL && actor->cut.first == NULL);
+    REQUIRE(actor->inflight.first == NULL || actor_wait_idx(actor->inflight.first) > actor->raft.commit_idx);
 }

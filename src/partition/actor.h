@@ -1,22 +1,31 @@
 /*
  * The partition actor: a replica (raft + log), its producers' state, its machine
  * if it carries one, and the requests that wait. A step-shaped thing: mail and
- * the time go in by actor_turn(); jobs, answers and a new view come out through
- * the table of functions it was given. It knows no thread; whoever holds the
- * mailbox's token (or a test) runs it.
+ * the time go in by actor_turn(); jobs, packets, answers and a new view come out
+ * through the table of functions it was given. It knows no thread; whoever holds
+ * the mailbox's token (or a test) runs it.
  *
  * A turn:
- *   1. control mail: a finished job moves `flushed`, raft moves `commit`
+ *   1. control mail: a finished job moves `flushed`, a peer's parcel brings entries
+ *      or acknowledges them, raft moves `commit`
  *   2. data mail is folded: many publishes become one entry, appended by one
  *      write; a machine's calls are decided, and its records become one entry
- *   3. jobs that are due go out: a flush covers all that was appended
+ *   3. packets leave for the followers, then jobs that are due go out: the leader's
+ *      flush runs beside the sending; a flush covers all that was appended
  *   4. answers whose entry is committed are given, last, so that the disk works
  *      meanwhile
  * At most `unflushed_entries` record entries are in flight; at that bound the
  * data lane waits and what gathers there becomes the next entry.
  *
+ * The rooms: actor.c (the turn), actor_open.c (life), actor_raft.c (what consensus
+ * decides), actor_append.c (the leader's entries), actor_follow.c (the leader's
+ * entries as a follower takes them), actor_peers.c (packets out), actor_members.c
+ * (who belongs to the group, questions), actor_machine.c, actor_state.c (what is
+ * stored beside the entries), actor_answer.c (requests).
+ *
  * It must never answer a publish before its entry is committed, show a reader
- * what is not, or go on after its log has failed.
+ * what is not, let a message leave before what it promises is durable, or go on
+ * after its log has failed.
  */
 #ifndef KQ_PARTITION_ACTOR_H
 #define KQ_PARTITION_ACTOR_H
@@ -32,12 +41,28 @@ struct actor_env {
     void (*submit)(void *context, enum log_lane lane, struct log_job *job, bool alone);
     /* Takes the reference. */
     void (*show_view)(void *context, struct log_view *view);
+    /* Those below: NULL in a group of one. */
+    /* Takes the packet; it may be dropped. */
+    void (*send)(void *context, struct packet *packet);
+    void (*tell)(void *context, const struct replica_news *news);
+    /* A packet of old entries, before it is sent: sees to that ACTOR_PEER_SENT comes when
+     * it has left or was dropped. False: no memory. */
+    bool (*watch)(void *context, struct packet *packet);
+    /* This parcel is used up; the function releases it. */
+    void (*parcel_gone)(void *context, struct parcel *parcel);
 };
 
 struct actor_options {
     struct log_options log;
     uint32_t broker_id;
     struct uuid incarnation; /* for a folder that is made now */
+    /* As in partition_options: for a folder that is made now; borrowed while it opens. */
+    const struct raft_member *founders;
+    uint32_t founder_count;
+    bool joins;
+    uint64_t seed;       /* of raft's random numbers */
+    int64_t election_us; /* 0: raft's defaults */
+    int64_t beat_us;
     struct partition_limits limits;
     struct machine machine;
     bool flush_always;
@@ -61,6 +86,24 @@ struct actor_job_mail {
 struct actor_stop_mail {
     struct mail mail;
     enum kq_err reason;
+};
+
+/* News for a replica; MAIL_PEER. From malloc; the actor frees it. */
+enum actor_peer_news {
+    ACTOR_PEER_CLAIM,       /* `on`, term: the beats of member's broker vouch for its leading */
+    ACTOR_PEER_LINK,        /* `on`: the link to member lives and it follows */
+    ACTOR_PEER_LEADER_GONE, /* member's process */
+    ACTOR_PEER_SENT,        /* `on`: a packet of old entries left for member; else it was dropped */
+    ACTOR_PEER_TARGET,      /* seats */
+};
+struct actor_peer_mail {
+    struct mail mail;
+    enum actor_peer_news news;
+    bool on;
+    uint64_t term;
+    struct raft_member member;
+    uint32_t seat_count;
+    struct raft_seat seats[];
 };
 
 /* From malloc; the actor frees it. */

@@ -1,5 +1,5 @@
-/* What becomes an entry of a data partition: folded publishes, the no-op that
- * opens a term, a new log start. */
+/* What a leader appends: folded publishes, the no-op that opens a term, a new log
+ * start, a configuration. */
 #include "partition/actor_internal.h"
 
 #include "base/crc32c.h"
@@ -84,6 +84,8 @@ static bool pass_producer(struct actor *actor, struct publish_request *request, 
     enum kq_err err = producers_note(&actor->producers, info, fold->next_off, fold->idx, actor->now.wall_ms);
     if (err != KQ_OK)
         finish_publish(actor, request, err, NULL);
+    else
+        actor->producers_idx = fold->idx;
     return err == KQ_OK;
 }
 
@@ -122,6 +124,11 @@ static void place_batches(struct fold *fold, struct publish_request *request, ui
 
 static void take_publish(struct actor *actor, struct fold *fold, struct publish_request *request)
 {
+    request->term = actor->raft.term;
+    if (request->in_term != 0 && request->in_term != request->term) {
+        finish_publish(actor, request, KQ_NOT_LEADER, "the leader has changed");
+        return;
+    }
     if (check_sizes(actor, request) != KQ_OK) {
         mail_list_append(&actor->finished, &request->mail);
         return;
@@ -178,7 +185,7 @@ static void append_fold(struct actor *actor, struct fold *fold)
     struct engine_counters *counters = actor->options.counters;
     (void)atomic_fetch_add_explicit(&counters->messages_in, fold->record_count, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&counters->batches_in, (uint64_t)fold->part_count, memory_order_relaxed);
-    actor_note_append(actor, LOG_ENTRY_RECORDS, fold->idx, fold->body_bytes);
+    actor_note_append(actor, &entry, NULL);
 }
 
 static void refuse_publishes(struct actor *actor)
@@ -195,6 +202,8 @@ void actor_fold_publishes(struct actor *actor)
         int count;
         uint32_t body_bytes = bytes_to_fold(actor, &count);
         bool no_space;
+        if (!raft_has_room(&actor->raft, body_bytes))
+            return; /* until followers have taken more */
         if (!actor_room(actor, LOG_ENTRY_RECORDS, body_bytes, &no_space)) {
             if (no_space)
                 refuse_publishes(actor);
@@ -214,7 +223,8 @@ void actor_fold_publishes(struct actor *actor)
 }
 
 /* An entry without records. False: no room yet, or the log has failed. */
-static bool append_control(struct actor *actor, enum log_entry_type type, const void *body, uint32_t body_bytes)
+static bool append_control(struct actor *actor, enum log_entry_type type, const void *body, uint32_t body_bytes,
+                           struct raft_config *config)
 {
     bool no_space;
     if (!actor_room(actor, type, body_bytes, &no_space))
@@ -239,23 +249,31 @@ static bool append_control(struct actor *actor, enum log_entry_type type, const 
         actor_fail(actor, err, &fault);
         return false;
     }
-    actor_note_append(actor, type, entry.idx, body_bytes);
+    if (config != NULL)
+        config->idx = entry.idx;
+    actor_note_append(actor, &entry, config);
     return true;
 }
 
 void actor_append_noop(struct actor *actor)
 {
-    if (append_control(actor, LOG_ENTRY_NOOP, NULL, 0))
-        actor->noop_wanted = false;
+    actor->noop_wanted = !append_control(actor, LOG_ENTRY_NOOP, NULL, 0, NULL);
 }
 
 void actor_append_start(struct actor *actor)
 {
     uint8_t body[8];
-    put_le64(body, (uint64_t)actor->start.off);
-    uint64_t idx = log_last_idx(actor->log) + 1;
-    if (append_control(actor, LOG_ENTRY_LOG_START, body, sizeof body)) {
-        actor->start.wanted = false;
-        actor->start.idx = idx;
-    }
+    put_le64(body, (uint64_t)actor->start_off);
+    if (append_control(actor, LOG_ENTRY_LOG_START, body, sizeof body, NULL))
+        actor->start_wanted = false;
+}
+
+bool actor_append_config(struct actor *actor, struct raft_config *config)
+{
+    struct buf body;
+    buf_init(&body, UINT16_MAX);
+    config_body_encode(config, &body);
+    bool appended = !body.bad && append_control(actor, LOG_ENTRY_CONFIG, body.data, (uint32_t)body.len, config);
+    buf_fini(&body);
+    return appended;
 }

@@ -90,7 +90,7 @@ static bool append_records(struct actor *actor)
     }
     actor->records_open = false;
     actor->machine_idx = entry.idx;
-    actor_note_append(actor, LOG_ENTRY_RECORDS, entry.idx, entry.body_bytes);
+    actor_note_append(actor, &entry, NULL);
     if (actor->records.cap > 4 * (size_t)MACHINE_ROOM_BYTES)
         buf_fini(&actor->records); /* one large proposal must not hold its memory for ever */
     return true;
@@ -110,7 +110,25 @@ static bool may_propose(const struct actor *actor, const struct machine_call *ca
 /* Whether the next call must wait for what was proposed before it. */
 static bool must_wait(const struct actor *actor)
 {
-    return ops_of(actor)->serial && decided_idx(actor) > actor->raft.commit_idx;
+    bool snapshot_due = actor->raft.config.count > 1 && actor->options.machine.snapshot_every_bytes > 0 &&
+                        actor->snapshot_bytes >= 2 * actor->options.machine.snapshot_every_bytes;
+    return (ops_of(actor)->serial || snapshot_due) && decided_idx(actor) > actor->raft.commit_idx;
+}
+
+bool actor_machine_settled(const struct actor *actor)
+{
+    return !actor->records_open && !actor->state_ahead && actor->machine_idx <= actor->raft.commit_idx;
+}
+
+/* The machine is told before its first call is decided. */
+void actor_begin_to_lead(struct actor *actor)
+{
+    if (ops_of(actor) == NULL || actor->machine_leads || !actor_may_propose(actor))
+        return;
+    actor->machine_leads = true;
+    if (actor->machine_idx < actor->raft.commit_idx)
+        actor->machine_idx = actor->raft.commit_idx; /* what lies between has no records */
+    ops_of(actor)->leads(actor->options.machine.state, true, &actor->now);
 }
 
 static void decide_waiting(struct actor *actor, struct machine_turn *turn, bool no_space)
@@ -149,6 +167,8 @@ void actor_decide_calls(struct actor *actor)
     if (actor->entry_count >= actor->options.unflushed_entries)
         return;
     bool no_space;
+    if (!raft_has_room(&actor->raft, MACHINE_ROOM_BYTES))
+        return;
     if (!actor_room(actor, LOG_ENTRY_RECORDS, MACHINE_ROOM_BYTES, &no_space) && !no_space)
         return;
     if (due && !no_space)

@@ -32,6 +32,8 @@ struct engine_options {
     int64_t flush_interval_us;
     uint32_t flush_interval_bytes;
     int64_t scrub_interval_us; /* 0: never */
+    int64_t election_us;       /* election.timeout; 0: raft's default */
+    int64_t beat_us;           /* beat.interval; 0: raft's default */
 };
 
 /* Bumped relaxed; for INFO and the bench. */

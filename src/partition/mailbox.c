@@ -108,6 +108,14 @@ bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail)
     return claims;
 }
 
+bool mailbox_has_control(struct mailbox *box)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    bool has = box->lanes[MAIL_CONTROL].first != NULL;
+    (void)pthread_mutex_unlock(&box->lock);
+    return has;
+}
+
 void mailbox_rouse(struct mailbox *box)
 {
     (void)pthread_mutex_lock(&box->lock);

@@ -89,6 +89,9 @@ enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct 
  * now holds the token and runs turns by mailbox_take/mailbox_release. */
 bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail);
 
+/* Any thread. Control mail waits. */
+bool mailbox_has_control(struct mailbox *box);
+
 /* The actor's thread. The next mailbox_wait returns even without mail. */
 void mailbox_rouse(struct mailbox *box);
 

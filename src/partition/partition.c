@@ -18,7 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTITION_TAG = 0x70617274, SLOW_TURN_US = 10 * 1000, SCRUB_PIECE_BYTES = 4 << 20, SCRUB_PAUSE_US = 100 * 1000 };
+enum {
+    PARTITION_TAG = 0x70617274,
+    SLOW_TURN_US = 10 * 1000,
+    SCRUB_PIECE_BYTES = 4 << 20,
+    SCRUB_PAUSE_US = 100 * 1000,
+    PARCELS_BYTES_MAX = 16 << 20, /* that wait for an actor; one is always taken */
+};
 
 struct lane_job {
     struct job job;
@@ -32,6 +38,7 @@ struct partition {
     struct partition_options options;
     char *dir;
     char *title;
+    struct raft_member founders[LOG_VOTERS_MAX];
     struct mailbox box;
     pthread_t thread;
     struct actor *actor;  /* NULL: opening, failed to open, or closed */
@@ -45,6 +52,10 @@ struct partition {
     struct mail tick;
     atomic_bool tick_queued;
     int64_t armed_us;
+    _Atomic uint64_t turns;         /* begun */
+    _Atomic uint64_t watched_turns; /* partition_is_stuck: as of the last look, */
+    _Atomic int64_t watched_us;     /* and since when it is so */
+    _Atomic uint64_t parcels_bytes; /* received and not used up */
     struct engine_deadline scrub_deadline;
     struct job scrub_job;
     uint64_t scrub_cursor;
@@ -124,7 +135,9 @@ void partition_status(struct partition *partition, struct partition_status *stat
     (void)pthread_mutex_unlock(&partition->face_lock);
     status->term = atomic_load_explicit(&partition->term, memory_order_relaxed);
     status->size_bytes = atomic_load_explicit(&partition->size_bytes, memory_order_relaxed);
-    status->leads = status->state == PARTITION_SERVING;
+    status->leader_id = atomic_load_explicit(&partition->leader_id, memory_order_relaxed);
+    status->leads =
+        status->state == PARTITION_SERVING && status->leader_id == engine_options(partition->options.engine)->broker_id;
     if (view != NULL) {
         status->log_start_off = log_view_start_off(view);
         status->high_watermark = log_view_high_watermark(view);
@@ -187,6 +200,7 @@ static void run_turn(struct partition *p)
 {
     struct mail_list control = {0};
     struct mail_list data = {0};
+    (void)atomic_fetch_add_explicit(&p->turns, 1, memory_order_relaxed);
     const struct engine_options *options = engine_options(p->options.engine);
     mailbox_take(&p->box, &control, &data, actor_wants_data(p->actor), options->entry_max_bytes);
     bool ticked = holds_tick(&control);
@@ -253,6 +267,77 @@ static void fire_tick(struct engine_deadline *deadline)
     (void)mailbox_post(&p->box, MAIL_CONTROL, &p->tick);
 }
 
+/* ---- the other replicas (token holder) ------------------------------------------------------- */
+
+static void send_packet(void *context, struct packet *packet)
+{
+    struct partition *p = context;
+    p->options.peers->send(p->options.peers->context, packet);
+}
+
+static void tell_news(void *context, const struct replica_news *news)
+{
+    struct partition *p = context;
+    p->options.peers->tell(p->options.peers->context, p, news);
+}
+
+static struct actor_peer_mail *peer_mail(enum actor_peer_news news, const struct raft_member *member, uint32_t seats)
+{
+    struct actor_peer_mail *mail = calloc(1, sizeof *mail + seats * sizeof(struct raft_seat));
+    if (mail == NULL)
+        return NULL;
+    mail->mail.kind = MAIL_PEER;
+    mail->news = news;
+    if (member != NULL)
+        mail->member = *member;
+    return mail;
+}
+
+static void post_peer_mail(struct partition *p, struct actor_peer_mail *mail)
+{
+    if (mailbox_post(&p->box, MAIL_CONTROL, &mail->mail) == MAILBOX_CLOSED)
+        free(mail);
+}
+
+/* A packet of old entries knows whom to tell when it has left: its mail, which knows the
+ * partition, which is held until then. */
+struct watch {
+    struct partition *partition;
+    struct actor_peer_mail *mail;
+};
+
+static void packet_left(struct packet *packet, bool sent)
+{
+    struct watch *watch = packet->left_context;
+    packet->left = NULL;
+    watch->mail->on = sent;
+    post_peer_mail(watch->partition, watch->mail);
+    partition_drop(&watch->partition);
+    free(watch);
+}
+
+static bool watch_packet(void *context, struct packet *packet)
+{
+    struct watch *watch = calloc(1, sizeof *watch);
+    if (watch != NULL)
+        watch->mail = peer_mail(ACTOR_PEER_SENT, &packet->message.to, 0);
+    if (watch == NULL || watch->mail == NULL) {
+        free(watch);
+        return false;
+    }
+    watch->partition = partition_hold(context);
+    packet->left = packet_left;
+    packet->left_context = watch;
+    return true;
+}
+
+static void parcel_gone(void *context, struct parcel *parcel)
+{
+    struct partition *p = context;
+    (void)atomic_fetch_sub_explicit(&p->parcels_bytes, parcel->mail.size_bytes, memory_order_relaxed);
+    parcel->release(parcel);
+}
+
 /* ---- scrubbing (keeper) -------------------------------------------------------------------- */
 
 static void fire_scrub(struct engine_deadline *deadline)
@@ -288,6 +373,12 @@ static void start_scrubbing(struct partition *p)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
+static uint64_t random_seed(void)
+{
+    struct uuid id = uuid_random();
+    return get_le64(id.bytes);
+}
+
 static void describe_actor(struct partition *p, struct actor_options *options)
 {
     const struct engine_options *engine = engine_options(p->options.engine);
@@ -305,6 +396,12 @@ static void describe_actor(struct partition *p, struct actor_options *options)
                 .counters = &engine_counters(p->options.engine)->log},
         .broker_id = engine->broker_id,
         .incarnation = p->options.incarnation,
+        .founders = p->founders,
+        .founder_count = p->options.founder_count,
+        .joins = p->options.joins,
+        .seed = random_seed(),
+        .election_us = engine->election_us,
+        .beat_us = engine->beat_us,
         .limits = p->options.limits,
         .machine = p->options.machine,
         .flush_always = engine->flush_always,
@@ -316,6 +413,12 @@ static void describe_actor(struct partition *p, struct actor_options *options)
         .counters = engine_counters(p->options.engine),
         .env = {.context = p, .submit = submit, .show_view = show_view},
     };
+    if (p->options.peers == NULL)
+        return;
+    options->env.send = send_packet;
+    options->env.tell = tell_news;
+    options->env.watch = watch_packet;
+    options->env.parcel_gone = parcel_gone;
 }
 
 static void refuse_rest(struct mail_list *rest, enum kq_err err, const struct fault *fault)
@@ -404,6 +507,8 @@ static void *partition_thread(void *argument)
 
 enum kq_err partition_start(struct partition **partition, const struct partition_options *options)
 {
+    if (options->founder_count > LOG_VOTERS_MAX)
+        return KQ_LIMIT;
     struct partition *p = calloc(1, sizeof *p);
     if (p == NULL || (p->dir = strdup(options->dir)) == NULL || (p->title = strdup(options->title)) == NULL) {
         if (p != NULL)
@@ -415,6 +520,9 @@ enum kq_err partition_start(struct partition **partition, const struct partition
     p->options = *options;
     p->options.dir = p->dir;
     p->options.title = p->title;
+    p->options.founders = NULL;
+    for (uint32_t i = 0; i < options->founder_count; i++)
+        p->founders[i] = options->founders[i];
     atomic_init(&p->references, 2);
     atomic_init(&p->tick_queued, false);
     atomic_init(&p->ended, false);
@@ -497,4 +605,78 @@ void partition_configure(struct partition *partition, const struct partition_lim
     mail->limits = *limits;
     if (mailbox_post(&partition->box, MAIL_CONTROL, &mail->mail) == MAILBOX_CLOSED)
         free(mail);
+}
+
+/* ---- replication ------------------------------------------------------------------------------- */
+
+bool partition_receive(struct partition *partition, struct parcel *parcel)
+{
+    uint32_t size_bytes = parcel->mail.size_bytes;
+    uint64_t held = atomic_fetch_add_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
+    parcel->mail.kind = MAIL_PARCEL;
+    if ((held == 0 || held + size_bytes <= PARCELS_BYTES_MAX) && partition->options.peers != NULL &&
+        mailbox_post(&partition->box, MAIL_CONTROL, &parcel->mail) != MAILBOX_CLOSED)
+        return true;
+    (void)atomic_fetch_sub_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
+    return false;
+}
+
+/* What finds no memory is said again: beats go on vouching, links are looked at anew. */
+static void tell_peer_news(struct partition *p, enum actor_peer_news news, const struct raft_member *member,
+                           uint64_t term, bool on)
+{
+    struct actor_peer_mail *mail = peer_mail(news, member, 0);
+    if (mail == NULL) {
+        SAY_ERROR("%s: no memory to take news of another broker", p->title);
+        return;
+    }
+    mail->term = term;
+    mail->on = on;
+    post_peer_mail(p, mail);
+}
+
+void partition_claim(struct partition *partition, const struct raft_member *leader, uint64_t term, bool on)
+{
+    tell_peer_news(partition, ACTOR_PEER_CLAIM, leader, term, on);
+}
+
+void partition_peer_link(struct partition *partition, const struct raft_member *member, bool on)
+{
+    tell_peer_news(partition, ACTOR_PEER_LINK, member, 0, on);
+}
+
+void partition_leader_gone(struct partition *partition, const struct raft_member *leader)
+{
+    tell_peer_news(partition, ACTOR_PEER_LEADER_GONE, leader, 0, false);
+}
+
+void partition_set_target(struct partition *partition, const struct raft_seat *seats, uint32_t count)
+{
+    count = count <= RAFT_SEATS_MAX ? count : RAFT_SEATS_MAX;
+    struct actor_peer_mail *mail = peer_mail(ACTOR_PEER_TARGET, NULL, count);
+    if (mail == NULL) {
+        SAY_ERROR("%s: no memory to take over its replicas; it is tried again with the next change", partition->title);
+        return;
+    }
+    mail->seat_count = count;
+    memcpy(mail->seats, seats, count * sizeof *seats);
+    post_peer_mail(partition, mail);
+}
+
+void partition_ask(struct partition *partition, struct partition_ask *ask)
+{
+    ask->mail = (struct mail){.kind = MAIL_ASK, .size_bytes = 64};
+    if (mailbox_post(&partition->box, MAIL_CONTROL, &ask->mail) == MAILBOX_CLOSED)
+        actor_refuse(&ask->mail, partition->stop.reason, NULL);
+}
+
+/* Called with every beat: two looks that far apart, mail at each, and no turn between. */
+bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t limit_us)
+{
+    uint64_t turns = atomic_load_explicit(&partition->turns, memory_order_relaxed);
+    uint64_t watched = atomic_exchange_explicit(&partition->watched_turns, turns, memory_order_relaxed);
+    if (turns == watched && mailbox_has_control(&partition->box))
+        return now_us - atomic_load_explicit(&partition->watched_us, memory_order_relaxed) >= limit_us;
+    atomic_store_explicit(&partition->watched_us, now_us, memory_order_relaxed);
+    return false;
 }

@@ -168,16 +168,30 @@ enum kq_err producers_note(struct producers *producers, const struct batch_info 
     return KQ_OK;
 }
 
-void producers_encode(const struct producers *producers, struct buf *out)
+static uint8_t batches_up_to(const struct producer *p, uint64_t idx)
 {
+    uint8_t count = 0;
+    while (count < p->batch_count && p->batches[count].idx <= idx)
+        count++;
+    return count;
+}
+
+void producers_encode(const struct producers *producers, uint64_t idx, struct buf *out)
+{
+    uint32_t known = 0;
+    for (const struct producer *p = producers->oldest; p != NULL; p = p->newer)
+        known += batches_up_to(p, idx) > 0 ? 1 : 0;
     buf_u8(out, PRODUCERS_VERSION);
-    buf_le32(out, (uint32_t)producers->by_id.count);
+    buf_le32(out, known);
     for (const struct producer *p = producers->oldest; p != NULL; p = p->newer) {
+        uint8_t batch_count = batches_up_to(p, idx);
+        if (batch_count == 0)
+            continue;
         buf_le64(out, (uint64_t)p->id);
         buf_le16(out, (uint16_t)p->epoch);
         buf_le64(out, (uint64_t)p->wrote_ms);
-        buf_u8(out, p->batch_count);
-        for (int i = 0; i < p->batch_count; i++) {
+        buf_u8(out, batch_count);
+        for (int i = 0; i < batch_count; i++) {
             buf_le32(out, (uint32_t)p->batches[i].first_sequence);
             buf_le32(out, (uint32_t)p->batches[i].last_sequence);
             buf_le64(out, (uint64_t)p->batches[i].base_off);

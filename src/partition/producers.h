@@ -47,8 +47,9 @@ enum producers_verdict producers_judge(const struct producers *producers, const 
 enum kq_err producers_note(struct producers *producers, const struct batch_info *batch, int64_t base_off, uint64_t idx,
                            int64_t now_ms);
 
-/* Versioned; at most PRODUCERS_MAX times about 200 bytes. */
-void producers_encode(const struct producers *producers, struct buf *out);
+/* What came in entries up to idx (UINT64_MAX: all). Versioned; at most PRODUCERS_MAX
+ * times about 200 bytes. */
+void producers_encode(const struct producers *producers, uint64_t idx, struct buf *out);
 /* Into an empty table. KQ_CORRUPT, KQ_BAD_VERSION, KQ_NO_MEMORY. */
 enum kq_err producers_decode(struct producers *producers, struct cursor *in);
 

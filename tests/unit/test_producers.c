@@ -108,7 +108,7 @@ static void the_state_comes_back_as_it_went_and_damage_is_refused(void)
     buf_init(&bytes, 1 << 20);
     for (int i = 0; i < 50; i++)
         note(&p, i % 7, 1, i / 7, 1, i);
-    producers_encode(&p, &bytes);
+    producers_encode(&p, UINT64_MAX, &bytes);
     struct cursor in = cursor_over(bytes.data, bytes.len);
     producers_init(&again);
     CU_ASSERT_EQUAL(producers_decode(&again, &in), KQ_OK);

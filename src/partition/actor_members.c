@@ -1,0 +1,352 @@
+/*
+ * Who belongs to the group: what links say of the others, whom metadata wants, and the
+ * questions that are put to a replica.
+ *
+ * The way to a target: who is to come joins as a learner, all of them at once; when every
+ * voter-to-be has caught up, one joint change makes the target the configuration. So the
+ * group is never worse off than before while somebody new is slow, or never comes.
+ */
+#include "partition/actor_internal.h"
+
+#include "base/logger.h"
+
+/* ---- news --------------------------------------------------------------------------- */
+
+static const struct raft_seat *seat_of(const struct raft_seat *seats, uint32_t count, const struct raft_member *member)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (raft_member_equal(&seats[i].member, member))
+            return &seats[i];
+    return NULL;
+}
+
+/* The place among those wanted is the place among candidates. */
+static void set_rank(struct actor *actor)
+{
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < actor->target_count; i++) {
+        if (raft_member_equal(&actor->target[i].member, &actor->raft.self))
+            break;
+        rank += actor->target[i].kinds == RAFT_SEAT_VOTER ? 1 : 0;
+    }
+    struct raft_event event = {.type = RAFT_EV_RANK,
+                               .now_us = actor->now.mono_us,
+                               .rank = rank < RAFT_RANK_NEVER ? rank : RAFT_RANK_NEVER - 1};
+    actor_raft_event(actor, &event);
+}
+
+static void take_target(struct actor *actor, const struct actor_peer_mail *mail)
+{
+    size_t bytes = mail->seat_count * sizeof(struct raft_seat);
+    struct raft_seat *target = malloc(bytes + 1);
+    if (target == NULL)
+        return; /* it is set again with the next change of metadata */
+    memcpy(target, mail->seats, bytes);
+    free(actor->target);
+    actor->target = target;
+    actor->target_count = mail->seat_count;
+    set_rank(actor);
+}
+
+void actor_take_peer(struct actor *actor, struct actor_peer_mail *mail)
+{
+    struct raft_event event = {
+        .now_us = actor->now.mono_us, .term = mail->term, .on = mail->on, .member = mail->member};
+    switch (mail->news) {
+    case ACTOR_PEER_CLAIM:
+        event.type = RAFT_EV_CLAIM;
+        /* What is lifted is this leader's, no other's. */
+        if (mail->on || mail->member.broker_id == 0 || raft_member_equal(&mail->member, &actor->raft.leader))
+            actor_raft_event(actor, &event);
+        break;
+    case ACTOR_PEER_LINK:
+        event.type = RAFT_EV_PEER_LINK;
+        actor_raft_event(actor, &event);
+        break;
+    case ACTOR_PEER_LEADER_GONE:
+        event.type = RAFT_EV_LEADER_GONE;
+        if (raft_member_equal(&mail->member, &actor->raft.leader) && actor->raft.role != RAFT_LEADER)
+            actor_raft_event(actor, &event);
+        break;
+    case ACTOR_PEER_SENT:
+        actor_catch_up_left(actor, &mail->member, mail->on);
+        break;
+    case ACTOR_PEER_TARGET:
+        take_target(actor, mail);
+        break;
+    }
+    free(mail);
+}
+
+/* ---- towards the target ------------------------------------------------------------------ */
+
+static bool is_wanted(const struct actor *actor)
+{
+    const struct raft_config *config = &actor->raft.config;
+    if (config->count != actor->target_count)
+        return false;
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct raft_seat *seat = seat_of(actor->target, actor->target_count, &config->seats[i].member);
+        if (seat == NULL || seat->kinds != config->seats[i].kinds)
+            return false;
+    }
+    return true;
+}
+
+static bool has_caught_up(const struct actor *actor, const struct raft_member *member)
+{
+    const struct raft *raft = &actor->raft;
+    if (raft_member_equal(member, &raft->self))
+        return true;
+    for (uint32_t i = 0; i < raft->config.count; i++)
+        if (raft_member_equal(&raft->peers[i].member, member))
+            return raft->peers[i].match > 0 && raft->peers[i].match + CAUGHT_UP_ENTRIES >= raft->commit_idx;
+    return false;
+}
+
+/* Those present, and who is missing as learners. Returns how many; *ready: nobody is
+ * missing, and all who are to vote may. */
+static uint32_t with_newcomers(const struct actor *actor, struct raft_seat *seats, bool *ready)
+{
+    const struct raft_config *config = &actor->raft.config;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < config->count; i++)
+        seats[count++] = config->seats[i];
+    *ready = true;
+    for (uint32_t i = 0; i < actor->target_count; i++) {
+        const struct raft_seat *wanted = &actor->target[i];
+        const struct raft_seat *seat = seat_of(config->seats, config->count, &wanted->member);
+        if (seat == NULL && count < RAFT_SEATS_MAX)
+            seats[count++] = (struct raft_seat){.member = wanted->member, .kinds = RAFT_SEAT_LEARNER};
+        if (seat == NULL)
+            *ready = false;
+        else if (wanted->kinds == RAFT_SEAT_VOTER && seat->kinds != RAFT_SEAT_VOTER)
+            *ready = *ready && has_caught_up(actor, &wanted->member);
+    }
+    return count;
+}
+
+static void change_to(struct actor *actor, const struct raft_seat *seats, uint32_t count)
+{
+    struct raft_seat entry_seats[RAFT_SEATS_MAX];
+    struct raft_config entry = {.seats = entry_seats};
+    if (!actor_seat_room(actor, count + actor->raft.config.count) ||
+        !raft_make_change(&actor->raft, seats, count, &entry))
+        return;
+    (void)actor_append_config(actor, &entry);
+}
+
+static void leave_joint(struct actor *actor)
+{
+    struct raft_seat seats[RAFT_SEATS_MAX];
+    struct raft_config entry = {.seats = seats};
+    raft_make_leave(&actor->raft, &entry);
+    if (actor_append_config(actor, &entry))
+        actor->leave_wanted = false;
+}
+
+void actor_drive_members(struct actor *actor)
+{
+    if (actor->raft.role != RAFT_LEADER || actor->failure.err != KQ_OK)
+        return;
+    if (actor->leave_wanted && raft_config_is_joint(&actor->raft.config)) {
+        leave_joint(actor);
+        return;
+    }
+    if (actor->target_count == 0 || !raft_may_change(&actor->raft) || actor->records_open || is_wanted(actor))
+        return;
+    struct raft_seat seats[RAFT_SEATS_MAX];
+    bool ready;
+    uint32_t count = with_newcomers(actor, seats, &ready);
+    if (count > actor->raft.config.count)
+        change_to(actor, seats, count);
+    else if (ready)
+        change_to(actor, actor->target, actor->target_count);
+}
+
+/* ---- handing over ---------------------------------------------------------------------------- */
+
+/* The voter that has most, of those whose link lives if there are any. */
+static struct raft_member best_successor(const struct raft *raft, uint32_t broker_id)
+{
+    const struct raft_peer *best = NULL;
+    for (uint32_t i = 0; i < raft->config.count; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        if ((raft->config.seats[i].kinds & RAFT_SEAT_VOTER) == 0 || raft_member_equal(&peer->member, &raft->self) ||
+            (broker_id != 0 && peer->member.broker_id != broker_id))
+            continue;
+        if (best == NULL || (peer->linked && !best->linked) ||
+            (peer->linked == best->linked && peer->match > best->match))
+            best = peer;
+    }
+    return best != NULL ? best->member : (struct raft_member){0};
+}
+
+static bool begin_transfer(struct actor *actor, uint32_t broker_id)
+{
+    struct raft_event event = {
+        .type = RAFT_EV_TRANSFER, .now_us = actor->now.mono_us, .member = best_successor(&actor->raft, broker_id)};
+    if (event.member.broker_id == 0)
+        return false;
+    actor_raft_event(actor, &event);
+    return actor->raft.transfer.broker_id != 0;
+}
+
+bool actor_part(struct actor *actor)
+{
+    return raft_may_propose(&actor->raft) && !actor_is_alone(actor) && begin_transfer(actor, 0);
+}
+
+/* ---- questions ---------------------------------------------------------------------------------- */
+
+static bool another_leads(const struct actor *actor)
+{
+    const struct raft *raft = &actor->raft;
+    return raft->leader.broker_id != 0 && !raft_member_equal(&raft->leader, &raft->self);
+}
+
+static void finish_ask(struct actor *actor, struct partition_ask *ask, enum kq_err err, const struct fault *fault)
+{
+    ask->term = actor->raft.term;
+    ask->leader = actor_leads(actor) ? actor->raft.self : actor->raft.leader;
+    ask->last_idx = actor->raft.last_idx;
+    ask->commit_idx = actor->raft.commit_idx;
+    actor_refuse(&ask->mail, err, fault);
+}
+
+static void list_members(const struct actor *actor, struct partition_ask *ask)
+{
+    const struct raft *raft = &actor->raft;
+    bool leads = actor_leads(actor);
+    for (uint32_t i = 0; i < raft->config.count && ask->member_count < PARTITION_MEMBERS_MAX; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        bool self = raft_member_equal(&peer->member, &raft->self);
+        uint64_t match_idx = self ? raft->last_idx : leads ? peer->match : 0;
+        ask->members[ask->member_count++] =
+            (struct partition_member_row){.member = peer->member,
+                                          .kinds = raft->config.seats[i].kinds,
+                                          .match_idx = match_idx,
+                                          .linked = self || peer->linked,
+                                          .in_sync = self || (leads && match_idx >= raft->commit_idx)};
+    }
+    ask->off = log_end_off_at(actor->log, raft->commit_idx);
+    ask->target_reached = actor->target_count == 0 || (is_wanted(actor) && raft->config.idx <= raft->commit_idx);
+}
+
+/* The ticket stands in last_idx and the index to be read in commit_idx until it is answered;
+ * ticket 0: none to be had yet. */
+static void take_ticket(struct actor *actor, struct partition_ask *ask)
+{
+    struct raft_event event = {.type = RAFT_EV_READ, .now_us = actor->now.mono_us};
+    struct raft_out out;
+    raft_step(&actor->raft, &event, &out);
+    ask->last_idx = out.read_ticket;
+    ask->commit_idx = out.read_idx;
+    if (out.reads_good > actor->reads_good)
+        actor->reads_good = out.reads_good;
+}
+
+static void finish_barrier(struct actor *actor, struct partition_ask *ask, uint64_t read_idx)
+{
+    ask->off = log_end_off_at(actor->log, read_idx);
+    finish_ask(actor, ask, KQ_OK, NULL);
+}
+
+void actor_take_ask(struct actor *actor, struct partition_ask *ask)
+{
+    struct fault fault;
+    if (actor->failure.err != KQ_OK) {
+        finish_ask(actor, ask, KQ_PARTITION_FAILED, &actor->failure);
+    } else if (actor->stopping) {
+        finish_ask(actor, ask, actor->stop_reason, NULL);
+    } else if (ask->question == PARTITION_ASK_MEMBERS) {
+        list_members(actor, ask);
+        finish_ask(actor, ask, KQ_OK, NULL);
+    } else if (ask->question == PARTITION_ASK_BARRIER && actor_is_alone(actor)) {
+        finish_barrier(actor, ask, actor->raft.commit_idx);
+    } else if (actor->raft.role != RAFT_LEADER) {
+        finish_ask(actor, ask, KQ_NOT_LEADER, NULL);
+    } else if (ask->question == PARTITION_ASK_TRANSFER && ask->to == actor->raft.self.broker_id) {
+        finish_ask(actor, ask, KQ_OK, NULL);
+    } else if (ask->question == PARTITION_ASK_TRANSFER && !begin_transfer(actor, ask->to)) {
+        (void)fault_set(&fault, KQ_INVALID, "no other voter of %s could take over", actor->options.log.title);
+        finish_ask(actor, ask, KQ_INVALID, &fault);
+    } else {
+        ask->last_idx = 0;
+        mail_list_append(&actor->asks, &ask->mail);
+        if (ask->question == PARTITION_ASK_BARRIER)
+            take_ticket(actor, ask);
+    }
+}
+
+/* True: answered. */
+static bool look_at_barrier(struct actor *actor, struct partition_ask *ask)
+{
+    if (actor->raft.role != RAFT_LEADER) {
+        finish_ask(actor, ask, KQ_NOT_LEADER, NULL);
+        return true;
+    }
+    if (ask->last_idx == 0)
+        take_ticket(actor, ask);
+    if (ask->last_idx == 0 || ask->last_idx > actor->reads_good)
+        return false;
+    finish_barrier(actor, ask, ask->commit_idx);
+    return true;
+}
+
+static bool look_at_transfer(struct actor *actor, struct partition_ask *ask)
+{
+    if (another_leads(actor)) {
+        finish_ask(actor, ask, KQ_OK, NULL);
+        return true;
+    }
+    if (!actor->transfer_ended || actor->raft.role != RAFT_LEADER)
+        return false;
+    struct fault fault;
+    (void)fault_set(&fault, KQ_TIMEOUT, "%s: the other broker did not take over in time", actor->options.log.title);
+    finish_ask(actor, ask, KQ_TIMEOUT, &fault);
+    return true;
+}
+
+void actor_look_at_asks(struct actor *actor)
+{
+    struct mail_list asks = actor->asks;
+    struct mail *mail;
+    actor->asks = (struct mail_list){0};
+    while ((mail = mail_list_take(&asks)) != NULL) {
+        struct partition_ask *ask = CONTAINER_OF(mail, struct partition_ask, mail);
+        bool barrier = ask->question == PARTITION_ASK_BARRIER;
+        bool answered = barrier ? look_at_barrier(actor, ask) : look_at_transfer(actor, ask);
+        if (!answered && ask->deadline_us <= actor->now.mono_us) {
+            finish_ask(actor, ask, KQ_TIMEOUT, NULL);
+            answered = true;
+        }
+        if (!answered)
+            mail_list_append(&actor->asks, mail);
+    }
+    actor->transfer_ended = false;
+}
+
+void actor_forget_tickets(struct actor *actor)
+{
+    actor->reads_good = 0;
+    for (struct mail *mail = actor->asks.first; mail != NULL; mail = mail->next)
+        CONTAINER_OF(mail, struct partition_ask, mail)->last_idx = 0;
+}
+
+void actor_refuse_asks(struct actor *actor, enum kq_err err, const struct fault *fault)
+{
+    struct mail *mail;
+    while ((mail = mail_list_take(&actor->asks)) != NULL)
+        finish_ask(actor, CONTAINER_OF(mail, struct partition_ask, mail), err, fault);
+}
+
+int64_t actor_asks_deadline_us(const struct actor *actor)
+{
+    int64_t due_us = CLOCK_NEVER;
+    for (const struct mail *mail = actor->asks.first; mail != NULL; mail = mail->next) {
+        int64_t deadline_us = ((const struct partition_ask *)(const void *)mail)->deadline_us;
+        due_us = deadline_us < due_us ? deadline_us : due_us;
+    }
+    return due_us;
+}
