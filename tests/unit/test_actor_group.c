@@ -1,0 +1,569 @@
+/*
+ * Groups of actors: elections, publishing, cuts, joining, catching up, beginning anew,
+ * machines; then seeded searches in which brokers and links fail at random.
+ *
+ *   test_actor_group          a few seeds (make check)
+ *   KQ_SEEDS=500 KQ_SEED=1 .. many, from one on
+ */
+#include "base/require.h"
+#include "support/group_rig.h"
+#include "support/unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct group *group;
+
+static void begin(int founders)
+{
+    group = group_new(7, founders);
+}
+
+static void end(void)
+{
+    if (!group->failed)
+        group_check(group);
+    if (group->failed)
+        (void)fprintf(stderr, "%s\n", group->failure);
+    CU_ASSERT_FALSE(group->failed);
+    group_free(group);
+}
+
+static int start_and_lead(void)
+{
+    group_start(group);
+    int leader = group_wait_leader(group, 3000);
+    CU_ASSERT_TRUE_FATAL(leader >= 0);
+    return leader;
+}
+
+static void publish_some(int n, int count)
+{
+    for (int i = 0; i < count; i++) {
+        (void)group_publish(group, n, 100 + (size_t)group_random(group, 900), -1, 0);
+        group_run(group, 2);
+    }
+}
+
+static uint32_t acknowledged(void)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < group->publish_count; i++)
+        count += group->publishes[i].publish.done && group->publishes[i].publish.err == KQ_OK ? 1 : 0;
+    return count;
+}
+
+static int other_than(int a, int b)
+{
+    for (int n = 0; n < 3; n++)
+        if (n != a && n != b)
+            return n;
+    return -1;
+}
+
+/* ---- directed --------------------------------------------------------------------------- */
+
+static void a_publish_to_three_is_on_all_three(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 50);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_EQUAL(acknowledged(), 50);
+    CU_ASSERT_TRUE(group_wait_even(group, 3000));
+    for (int n = 0; n < 3; n++)
+        CU_ASSERT_EQUAL(log_view_high_watermark(group->nodes[n].pump.view), 50);
+    end();
+}
+
+static void a_follower_refuses_and_says_the_term(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    group_run(group, 500);
+    struct group_publish *publish = group_publish(group, (leader + 1) % 3, 100, -1, 0);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 100));
+    CU_ASSERT_EQUAL(publish->publish.err, KQ_NOT_LEADER);
+    CU_ASSERT_EQUAL(publish->publish.request.term, group->nodes[leader].news.term);
+    struct group_publish *bound = group_publish(group, leader, 100, -1, 0);
+    bound->publish.request.in_term = group->nodes[leader].news.term + 1;
+    CU_ASSERT_TRUE(group_wait_publishes(group, 100));
+    CU_ASSERT_EQUAL(bound->publish.err, KQ_NOT_LEADER);
+    end();
+}
+
+static void without_a_majority_nothing_is_acknowledged(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 3);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    for (int n = 0; n < 3; n++)
+        if (n != leader)
+            group_crash(group, n, IO_MEM_ALL_LOST);
+    struct group_publish *publish = group_publish(group, leader, 100, -1, 0);
+    struct group_publish *late;
+    group_run(group, 1500);
+    CU_ASSERT_TRUE(publish->publish.done);
+    CU_ASSERT_EQUAL(publish->publish.err, KQ_OUTCOME_UNKNOWN);
+    late = group_publish(group, leader, 100, -1, 0);
+    group_run(group, 6000);
+    CU_ASSERT_TRUE(late->publish.done);
+    CU_ASSERT_EQUAL(late->publish.err, KQ_NO_LEADER);
+    end();
+}
+
+static void the_next_leader_has_what_was_acknowledged(void)
+{
+    begin(3);
+    for (int round = 0; round < 6; round++) {
+        int leader = round == 0 ? start_and_lead() : group_wait_leader(group, 5000);
+        CU_ASSERT_TRUE_FATAL(leader >= 0);
+        publish_some(leader, 20);
+        group_crash(group, leader, IO_MEM_ALL_LOST);
+        CU_ASSERT_TRUE_FATAL(group_wait_leader(group, 5000) >= 0);
+        publish_some(group_leader(group), 5);
+        group_open(group, leader);
+    }
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    CU_ASSERT_TRUE(acknowledged() >= 100);
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    end();
+}
+
+static void a_tail_that_nobody_else_has_is_cut(void)
+{
+    begin(3);
+    int old = start_and_lead();
+    publish_some(old, 5);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    for (int n = 0; n < 3; n++)
+        if (n != old)
+            group->cut[old][n] = group->cut[n][old] = true;
+    /* With a producer, so that its state is rolled back, too. */
+    for (int i = 0; i < 4; i++)
+        (void)group_publish(group, old, 300, 77, i);
+    group_run(group, 2500);
+    int fresh = group_leader(group);
+    CU_ASSERT_TRUE_FATAL(fresh >= 0 && fresh != old);
+    publish_some(fresh, 10);
+    memset(group->cut, 0, sizeof group->cut);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 4000));
+    CU_ASSERT_TRUE(group_wait_even(group, 4000));
+    CU_ASSERT_TRUE(acknowledged() >= 15);
+    int leader = group_leader(group);
+    struct group_publish *again = group_publish(group, leader, 300, 77, 0); /* any sequence: it is not known */
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    CU_ASSERT_EQUAL(again->publish.err, KQ_OK);
+    end();
+}
+
+static void who_was_away_catches_up_from_the_log(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    int away = (leader + 1) % 3;
+    group_crash(group, away, IO_MEM_ALL_LOST);
+    publish_some(leader, 400);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    /* The next leader has no tail of fresh entries. */
+    group_crash(group, leader, IO_MEM_ALL_KEPT);
+    group_open(group, leader);
+    CU_ASSERT_TRUE(group_wait_leader(group, 5000) >= 0);
+    group_open(group, away);
+    CU_ASSERT_TRUE(group_wait_even(group, 10000));
+    CU_ASSERT_TRUE(group->catch_ups > 0);
+    CU_ASSERT_EQUAL(acknowledged(), 400);
+    end();
+}
+
+static bool is_voter(int n, const struct partition_ask *ask)
+{
+    for (uint32_t i = 0; i < ask->member_count; i++)
+        if (ask->members[i].member.broker_id == (uint32_t)n + 1 &&
+            ask->members[i].member.incarnation.bytes[0] == group->nodes[n].incarnation)
+            return ask->members[i].kinds == RAFT_SEAT_VOTER;
+    return false;
+}
+
+static bool wait_target(int64_t ms)
+{
+    int64_t end_us = group->now_us + ms * 1000;
+    while (group->now_us < end_us && !group->failed) {
+        group_run(group, 50);
+        int leader = group_leader(group);
+        if (leader < 0)
+            continue;
+        struct partition_ask ask = {.question = PARTITION_ASK_MEMBERS};
+        group_ask(group, leader, &ask);
+        if (ask.fault.err == KQ_OK && ask.target_reached)
+            return true;
+    }
+    return false;
+}
+
+static void one_broker_grows_to_three_and_shrinks_again(void)
+{
+    begin(1);
+    group_start(group);
+    group_run(group, 100);
+    publish_some(0, 20);
+    group_open(group, 1);
+    group_open(group, 2);
+    group_set_target(group, 7);
+    CU_ASSERT_TRUE(wait_target(5000));
+    publish_some(0, 20);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_TRUE(group_wait_even(group, 3000));
+    CU_ASSERT_EQUAL(acknowledged(), 40);
+    /* The first one leaves; who remains leads. */
+    group_set_target(group, 6);
+    CU_ASSERT_TRUE(wait_target(8000));
+    int leader = group_wait_leader(group, 3000);
+    CU_ASSERT_TRUE_FATAL(leader == 1 || leader == 2);
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_EQUAL(acknowledged(), 50);
+    end();
+}
+
+static void a_wiped_broker_joins_as_another_member(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 30);
+    int wiped = (leader + 1) % 3;
+    group_crash(group, wiped, IO_MEM_ALL_LOST);
+    group_wipe(group, wiped);
+    group_open(group, wiped);
+    group_set_target(group, 7);
+    CU_ASSERT_TRUE(wait_target(10000));
+    struct partition_ask ask = {.question = PARTITION_ASK_MEMBERS};
+    group_ask(group, group_leader(group), &ask);
+    CU_ASSERT_EQUAL(ask.member_count, 3);
+    CU_ASSERT_TRUE(is_voter(wiped, &ask));
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    group_crash(group, other_than(wiped, group_leader(group)), IO_MEM_ALL_LOST);
+    publish_some(group_leader(group), 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    CU_ASSERT_TRUE(acknowledged() >= 40);
+    end();
+}
+
+static void who_lacks_what_is_no_longer_kept_begins_anew(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 5);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 2000));
+    int away = (leader + 1) % 3;
+    group_crash(group, away, IO_MEM_ALL_LOST);
+    for (int n = 0; n < 3; n++) {
+        if (!group->nodes[n].up)
+            continue;
+        struct actor_configure_mail *mail = calloc(1, sizeof *mail);
+        REQUIRE(mail != NULL);
+        mail->mail.kind = MAIL_CONFIGURE;
+        mail->limits = group->nodes[n].pump.options.limits;
+        mail->limits.retention_bytes = 32 * 1024;
+        mail_list_append(&group->nodes[n].pump.control, &mail->mail);
+    }
+    publish_some(group_leader(group), 300);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    group_run(group, 1000);
+    CU_ASSERT_TRUE(log_view_start_off(group->nodes[group_leader(group)].pump.view) > 100);
+    group_open(group, away);
+    CU_ASSERT_TRUE(group_wait_even(group, 10000));
+    CU_ASSERT_TRUE(group->resets > 0);
+    publish_some(group_leader(group), 20);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    /* What begins anew survives a start. */
+    group_crash(group, away, IO_MEM_ALL_LOST);
+    group_open(group, away);
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    end();
+}
+
+static void a_leader_that_stops_hands_over(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    int64_t before_us = group->now_us;
+    group_stop(group, leader);
+    int next = group_wait_leader(group, 1000);
+    CU_ASSERT_TRUE_FATAL(next >= 0 && next != leader);
+    CU_ASSERT_TRUE(group->now_us - before_us < 150 * 1000); /* no election timeout */
+    publish_some(next, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    CU_ASSERT_EQUAL(acknowledged(), 20);
+    end();
+}
+
+static void leadership_moves_when_it_is_asked_to(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    int next = (leader + 1) % 3;
+    struct partition_ask ask = {.question = PARTITION_ASK_TRANSFER, .to = (uint32_t)next + 1};
+    group_ask(group, leader, &ask);
+    CU_ASSERT_EQUAL(ask.fault.err, KQ_OK);
+    CU_ASSERT_EQUAL(ask.leader.broker_id, (uint32_t)next + 1);
+    group_run(group, 100);
+    CU_ASSERT_EQUAL(group_leader(group), next);
+    struct partition_ask late = {.question = PARTITION_ASK_TRANSFER};
+    group_ask(group, leader, &late);
+    CU_ASSERT_EQUAL(late.fault.err, KQ_NOT_LEADER);
+    end();
+}
+
+static void a_barrier_is_passed_by_a_true_leader_alone(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    struct partition_ask ask = {.question = PARTITION_ASK_BARRIER};
+    group_ask(group, leader, &ask);
+    CU_ASSERT_EQUAL(ask.fault.err, KQ_OK);
+    CU_ASSERT_EQUAL(ask.off, 10);
+    for (int n = 0; n < 3; n++)
+        if (n != leader)
+            group->cut[leader][n] = group->cut[n][leader] = true;
+    struct partition_ask cut = {.question = PARTITION_ASK_BARRIER};
+    group_ask(group, leader, &cut);
+    CU_ASSERT_NOT_EQUAL(cut.fault.err, KQ_OK);
+    end();
+}
+
+static void with_links_that_vouch_an_idle_group_has_no_timer(void)
+{
+    begin(3);
+    group->links = true;
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    group_run(group, 2000);
+    CU_ASSERT_EQUAL(group_leader(group), leader);
+    for (int n = 0; n < 3; n++)
+        CU_ASSERT_TRUE(actor_deadline_us(group->nodes[n].pump.actor) > group->now_us + 1000000);
+    group_crash(group, leader, IO_MEM_ALL_LOST);
+    int64_t before_us = group->now_us;
+    CU_ASSERT_TRUE(group_wait_leader(group, 3000) >= 0);
+    CU_ASSERT_TRUE(group->now_us - before_us < 400 * 1000);
+    end();
+}
+
+static void all_lose_power_at_once(void)
+{
+    begin(3);
+    for (int round = 0; round < 5; round++) {
+        if (round == 0)
+            (void)start_and_lead();
+        int leader = group_wait_leader(group, 5000);
+        CU_ASSERT_TRUE_FATAL(leader >= 0);
+        publish_some(leader, 30);
+        (void)group_publish(group, leader, 3000, -1, 0);
+        group_run(group, (int64_t)group_random(group, 4));
+        for (int n = 0; n < 3; n++)
+            group_crash(group, n, round % 2 == 0 ? IO_MEM_ALL_LOST : IO_MEM_BY_CHANCE);
+        for (int n = 0; n < 3; n++)
+            group_open(group, n);
+    }
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    CU_ASSERT_TRUE(acknowledged() >= 140);
+    end();
+}
+
+static void machine_through_changes(bool serial)
+{
+    begin(3);
+    group->machine = true;
+    group->serial = serial;
+    for (int round = 0; round < 8; round++) {
+        int leader = round == 0 ? start_and_lead() : group_wait_leader(group, 5000);
+        CU_ASSERT_TRUE_FATAL(leader >= 0);
+        for (int i = 0; i < 40; i++) {
+            (void)group_call(group, leader);
+            if (i % 3 == 0)
+                group_run(group, 1);
+        }
+        if (round % 3 == 1)
+            for (int n = 0; n < 3; n++)
+                if (n != leader)
+                    group->cut[leader][n] = group->cut[n][leader] = true;
+        if (round % 3 == 0)
+            group_crash(group, leader, IO_MEM_ALL_LOST);
+        group_run(group, 1500);
+        memset(group->cut, 0, sizeof group->cut);
+        if (!group->nodes[leader].up)
+            group_open(group, leader);
+    }
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    uint32_t good = 0;
+    for (uint32_t i = 0; i < group->call_count; i++)
+        good += group->calls[i].err == KQ_OK ? 1 : 0;
+    CU_ASSERT_TRUE(good >= 60);
+    end();
+}
+
+static void a_machine_goes_through_changes_of_leaders(void)
+{
+    machine_through_changes(false);
+}
+
+static void a_serial_machine_goes_through_changes_of_leaders(void)
+{
+    machine_through_changes(true);
+}
+
+static void a_machine_is_brought_by_its_snapshot(void)
+{
+    begin(3);
+    group->machine = true;
+    int leader = start_and_lead();
+    int away = (leader + 1) % 3;
+    group_crash(group, away, IO_MEM_ALL_LOST);
+    for (int i = 0; i < 900; i++) {
+        (void)group_call(group, leader);
+        if (i % 2 == 0)
+            group_run(group, 3);
+    }
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    group_run(group, 1000);
+    group_open(group, away);
+    CU_ASSERT_TRUE(group_wait_even(group, 8000));
+    CU_ASSERT_TRUE(group->resets > 0);
+    CU_ASSERT_EQUAL(group->nodes[away].toy.count, group->nodes[leader].toy.count);
+    group_crash(group, away, IO_MEM_ALL_LOST);
+    group_open(group, away);
+    CU_ASSERT_TRUE(group_wait_even(group, 8000));
+    end();
+}
+
+/* ---- searching ------------------------------------------------------------------------------ */
+
+static void trouble(void)
+{
+    int n = (int)group_random(group, 3);
+    int m = (int)group_random(group, 3);
+    switch (group_random(group, 9)) {
+    case 0:
+    case 1:
+        group_crash(group, n, (enum io_mem_mercy)group_random(group, 4));
+        break;
+    case 2:
+        if (n != m)
+            group->cut[n][m] = true;
+        break;
+    case 3:
+        if (n != m)
+            group->cut[n][m] = group->cut[m][n] = true;
+        break;
+    case 4:
+        memset(group->cut, 0, sizeof group->cut);
+        break;
+    case 5:
+        if (group_random(group, 8) == 0)
+            for (int i = 0; i < 3; i++)
+                group_crash(group, i, (enum io_mem_mercy)group_random(group, 4));
+        break;
+    case 6:
+        if (group->nodes[n].up && group_random(group, 2) == 0)
+            group_stop(group, n);
+        break;
+    default:
+        if (!group->nodes[n].up)
+            group_open(group, n);
+        break;
+    }
+}
+
+static void some_load(void)
+{
+    int n = group_leader(group);
+    if (n < 0 || group_random(group, 20) == 0)
+        n = (int)group_random(group, 3);
+    if (!group->nodes[n].up)
+        return;
+    if (group->machine)
+        (void)group_call(group, n);
+    else
+        (void)group_publish(group, n, (size_t)group_random(group, group_random(group, 10) == 0 ? 6000 : 400), -1, 0);
+}
+
+static void search(uint64_t seed)
+{
+    group = group_new(seed, 3);
+    group->machine = group_random(group, 4) == 0;
+    group->serial = group_random(group, 2) == 0;
+    group->links = group_random(group, 2) == 0;
+    group->lost_per_mille = (uint32_t)group_random(group, 3) * 30;
+    group->doubled_per_mille = (uint32_t)group_random(group, 3) * 20;
+    group->delay_us = 300 + (int64_t)group_random(group, 4000);
+    group->disk_us = 200 + (int64_t)group_random(group, 6000);
+    group_start(group);
+    bool retention = group_random(group, 2) == 0;
+    for (int n = 0; n < 3; n++)
+        group->nodes[n].pump.options.limits.retention_bytes = retention ? 40 * 1024 : -1;
+    for (int i = 0; i < 1200 && !group->failed; i++) {
+        if (group->publish_count + group->call_count < 3000)
+            for (uint64_t k = group_random(group, 4); k > 0; k--)
+                some_load();
+        if (group_random(group, 25) == 0)
+            trouble();
+        group_run(group, 1 + (int64_t)group_random(group, 12));
+    }
+    memset(group->cut, 0, sizeof group->cut);
+    group->lost_per_mille = 0;
+    for (int n = 0; n < 3 && !group->failed; n++)
+        if (!group->nodes[n].up)
+            group_open(group, n);
+    if (!group->failed && group_wait_leader(group, 10000) < 0)
+        group_fail(group, "no leader after all has healed");
+    if (!group->failed && !group_wait_publishes(group, 10000))
+        group_fail(group, "not all is answered");
+    if (!group->failed && !group_wait_even(group, 10000))
+        group_fail(group, "the replicas do not become even");
+    if (!group->failed)
+        group_check(group);
+    if (group->failed)
+        (void)fprintf(stderr, "%s\n", group->failure);
+    CU_ASSERT_FALSE(group->failed);
+    group_free(group);
+}
+
+static void seeded_searches_find_nothing(void)
+{
+    const char *seeds = getenv("KQ_SEEDS");
+    const char *first = getenv("KQ_SEED");
+    uint64_t count = seeds != NULL ? strtoull(seeds, NULL, 10) : 30;
+    uint64_t from = first != NULL ? strtoull(first, NULL, 10) : 1;
+    for (uint64_t seed = from; seed < from + count; seed++)
+        search(seed);
+}
+
+static const struct unit_case cases[] = {
+    {"a publish to three is on all three", a_publish_to_three_is_on_all_three},
+    {"a follower refuses and says the term", a_follower_refuses_and_says_the_term},
+    {"without a majority nothing is acknowledged", without_a_majority_nothing_is_acknowledged},
+    {"the next leader has what was acknowledged", the_next_leader_has_what_was_acknowledged},
+    {"a tail that nobody else has is cut", a_tail_that_nobody_else_has_is_cut},
+    {"who was away catches up from the log", who_was_away_catches_up_from_the_log},
+    {"one broker grows to three and shrinks again", one_broker_grows_to_three_and_shrinks_again},
+    {"a wiped broker joins as another member", a_wiped_broker_joins_as_another_member},
+    {"who lacks what is no longer kept begins anew", who_lacks_what_is_no_longer_kept_begins_anew},
+    {"a leader that stops hands over", a_leader_that_stops_hands_over},
+    {"leadership moves when it is asked to", leadership_moves_when_it_is_asked_to},
+    {"a barrier is passed by a true leader alone", a_barrier_is_passed_by_a_true_leader_alone},
+    {"with links that vouch an idle group has no timer", with_links_that_vouch_an_idle_group_has_no_timer},
+    {"all lose power at once", all_lose_power_at_once},
+    {"a machine goes through changes of leaders", a_machine_goes_through_changes_of_leaders},
+    {"a serial machine goes through changes of leaders", a_serial_machine_goes_through_changes_of_leaders},
+    {"a machine is brought by its snapshot", a_machine_is_brought_by_its_snapshot},
+    {"seeded searches find nothing", seeded_searches_find_nothing},
+};
+UNIT_MAIN("actor group", cases)
