@@ -12,12 +12,14 @@
  * Beats: one a pair of brokers and beat.interval, for all groups. A link opens with
  * the full list of groups that the sender leads (group, term); then numbered,
  * acknowledged changes. While beats come, they vouch for all claims of that broker
- * (partition_claim); when none has come for an election timeout, or the connection is
- * closed and a reconnect refused, the claims lapse (partition_leader_gone), spread over
- * time. An acknowledgement names groups whose replica here does not follow.
+ * (partition_claim); when none has come for an election timeout the claims lapse, and
+ * when the connection is closed and a reconnect refused, the process is gone
+ * (partition_leader_gone). A beat also lists the groups whose replica here follows the
+ * receiver: who is not listed does not follow, and is not vouched for.
  *
- * What is decided (claims, acknowledgements, backoff, what is sent first, who is alive)
- * is in step-shaped link_*.c; threads only pump. Sockets are blocking.
+ * What is decided is in step-shaped files: link_table.h (claims, acknowledgements, who is
+ * alive), link_asks.h (questions), link_rate.h (backoff, the bound on catch-up); threads
+ * (links_impl.h has them) only pump. Sockets are blocking.
  */
 #ifndef KQ_CLUSTER_LINKS_H
 #define KQ_CLUSTER_LINKS_H
@@ -116,8 +118,9 @@ struct ask {
     struct fault fault;   /* as the other broker said; or KQ_NO_LEADER (no link), KQ_TIMEOUT, KQ_STOPPING */
     bool maybe_delivered; /* with an error of the link itself: the other may have got it */
     struct buf answer;    /* the asker frees it */
-    struct ask *next;     /* the links' */
-    uint64_t number;      /* the links' */
+    struct ask *next;     /* the links', as all below */
+    uint64_t number;
+    int state;
 };
 void links_ask(struct links *links, struct ask *ask);
 
@@ -131,9 +134,9 @@ struct asked {
 };
 /* Receiver thread; must not block. Answers now or later, from any thread. */
 typedef void ask_handler(void *context, struct asked *asked);
-/* Main thread, before anybody can ask: before links_start() returns questions wait. */
+/* Main thread, right after links_start(): a question that comes before waits a moment. */
 void links_serve(struct links *links, enum ask_verb verb, ask_handler *handler, void *context);
-/* Any thread. parts are copied. asked is gone. */
+/* Any thread. parts are copied. asked is gone. Every question is answered, also late ones. */
 void ask_answer(struct asked *asked, const struct fault *fault, const struct iovec *parts, int part_count);
 
 /* ---- for INFO and the bench ------------------------------------------------------------------ */
@@ -146,6 +149,9 @@ struct links_counters {
     _Atomic uint64_t bytes_out;
     _Atomic uint64_t dropped;
     _Atomic uint64_t asks_out;
+    _Atomic uint64_t catch_up_bytes; /* of bytes_out: over the catch-up connections */
+    _Atomic uint64_t connects;       /* connections begun, both ways, that got to the hello */
+    _Atomic uint64_t refusals;       /* strangers, garbage, two with one id */
 };
 struct links_counters *links_counters(struct links *links);
 

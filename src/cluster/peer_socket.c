@@ -64,6 +64,13 @@ void peer_socket_cut(struct peer_socket *s)
     (void)pthread_mutex_unlock(&s->lock);
 }
 
+bool peer_socket_is_closed(struct peer_socket *s)
+{
+    char byte;
+    ssize_t n = recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
 const char *peer_socket_place(const struct peer_socket *s)
 {
     return s->place;
@@ -214,11 +221,9 @@ enum kq_err peer_socket_take(struct peer_socket *s, int fd, struct fault *fault)
     struct sockaddr_storage address;
     socklen_t len = sizeof address;
     char host[128] = "?";
-    char service[16] = "?";
     if (getpeername(fd, (struct sockaddr *)&address, &len) == 0)
-        (void)getnameinfo((struct sockaddr *)&address, len, host, sizeof host, service, sizeof service,
-                          NI_NUMERICHOST | NI_NUMERICSERV);
-    (void)snprintf(s->place, sizeof s->place, "%s:%s", host, service);
+        (void)getnameinfo((struct sockaddr *)&address, len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
+    (void)snprintf(s->place, sizeof s->place, "%s", host);
     set_options(fd);
     if (adopt(s, fd))
         return KQ_OK;

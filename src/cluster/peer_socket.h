@@ -32,7 +32,10 @@ struct peer_socket *peer_socket_new(void);
 void peer_socket_free(struct peer_socket **socket);
 /* Any thread. Whoever waits in it, or comes to, gets KQ_EOF. For good. */
 void peer_socket_cut(struct peer_socket *socket);
-/* "host:port" of the other side. */
+/* Of one over which the other side sends nothing: it has ended, or something came. Never
+ * blocks. */
+bool peer_socket_is_closed(struct peer_socket *socket);
+/* "host:port" that was connected to; "host" of who came: its port says nothing to a person. */
 const char *peer_socket_place(const struct peer_socket *socket);
 
 /* By name or number; all addresses of a name are tried. A name is looked up without a

@@ -1,0 +1,514 @@
+/*
+ * What is sent to a peer: beats and raft messages over the one connection, what a
+ * follower far behind needs over another, at a bound.
+ *
+ * The sender takes everything that waits, at most PEER_WRITE_MAX_BYTES, and hands it
+ * to the system in one writev, the beats first. What was written is forgotten: Raft
+ * sends again what did not arrive.
+ */
+#include "cluster/links_impl.h"
+
+#include "base/logger.h"
+#include "base/require.h"
+
+#include <stdlib.h>
+
+/* ---- queues ------------------------------------------------------------------------------ */
+
+void packet_queue_init(struct packet_queue *queue)
+{
+    *queue = (struct packet_queue){.first = NULL};
+    queue->last = &queue->first;
+}
+
+static void queue_put(struct packet_queue *queue, struct packet *packet)
+{
+    packet->next = NULL;
+    *queue->last = packet;
+    queue->last = &packet->next;
+    queue->bytes += packet->size_bytes;
+}
+
+static struct packet *queue_take(struct packet_queue *queue)
+{
+    struct packet *packet = queue->first;
+    if (packet == NULL)
+        return NULL;
+    queue->first = packet->next;
+    if (queue->first == NULL)
+        queue->last = &queue->first;
+    queue->bytes -= packet->size_bytes;
+    packet->next = NULL;
+    return packet;
+}
+
+/* The oldest, until at most limit_bytes are left; a list by `next`. */
+static struct packet *queue_shorten(struct packet_queue *queue, uint64_t limit_bytes)
+{
+    struct packet *list = NULL;
+    while (queue->bytes > limit_bytes && queue->first != NULL) {
+        struct packet *packet = queue_take(queue);
+        packet->next = list;
+        list = packet;
+    }
+    return list;
+}
+
+void link_discard(struct link *link, struct packet *packet, bool sent)
+{
+    if (!sent)
+        links_count(&link->links->counters.dropped, 1);
+    if (packet->left != NULL)
+        packet->left(packet, sent);
+    link->links->upward.packet_free(&packet);
+}
+
+static void discard_list(struct link *link, struct packet *list)
+{
+    for (struct packet *next; list != NULL; list = next) {
+        next = list->next;
+        link_discard(link, list, false);
+    }
+}
+
+static void free_bodies(struct link_body *list)
+{
+    for (struct link_body *next; list != NULL; list = next) {
+        next = list->next;
+        free(list);
+    }
+}
+
+/* All of one queue, out of the lock. */
+static void discard_queue(struct link *link, struct packet_queue *queue)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    struct packet *list = queue->first;
+    packet_queue_init(queue);
+    (void)pthread_mutex_unlock(&link->lock);
+    discard_list(link, list);
+}
+
+void link_discard_all(struct link *link)
+{
+    discard_queue(link, &link->packets);
+    discard_queue(link, &link->far_packets);
+    free_bodies(link->beats);
+    link->beats = NULL;
+}
+
+static bool goes_far(const struct packet *packet)
+{
+    return packet->view != NULL || packet->state_bytes > LINK_LARGE_STATE_BYTES;
+}
+
+void link_send(struct link *link, struct packet *packet)
+{
+    bool far = goes_far(packet);
+    struct packet_queue *queue = far ? &link->far_packets : &link->packets;
+    uint64_t limit_bytes = (uint64_t)link->links->options.config->outbox_max_bytes;
+    (void)pthread_mutex_lock(&link->lock);
+    if (link_over(link)) {
+        (void)pthread_mutex_unlock(&link->lock);
+        link_discard(link, packet, false);
+        return;
+    }
+    if (!far && !link->out_greeted && limit_bytes > LINK_WAITING_BYTES)
+        limit_bytes = LINK_WAITING_BYTES;
+    limit_bytes = limit_bytes > packet->size_bytes ? limit_bytes - packet->size_bytes : 0;
+    struct packet *dropped = queue_shorten(queue, limit_bytes);
+    bool wake = queue->first == NULL;
+    queue_put(queue, packet);
+    (void)pthread_mutex_unlock(&link->lock);
+    if (wake)
+        (void)pthread_cond_signal(far ? &link->wake_catch_up : &link->wake_out);
+    discard_list(link, dropped);
+}
+
+bool link_has_beats(struct link *link)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    bool has = link->beats != NULL;
+    (void)pthread_mutex_unlock(&link->lock);
+    return has;
+}
+
+void link_put_beat(struct link *link, const struct buf *body)
+{
+    struct link_body *b = malloc(sizeof *b + body->len);
+    REQUIRE(b != NULL);
+    b->next = NULL;
+    b->size_bytes = body->len;
+    memcpy(b->data, body->data, body->len);
+    (void)pthread_mutex_lock(&link->lock);
+    bool greeted = link->out_greeted;
+    if (greeted) {
+        *link->last_beat = b;
+        link->last_beat = &b->next;
+    }
+    (void)pthread_mutex_unlock(&link->lock);
+    if (greeted)
+        (void)pthread_cond_signal(&link->wake_out);
+    else
+        free(b); /* that connection has ended, the table will be told */
+}
+
+/* ---- connecting ---------------------------------------------------------------------------- */
+
+void link_say(struct link *link, const struct fault *fault, enum peer_kind kind)
+{
+    struct link_said *said = &link->said;
+    (void)pthread_mutex_lock(&link->lock);
+    bool worth = link_worth_saying(said, fault_text(fault));
+    (void)pthread_mutex_unlock(&link->lock);
+    if (!worth || link_over(link))
+        return;
+    bool refused = fault->err == KQ_INVALID || fault->err == KQ_EXISTS || fault->err == KQ_BAD_VERSION;
+    if (refused)
+        SAY_WARNING("broker %u is not linked (%s): %s", link->address.broker_id, peer_kind_name(kind),
+                    fault_text(fault));
+    else
+        SAY_NOTICE("broker %u is not reached (%s): %s; it is tried again", link->address.broker_id,
+                   peer_kind_name(kind), fault_text(fault));
+}
+
+/* Puts a new socket into the slot. NULL: the link ends, or no memory. */
+static struct peer_socket *open_slot(struct link *link, struct peer_socket **slot)
+{
+    struct peer_socket *socket = peer_socket_new();
+    (void)pthread_mutex_lock(&link->lock);
+    REQUIRE(*slot == NULL);
+    bool over = link_over(link);
+    if (!over)
+        *slot = socket;
+    (void)pthread_mutex_unlock(&link->lock);
+    if (over)
+        peer_socket_free(&socket);
+    return socket;
+}
+
+void link_hang_up(struct link *link, struct peer_socket **slot)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    struct peer_socket *socket = *slot;
+    *slot = NULL;
+    (void)pthread_mutex_unlock(&link->lock);
+    peer_socket_free(&socket);
+}
+
+enum kq_err link_dial(struct link *link, struct peer_socket **slot, enum peer_kind kind, struct hello *self,
+                      bool *refused, struct fault *fault)
+{
+    *refused = false;
+    struct peer_socket *socket = open_slot(link, slot);
+    if (socket == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "no memory for a connection");
+    int64_t deadline_us = clock_mono_us() + LINK_HELLO_US;
+    struct hello other;
+    *self = links_hello(link->links, kind, link);
+    enum kq_err err = peer_socket_connect(socket, link->address.host, link->address.port, deadline_us, refused, fault);
+    if (err == KQ_OK)
+        err = peer_socket_greet(socket, self, &other, deadline_us, fault);
+    if (err == KQ_OK)
+        err = hello_judge(self, &other, peer_socket_place(socket), fault);
+    if (err != KQ_OK) {
+        link_hang_up(link, slot);
+        return err;
+    }
+    links_count(&link->links->counters.connects, 1);
+    return KQ_OK;
+}
+
+/* Until it may be tried again, or there is reason to. */
+static void wait_to_dial(struct link *link, pthread_cond_t *wake, int64_t until_us)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    while (!link_over(link) && !link->dial_now && clock_mono_us() < until_us)
+        links_cond_wait(wake, &link->lock, until_us);
+    link->dial_now = false;
+    (void)pthread_mutex_unlock(&link->lock);
+}
+
+/* ---- link-out ---------------------------------------------------------------------------------- */
+
+/* What one write takes, out of the queues. */
+struct batch {
+    struct link_write write;
+    struct link_body *beats;
+    struct packet *first;
+    struct packet **last;
+    uint32_t packet_count;
+    uint32_t beat_count;
+};
+
+/* The peer's connection has just ended; a killed process closes both, not at once. */
+static const int64_t look_after_us[] = {0, 1000, 3000, 10000, 30000, 100000};
+enum { LOOKS = sizeof look_after_us / sizeof look_after_us[0] };
+
+/* With the lock. True: there is something to send; false: an end. */
+static bool wait_to_send(struct link *link, struct peer_socket *socket)
+{
+    int look = 0;
+    while (!link_over(link) && link->beats == NULL && link->packets.first == NULL) {
+        if (link->look_from_us == 0) {
+            look = 0;
+            links_cond_wait(&link->wake_out, &link->lock, CLOCK_NEVER);
+            continue;
+        }
+        int64_t at_us = link->look_from_us + look_after_us[look];
+        if (clock_mono_us() < at_us) {
+            links_cond_wait(&link->wake_out, &link->lock, at_us);
+            continue;
+        }
+        if (peer_socket_is_closed(socket))
+            return false;
+        if (++look == LOOKS)
+            link->look_from_us = 0;
+    }
+    return !link_over(link);
+}
+
+static bool take_batch(struct link *link, struct peer_socket *socket, struct batch *batch)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    bool ok = wait_to_send(link, socket);
+    batch->beats = link->beats;
+    link->beats = NULL;
+    link->last_beat = &link->beats;
+    (void)pthread_mutex_unlock(&link->lock);
+    return ok;
+}
+
+/* The next packet is put into the write; false: none, or no room for it now. */
+static bool add_packet(struct link *link, struct batch *batch, uint32_t seed)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    struct packet *packet = link->packets.first;
+    bool fits =
+        packet != NULL && (batch->write.bytes == 0 || batch->write.bytes + packet->size_bytes <= PEER_WRITE_MAX_BYTES);
+    if (fits)
+        (void)queue_take(&link->packets);
+    (void)pthread_mutex_unlock(&link->lock);
+    if (!fits)
+        return false;
+    if (link_write_packet(&batch->write, seed, packet)) {
+        *batch->last = packet;
+        batch->last = &packet->next;
+        batch->packet_count++;
+        return true;
+    }
+    (void)pthread_mutex_lock(&link->lock); /* goes first next time */
+    packet->next = link->packets.first;
+    if (link->packets.first == NULL)
+        link->packets.last = &packet->next;
+    link->packets.first = packet;
+    link->packets.bytes += packet->size_bytes;
+    (void)pthread_mutex_unlock(&link->lock);
+    return false;
+}
+
+static void fill_write(struct link *link, struct batch *batch, uint32_t seed)
+{
+    link_write_reset(&batch->write);
+    batch->first = NULL;
+    batch->last = &batch->first;
+    batch->packet_count = 0;
+    batch->beat_count = 0;
+    for (struct link_body *b = batch->beats; b != NULL; b = batch->beats) {
+        struct slice part = slice_of(b->data, b->size_bytes);
+        if (!link_write_frame(&batch->write, seed, PEER_BEAT, &part, 1))
+            return; /* the rest goes with the next write */
+        batch->beats = b->next;
+        free(b);
+        batch->beat_count++;
+    }
+    while (add_packet(link, batch, seed)) {
+    }
+}
+
+/* A peer that takes less than a megabyte a second is as good as none. */
+static int64_t write_deadline_us(size_t bytes)
+{
+    return clock_mono_us() + LINK_WRITE_US + (int64_t)bytes;
+}
+
+static enum kq_err send_batch(struct link *link, struct peer_socket *socket, struct batch *batch, struct fault *fault)
+{
+    struct links_counters *counters = &link->links->counters;
+    size_t bytes = batch->write.bytes;
+    enum kq_err err =
+        peer_socket_write(socket, batch->write.parts, batch->write.part_count, write_deadline_us(bytes), fault);
+    for (struct packet *packet = batch->first, *next; packet != NULL; packet = next) {
+        next = packet->next;
+        link_discard(link, packet, err == KQ_OK);
+    }
+    if (err != KQ_OK)
+        return err;
+    links_count(&counters->writes, 1);
+    links_count(&counters->bytes_out, bytes);
+    links_count(&counters->messages_out, batch->packet_count);
+    links_count(&counters->beats_out, batch->beat_count);
+    return KQ_OK;
+}
+
+static void pump_out(struct link *link, struct peer_socket *socket, struct batch *batch)
+{
+    struct fault fault = {.err = KQ_OK};
+    uint32_t seed = peer_socket_seed(socket);
+    enum kq_err err = KQ_OK;
+    while (err == KQ_OK && take_batch(link, socket, batch)) {
+        do {
+            fill_write(link, batch, seed);
+            if (batch->write.part_count > 0)
+                err = send_batch(link, socket, batch, &fault);
+        } while (err == KQ_OK && batch->beats != NULL);
+    }
+    free_bodies(batch->beats);
+    batch->beats = NULL;
+}
+
+static void set_greeted(struct link *link, bool greeted)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    link->out_greeted = greeted;
+    link->look_from_us = 0;
+    struct link_body *beats = link->beats;
+    link->beats = NULL;
+    link->last_beat = &link->beats;
+    (void)pthread_mutex_unlock(&link->lock);
+    free_bodies(beats);
+}
+
+void link_out_run(struct link *link)
+{
+    struct links *links = link->links;
+    uint32_t id = link->address.broker_id;
+    struct link_backoff backoff = {0};
+    struct batch batch = {.beats = NULL};
+    while (!link_write_init(&batch.write) && !link_over(link)) {
+        SAY_ERROR("no memory for what is sent to broker %u", id);
+        wait_to_dial(link, &link->wake_out, clock_mono_us() + LINK_BACKOFF_MAX_US);
+    }
+    while (!link_over(link)) {
+        struct fault fault = {.err = KQ_OK};
+        struct hello self;
+        bool refused;
+        enum kq_err err = link_dial(link, &link->out, PEER_KIND_RAFT, &self, &refused, &fault);
+        if (err != KQ_OK) {
+            if (refused)
+                links_post(links, &(struct event){.kind = EVENT_REFUSED, .broker_id = id});
+            link_say(link, &fault, PEER_KIND_RAFT);
+            if (err == KQ_INVALID || err == KQ_EXISTS || err == KQ_BAD_VERSION)
+                backoff.failed = UINT32_MAX / 2; /* it will take a person, or the cluster, to mend that */
+            wait_to_dial(link, &link->wake_out, clock_mono_us() + link_backoff_us(&backoff, links_random()));
+            continue;
+        }
+        backoff.failed = 0;
+        set_greeted(link, true);
+        links_post(links, &(struct event){.kind = EVENT_OUT_UP, .broker_id = id, .session = self.session});
+        pump_out(link, link->out, &batch);
+        set_greeted(link, false);
+        links_post(links, &(struct event){.kind = EVENT_OUT_DOWN, .broker_id = id});
+        link_hang_up(link, &link->out);
+    }
+    link_write_fini(&batch.write);
+    discard_queue(link, &link->packets);
+}
+
+/* ---- link-catch-up --------------------------------------------------------------------------------- */
+
+/* NULL: the link ends. */
+static struct packet *next_far(struct link *link)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    while (!link_over(link) && link->far_packets.first == NULL)
+        links_cond_wait(&link->wake_catch_up, &link->lock, CLOCK_NEVER);
+    struct packet *packet = link_over(link) ? NULL : queue_take(&link->far_packets);
+    (void)pthread_mutex_unlock(&link->lock);
+    return packet;
+}
+
+/* While others publish, catch-up of the whole broker stays below its rate. */
+static void wait_for_tokens(struct link *link, int64_t bytes)
+{
+    struct links *links = link->links;
+    int64_t wait_us = 1;
+    while (wait_us > 0 && !link_over(link)) {
+        int64_t now_us = clock_mono_us();
+        int64_t published_us = atomic_load_explicit(&links->published_us, memory_order_relaxed);
+        if (published_us == 0 || now_us - published_us > LINK_PUBLISH_QUIET_US)
+            return;
+        int64_t rate_bytes = atomic_load_explicit(&links->options.config->catch_up_rate_bytes, memory_order_relaxed);
+        (void)pthread_mutex_lock(&links->bucket_lock);
+        wait_us = link_bucket_take(&links->bucket, rate_bytes, bytes, now_us);
+        (void)pthread_mutex_unlock(&links->bucket_lock);
+        if (wait_us == 0)
+            return;
+        (void)pthread_mutex_lock(&link->lock);
+        if (!link_over(link))
+            links_cond_wait(&link->wake_catch_up, &link->lock, now_us + wait_us);
+        (void)pthread_mutex_unlock(&link->lock);
+    }
+}
+
+static enum kq_err write_far(struct link *link, struct peer_socket *socket, struct link_write *write,
+                             const struct packet *packet, struct fault *fault)
+{
+    uint32_t seed = peer_socket_seed(socket);
+    link_write_reset(write);
+    enum kq_err err = KQ_OK;
+    if (packet->view != NULL)
+        err = link_write_view(write, seed, packet, fault);
+    else
+        REQUIRE(link_write_packet(write, seed, packet));
+    if (err == KQ_OK && write->part_count == 0)
+        err = fault_set(fault, KQ_TOO_LARGE, "a state of %u bytes is larger than a frame may be", packet->state_bytes);
+    if (err != KQ_OK)
+        return err;
+    size_t bytes = write->bytes;
+    wait_for_tokens(link, (int64_t)bytes);
+    err = peer_socket_write(socket, write->parts, write->part_count, write_deadline_us(bytes), fault);
+    if (err != KQ_OK) {
+        link_hang_up(link, &link->catch_up);
+        return err;
+    }
+    struct links_counters *counters = &link->links->counters;
+    links_count(&counters->writes, 1);
+    links_count(&counters->bytes_out, bytes);
+    links_count(&counters->catch_up_bytes, bytes);
+    links_count(&counters->messages_out, 1);
+    return KQ_OK;
+}
+
+void link_catch_up_run(struct link *link)
+{
+    struct link_backoff backoff = {0};
+    struct link_write write;
+    bool ready = link_write_init(&write);
+    int64_t dial_at_us = 0;
+    for (struct packet *packet; (packet = next_far(link)) != NULL;) {
+        struct fault fault = {.err = KQ_OK};
+        enum kq_err err = ready ? KQ_OK : KQ_NO_MEMORY;
+        if (err == KQ_OK && link->catch_up != NULL && peer_socket_is_closed(link->catch_up))
+            link_hang_up(link, &link->catch_up);
+        if (err == KQ_OK && link->catch_up == NULL) {
+            struct hello self;
+            bool refused;
+            err = clock_mono_us() < dial_at_us
+                      ? KQ_AGAIN
+                      : link_dial(link, &link->catch_up, PEER_KIND_CATCH_UP, &self, &refused, &fault);
+            if (err == KQ_OK)
+                backoff.failed = 0;
+            else if (err != KQ_AGAIN)
+                dial_at_us = clock_mono_us() + link_backoff_us(&backoff, links_random());
+        }
+        if (err == KQ_OK)
+            err = write_far(link, link->catch_up, &write, packet, &fault);
+        if (fault.err == KQ_CORRUPT || fault.err == KQ_TOO_LARGE || (fault.err == KQ_IO && link->catch_up != NULL))
+            link_say(link, &fault, PEER_KIND_CATCH_UP);
+        link_discard(link, packet, err == KQ_OK);
+    }
+    link_hang_up(link, &link->catch_up);
+    link_write_fini(&write);
+    discard_queue(link, &link->far_packets);
+}

@@ -1,0 +1,17 @@
+/* The links upon real partitions. */
+#include "cluster/links_impl.h"
+
+enum kq_err links_start(struct links **links, const struct links_options *options, struct fault *fault)
+{
+    static const struct links_upward upward = {
+        .hold = partition_hold,
+        .drop = partition_drop,
+        .receive = partition_receive,
+        .claim = partition_claim,
+        .peer_link = partition_peer_link,
+        .leader_gone = partition_leader_gone,
+        .is_stuck = partition_is_stuck,
+        .packet_free = packet_free,
+    };
+    return links_start_upon(links, options, &upward, fault);
+}
