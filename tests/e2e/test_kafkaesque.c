@@ -2,130 +2,21 @@
  * The command-line client against the real daemon, as a script would use it: by
  * its arguments, its input, what it prints and its exit code.
  */
+#include "e2e/command.h"
 #include "e2e/e2e.h"
 #include "e2e/scenario.h"
 
-#include <fcntl.h>
-#include <stdarg.h>
-#include <sys/wait.h>
+enum { LINES = 3000 };
 
-enum { WORDS_MAX = 24, OUTPUT_BYTES = 1 << 20, LINES = 3000 };
+static char broker[32];
 
-static char folder[512];
-static char printed[OUTPUT_BYTES]; /* what the last run wrote to stdout and stderr */
-
-/* ---- running it -------------------------------------------------------------------- */
-
-static const char *file(const char *name)
+/* Where the only broker is. */
+static const char *at(int port)
 {
-    return path_in(folder, name);
+    (void)snprintf(broker, sizeof(broker), "127.0.0.1:%d", port);
+    return broker;
 }
-
-static const char *binary(void)
-{
-    static char path[1024];
-    const char *daemon = daemon_binary(); /* the client lies beside it: src/kafkaesque[d] */
-    (void)snprintf(path, sizeof(path), "%.*s", (int)strlen(daemon) - 1, daemon);
-    return path;
-}
-
-/* Starts it with stdin from `input` (NULL: empty); stdout goes to `output`, stderr
- * to "error" in the folder. */
-static pid_t begin(int port, const char *input, const char *output, const char *const *words)
-{
-    char address[32];
-    const char *argv[WORDS_MAX + 2] = {binary()};
-    for (size_t i = 0; i < WORDS_MAX && words[i] != NULL; i++)
-        argv[i + 1] = words[i];
-    (void)snprintf(address, sizeof(address), "127.0.0.1:%d", port);
-    pid_t pid = fork();
-    if (pid != 0)
-        return pid;
-    int in = open(input == NULL ? "/dev/null" : input, O_RDONLY);
-    int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    int err = open(file("error"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (in < 0 || out < 0 || err < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0 ||
-        setenv("KAFKAESQUE_ADDRESS", address, 1) != 0)
-        _exit(126);
-    char *words_copy[WORDS_MAX + 2];
-    memcpy(words_copy, argv, sizeof(argv));
-    execv(words_copy[0], words_copy);
-    _exit(127);
-}
-
-static int finish(pid_t pid)
-{
-    int status = 0;
-    if (waitpid(pid, &status, 0) != pid)
-        return -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static size_t slurp(const char *path, char *text, size_t size)
-{
-    FILE *f = fopen(path, "r");
-    size_t len = f == NULL ? 0 : fread(text, 1, size - 1, f);
-    text[len] = 0;
-    if (f != NULL)
-        (void)fclose(f);
-    return len;
-}
-
-/* Runs it to its end; printed holds its stdout, then its stderr. */
-static int run(int port, const char *input, const char *const *words)
-{
-    char output[600];
-    (void)snprintf(output, sizeof(output), "%s", file("output"));
-    int code = finish(begin(port, input, output, words));
-    size_t len = slurp(output, printed, sizeof(printed));
-    (void)slurp(file("error"), printed + len, sizeof(printed) - len);
-    return code;
-}
-#define RUN(port, input, ...) run((port), (input), (const char *const[]){__VA_ARGS__, NULL})
-
-static void shows(const char *text)
-{
-    if (strstr(printed, text) == NULL) {
-        fprintf(stderr, "\n  got:            %.300s\n  expected in it: %s\n", printed, text);
-        CU_FAIL("it printed something else");
-    }
-}
-
-/* Lines `prefix-0` ... into a file. */
-static const char *numbered(const char *name, const char *prefix, int from, int to)
-{
-    const char *path = file(name);
-    FILE *f = fopen(path, "w");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    for (int i = from; i < to; i++)
-        (void)fprintf(f, "%s-%d\n", prefix, i);
-    CU_ASSERT_EQUAL(fclose(f), 0);
-    return path;
-}
-
-/* Each of `prefix-I` for I in [from, to) is a line of `printed` once, and nothing
- * else is; in order if it must be. */
-static void printed_are(const char *prefix, int from, int to, bool in_order)
-{
-    static unsigned char times[LINES * 2];
-    memset(times, 0, sizeof(times));
-    int expected = from;
-    int lines = 0;
-    for (char *at = printed; *at != 0; lines++) {
-        char *feed = strchr(at, '\n');
-        CU_ASSERT_PTR_NOT_NULL_FATAL(feed);
-        *feed = 0;
-        size_t skip = strlen(prefix);
-        CU_ASSERT_TRUE_FATAL(strncmp(at, prefix, skip) == 0 && at[skip] == '-');
-        long number = strtol(at + skip + 1, NULL, 10);
-        CU_ASSERT_TRUE_FATAL(number >= from && number < to);
-        CU_ASSERT_EQUAL_FATAL(times[number - from]++, 0);
-        CU_ASSERT_TRUE_FATAL(!in_order || number == expected);
-        expected++;
-        at = feed + 1;
-    }
-    CU_ASSERT_EQUAL(lines, to - from);
-}
+#define RUN(port, input, ...) command_run(at(port), (input), (const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- scenarios ------------------------------------------------------------------------- */
 
@@ -135,18 +26,18 @@ static void without_a_broker_it_says_what_to_do(void)
     int port = daemon_port(d);
     daemon_end(&d);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "list"), 3);
-    shows("connection refused");
-    shows("kafkaesqued");
-    shows("--port");
+    command_shows("connection refused");
+    command_shows("kafkaesqued");
+    command_shows("--port");
 }
 
 static void wrong_usage_is_told_from_everything_else(void)
 {
     CU_ASSERT_EQUAL(RUN(1, NULL, "nonsense"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic"), 2);
-    shows("create, list, describe or delete");
+    command_shows("create, list, describe or delete");
     CU_ASSERT_EQUAL(RUN(1, NULL, "consume"), 2);
-    shows("kafkaesque consume --help");
+    command_shows("kafkaesque consume --help");
     CU_ASSERT_EQUAL(RUN(1, NULL, "consume", "t", "--from", "nowhere"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "consume", "t", "--nonsense"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--port", "70000"), 2);
@@ -154,14 +45,14 @@ static void wrong_usage_is_told_from_everything_else(void)
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--broker", "a:1", "--port", "2"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--broker", "a:1,,b:2"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "cluster"), 2);
-    shows("status, add, drain");
+    command_shows("status, add, drain");
     CU_ASSERT_EQUAL(RUN(1, NULL, "cluster", "move", "orders", "--to", "1"), 2);
-    shows("orders/0");
+    command_shows("orders/0");
     CU_ASSERT_EQUAL(RUN(1, NULL, "cluster", "drain", "x"), 2);
     CU_ASSERT_EQUAL(RUN(1, NULL, "--version"), 0);
-    shows("kafkaesque ");
+    command_shows("kafkaesque ");
     CU_ASSERT_EQUAL(RUN(1, NULL, "publish", "--help"), 0);
-    shows("exactly once");
+    command_shows("exactly once");
 }
 
 static void topics_come_and_go(void)
@@ -169,20 +60,20 @@ static void topics_come_and_go(void)
     struct daemon *d = daemon_fresh("topics");
     int port = daemon_port(d);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "list"), 0);
-    shows("there are no topics");
+    command_shows("there are no topics");
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "orders", "-p", "3", "-c", "retention.ms=60000"), 0);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "orders", "-p", "4"), 1);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "other", "-c", "colour=red"), 1);
-    shows("colour");
+    command_shows("colour");
     CU_ASSERT_EQUAL(RUN(port, NULL, "--json", "topic", "list"), 0);
-    REPLY_IS(printed, "[{\"Topic\":\"orders\",\"Partitions\":3}]\n");
+    REPLY_IS(command_printed, "[{\"Topic\":\"orders\",\"Partitions\":3}]\n");
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "describe", "orders"), 0);
-    shows("60000");
+    command_shows("60000");
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "delete", "orders"), 0);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "describe", "orders"), 1);
-    shows("topic does not exist");
+    command_shows("topic does not exist");
     CU_ASSERT_EQUAL(RUN(port, NULL, "info"), 0);
-    shows("BrokerId");
+    command_shows("BrokerId");
     CU_ASSERT_EQUAL(RUN(port, NULL, "groups"), 0);
     daemon_end(&d);
 }
@@ -191,27 +82,27 @@ static void lines_go_in_and_come_out(void)
 {
     struct daemon *d = daemon_fresh("lines");
     int port = daemon_port(d);
-    const char *input = numbered("input", "line", 0, LINES);
+    const char *input = command_numbered("input", "line", 0, LINES);
     CU_ASSERT_EQUAL(RUN(port, NULL, "publish", "none"), 1);
-    shows("kafkaesque topic create none");
+    command_shows("kafkaesque topic create none");
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "one"), 0);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "many", "-p", "4"), 0);
     CU_ASSERT_EQUAL(RUN(port, input, "publish", "one"), 0);
-    shows("published 3000 messages");
+    command_shows("published 3000 messages");
     CU_ASSERT_EQUAL(RUN(port, NULL, "publish", "many", input, "--json"), 0);
-    shows("\"Published\":3000,");
+    command_shows("\"Published\":3000,");
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one"), 0);
-    printed_are("line", 0, LINES, true);
+    command_printed_are("line", 0, LINES, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "many"), 0);
-    printed_are("line", 0, LINES, false);
+    command_printed_are("line", 0, LINES, false);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "2990"), 0);
-    printed_are("line", 2990, LINES, true);
+    command_printed_are("line", 2990, LINES, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "end"), 0);
-    REPLY_IS(printed, "");
+    REPLY_IS(command_printed, "");
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "10", "-n", "5"), 0);
-    printed_are("line", 10, 15, true);
+    command_printed_are("line", 10, 15, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "one", "--from", "3001"), 1);
-    shows("from 0 to 3000");
+    command_shows("from 0 to 3000");
     daemon_end(&d);
 }
 
@@ -220,14 +111,14 @@ static void of_several_brokers_the_next_is_asked_when_one_is_away(void)
     struct daemon *d = daemon_fresh("several");
     char list[64];
     (void)snprintf(list, sizeof(list), "127.0.0.1:1,127.0.0.1:%d", daemon_port(d)); /* nobody listens on port 1 */
-    const char *input = numbered("input", "line", 0, 100);
+    const char *input = command_numbered("input", "line", 0, 100);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "create", "t", "-p", "2", "-b", list), 0);
     CU_ASSERT_EQUAL(RUN(1, input, "publish", "t", "--broker", list), 0);
-    shows("published 100 messages");
+    command_shows("published 100 messages");
     CU_ASSERT_EQUAL(RUN(1, NULL, "--broker", list, "consume", "t"), 0);
-    printed_are("line", 0, 100, false);
+    command_printed_are("line", 0, 100, false);
     CU_ASSERT_EQUAL(RUN(1, NULL, "topic", "list", "--broker", "127.0.0.1:1,127.0.0.1:2", "--timeout", "1"), 3);
-    shows("none of 2 brokers can be reached");
+    command_shows("none of 2 brokers can be reached");
     daemon_end(&d);
 }
 
@@ -235,18 +126,18 @@ static void keys_and_headers_are_kept_and_bad_lines_are_named(void)
 {
     struct daemon *d = daemon_fresh("keys");
     int port = daemon_port(d);
-    FILE *f = fopen(file("odd"), "w");
+    FILE *f = fopen(command_file("odd"), "w");
     CU_ASSERT_PTR_NOT_NULL_FATAL(f);
     (void)fprintf(f, "a \"quoted\" line\n\n\tgr\xc3\xbc\xc3\x9f\nnot \xff UTF-8\nnever\n");
     CU_ASSERT_EQUAL(fclose(f), 0);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "t", "-p", "3"), 0);
-    CU_ASSERT_EQUAL(RUN(port, file("odd"), "publish", "t", "-k", "key", "--header", "h"), 5);
-    shows("line 4");
-    shows("published 3 messages");
+    CU_ASSERT_EQUAL(RUN(port, command_file("odd"), "publish", "t", "-k", "key", "--header", "h"), 5);
+    command_shows("line 4");
+    command_shows("published 3 messages");
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t"), 0);
-    REPLY_IS(printed, "a \"quoted\" line\n\n\tgr\xc3\xbc\xc3\x9f\n"); /* all in one partition, so in order */
+    REPLY_IS(command_printed, "a \"quoted\" line\n\n\tgr\xc3\xbc\xc3\x9f\n"); /* all in one partition, so in order */
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "--json", "-n", "1"), 0);
-    shows("{\"Header\":\"h\",\"Body\":\"a \\\"quoted\\\" line\",\"Key\":\"key\",\"Offset\":0,\"Timestamp\":");
+    command_shows("{\"Header\":\"h\",\"Body\":\"a \\\"quoted\\\" line\",\"Key\":\"key\",\"Offset\":0,\"Timestamp\":");
     daemon_end(&d);
 }
 
@@ -254,21 +145,21 @@ static void a_group_goes_on_where_it_was(void)
 {
     struct daemon *d = daemon_fresh("group");
     int port = daemon_port(d);
-    const char *input = numbered("input", "line", 0, 100);
+    const char *input = command_numbered("input", "line", 0, 100);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "t"), 0);
     CU_ASSERT_EQUAL(RUN(port, input, "publish", "t"), 0);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers", "-n", "40"), 0);
-    printed_are("line", 0, 40, true);
+    command_printed_are("line", 0, 40, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers", "--no-commit"), 0);
-    printed_are("line", 40, 100, true);
+    command_printed_are("line", 40, 100, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers"), 0);
-    printed_are("line", 40, 100, true);
+    command_printed_are("line", 40, 100, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers"), 0);
-    REPLY_IS(printed, "");
+    REPLY_IS(command_printed, "");
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "t", "-g", "readers", "--from", "start", "--no-commit"), 0);
-    printed_are("line", 0, 100, true);
+    command_printed_are("line", 0, 100, true);
     CU_ASSERT_EQUAL(RUN(port, NULL, "groups", "readers"), 0);
-    shows("100");
+    command_shows("100");
     daemon_end(&d);
 }
 
@@ -280,14 +171,15 @@ static void a_killed_broker_costs_neither_loss_nor_doubles(void)
     spec.port = daemon_port(d);
     char followed[600];
     char count[16];
-    const char *input = numbered("input", "line", 0, LINES);
-    (void)snprintf(followed, sizeof(followed), "%s", file("followed"));
+    const char *input = command_numbered("input", "line", 0, LINES);
+    (void)snprintf(followed, sizeof(followed), "%s", command_file("followed"));
     (void)snprintf(count, sizeof(count), "%d", LINES);
     CU_ASSERT_EQUAL(RUN(spec.port, NULL, "topic", "create", "t", "-p", "2"), 0);
-    pid_t follower = begin(spec.port, NULL, followed,
-                           (const char *const[]){"consume", "t", "--follow", "-n", count, "--timeout", "60", NULL});
-    pid_t publisher =
-        begin(spec.port, NULL, file("summary"), (const char *const[]){"publish", "t", input, "--timeout", "60", NULL});
+    pid_t follower =
+        command_begin(at(spec.port), NULL, followed,
+                      (const char *const[]){"consume", "t", "--follow", "-n", count, "--timeout", "60", NULL});
+    pid_t publisher = command_begin(at(spec.port), NULL, command_file("summary"),
+                                    (const char *const[]){"publish", "t", input, "--timeout", "60", NULL});
     struct client *c = client_open(spec.port);
     for (int kills = 0, seen = 0; kills < 2; kills++) {
         /* Some more were stored since the last time: it is in the middle. */
@@ -301,19 +193,19 @@ static void a_killed_broker_costs_neither_loss_nor_doubles(void)
         c = client_open(spec.port);
     }
     client_close(&c);
-    CU_ASSERT_EQUAL(finish(publisher), 0);
-    CU_ASSERT_EQUAL(finish(follower), 0);
-    (void)slurp(followed, printed, sizeof(printed));
-    printed_are("line", 0, LINES, false);
+    CU_ASSERT_EQUAL(command_finish(publisher), 0);
+    CU_ASSERT_EQUAL(command_finish(follower), 0);
+    command_slurp(followed);
+    command_printed_are("line", 0, LINES, false);
     CU_ASSERT_EQUAL(RUN(spec.port, NULL, "consume", "t"), 0);
-    printed_are("line", 0, LINES, false);
+    command_printed_are("line", 0, LINES, false);
     daemon_end(&d);
 }
 
 /* Inverts a bit of the body that holds `text`. */
 static void damage(const char *path, const char *text)
 {
-    static char bytes[OUTPUT_BYTES];
+    static char bytes[COMMAND_OUTPUT_BYTES];
     FILE *f = fopen(path, "r+");
     CU_ASSERT_PTR_NOT_NULL_FATAL(f);
     size_t len = fread(bytes, 1, sizeof(bytes), f);
@@ -331,34 +223,34 @@ static void a_stopped_brokers_log_is_checked_and_repaired(void)
     int port = daemon_port(d);
     CU_ASSERT_EQUAL(RUN(port, NULL, "topic", "create", "t"), 0);
     for (int i = 0; i < 3; i++)
-        CU_ASSERT_EQUAL(RUN(port, numbered("input", "line", i, i + 1), "publish", "t"), 0);
+        CU_ASSERT_EQUAL(RUN(port, command_numbered("input", "line", i, i + 1), "publish", "t"), 0);
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 1);
-    shows("in use by a running broker");
+    command_shows("in use by a running broker");
     daemon_end(&d);
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 0);
-    shows("no damage");
+    command_shows("no damage");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "dump", path_in(spec.dir, "t-0"), "--records", "--from", "1"), 0);
-    shows("line-1");
-    shows("line-2");
-    CU_ASSERT_PTR_NULL(strstr(printed, "line-0"));
+    command_shows("line-1");
+    command_shows("line-2");
+    CU_ASSERT_PTR_NULL(strstr(command_printed, "line-0"));
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "dump", path_in(spec.dir, "t-0"), "-r", "--from", "1", "--json"), 0);
-    shows("\"Type\":\"records\",\"Lost\":false,\"FirstOffset\":1,\"Count\":1,");
-    shows("\"Body\":\"line-2\",\"Key\":\"\",\"Offset\":2,");
-    CU_ASSERT_PTR_NULL(strstr(printed, "line-0"));
+    command_shows("\"Type\":\"records\",\"Lost\":false,\"FirstOffset\":1,\"Count\":1,");
+    command_shows("\"Body\":\"line-2\",\"Key\":\"\",\"Offset\":2,");
+    CU_ASSERT_PTR_NULL(strstr(command_printed, "line-0"));
     damage(path_in(spec.dir, "t-0/00000000000000000000.log"), "line-1");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 6);
-    shows("1 place is damaged, with 1 record;");
+    command_shows("1 place is damaged, with 1 record;");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir, "--json"), 6);
-    shows("\"Damaged\":1,");
-    shows("t-0/00000000000000000000.log position ");
+    command_shows("\"Damaged\":1,");
+    command_shows("t-0/00000000000000000000.log position ");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "repair", spec.dir), 0);
-    shows("1 record given up");
+    command_shows("1 record given up");
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", spec.dir), 0);
     d = daemon_start(&spec);
     CU_ASSERT_EQUAL(RUN(daemon_port(d), NULL, "consume", "t"), 0);
-    REPLY_IS(printed, "line-0\nline-2\n");
+    REPLY_IS(command_printed, "line-0\nline-2\n");
     daemon_end(&d);
-    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", file("nowhere")), 5);
+    CU_ASSERT_EQUAL(RUN(port, NULL, "log", "check", command_file("nowhere")), 5);
     const char *theirs = temp_folder("theirs");
     CU_ASSERT(file_write(path_in(theirs, "their.log"), "x", 1));
     CU_ASSERT_EQUAL(RUN(port, NULL, "log", "repair", theirs), 5);
@@ -369,8 +261,8 @@ static void the_load_generator_answers_in_figures(void)
     struct daemon *d = daemon_fresh("bench");
     int port = daemon_port(d);
     CU_ASSERT_EQUAL(RUN(port, NULL, "bench", "-n", "500", "-w", "10", "-C", "2", "-p", "2", "--json"), 0);
-    shows("\"Messages\":500,\"Failed\":0,");
-    shows("\"P99us\":");
+    command_shows("\"Messages\":500,\"Failed\":0,");
+    command_shows("\"P99us\":");
     CU_ASSERT_EQUAL(RUN(port, NULL, "consume", "bench", "-n", "500"), 0);
     daemon_end(&d);
 }
@@ -388,8 +280,4 @@ static const struct unit_case cases[] = {
     {"the load generator answers in figures", the_load_generator_answers_in_figures},
 };
 
-int main(int argc, char **argv)
-{
-    (void)snprintf(folder, sizeof(folder), "%s", temp_folder("client"));
-    return unit_main("kafkaesque", cases, sizeof(cases) / sizeof(cases[0]), argc > 1 ? argv[1] : NULL);
-}
+E2E_MAIN("kafkaesque", cases)
