@@ -85,6 +85,7 @@ struct log_options {
     uint32_t prepare_max_bytes;
     struct account *prepare_budget; /* shared by a data directory; may be NULL */
     int64_t mark_delay_us;          /* how long after the last flush the mark is written */
+    bool needs_state;               /* entries are deleted only when a state at or past them is stored: a machine's */
     struct log_counters *counters;  /* shared by all logs; may be NULL */
 };
 
@@ -213,8 +214,8 @@ uint64_t log_set_hard_state(struct log *log, const struct log_hard_state *state)
 void log_set_commit(struct log *log, uint64_t commit_idx);
 
 /* Owner's thread, when a LOG_START entry is committed. Readers see it at once;
- * whole segments below it are deleted by LOG_LANE_KEEP jobs once a snapshot or
- * footer state at or past their end is durable. */
+ * whole segments below it are deleted by LOG_LANE_KEEP jobs; with needs_state once a
+ * snapshot or footer state at or past their end is durable. */
 void log_set_start(struct log *log, int64_t start_off);
 
 /* Owner's thread. Where retention would put the log start now: the base offset

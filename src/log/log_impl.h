@@ -115,6 +115,7 @@ struct log {
     uint32_t prepare_max_bytes;
     struct account *budget;
     int64_t mark_delay_us;
+    bool needs_state;
 
     struct log_hard_state state;
     bool state_dirty;
@@ -254,8 +255,8 @@ enum kq_err cut_delete(struct place *p, const int64_t *offs, uint32_t count, str
 enum kq_err cut_finish_reset(struct place *p, int64_t first_off, struct fault *fault);
 
 /* retention.c */
-bool log_deletable(const struct log *log);             /* the oldest segment may go */
-bool log_state_goes_with_first(const struct log *log); /* its footer has the newest stored state */
+bool log_deletable(const struct log *log);              /* the oldest segment may go */
+bool log_state_goes_with_first(const struct log *log);  /* its footer has the newest stored state */
 uint64_t log_committed_at_least(const struct log *log); /* by what has been deleted and stored */
 void job_run_delete(struct log_job *job);
 

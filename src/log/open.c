@@ -160,6 +160,7 @@ static struct log *log_new(const struct log_options *o)
     log->step_bytes = log->prepare_min_bytes;
     log->budget = o->prepare_budget;
     log->mark_delay_us = o->mark_delay_us;
+    log->needs_state = o->needs_state;
     log->mark_due_us = CLOCK_NEVER;
     log->max_time_ms = -1;
     (void)pthread_mutex_init(&log->tip_lock, NULL);

@@ -67,6 +67,20 @@ int64_t log_retention_start(const struct log *log, int64_t limit_bytes, int64_t 
 
 /* ---- deleting ------------------------------------------------------------------------ */
 
+/* Whether a state of committed entries at or past idx is stored: what a start needs when
+ * the entries up to idx are gone. */
+static bool has_state_past(const struct log *log, uint64_t idx)
+{
+    uint64_t commit_idx = atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed);
+    bool has = log->kept_idx >= idx;
+    for (uint32_t i = 0; i < log->segment_count && !has; i++) {
+        const struct segment *s = log->segments[i];
+        uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed);
+        has = s->state_bytes > 0 && end_idx - 1 <= commit_idx;
+    }
+    return has;
+}
+
 bool log_deletable(const struct log *log)
 {
     if (log->segment_count < 2)
@@ -74,7 +88,8 @@ bool log_deletable(const struct log *log)
     const struct segment *s = log->segments[0];
     uint64_t last_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed) - 1;
     return s->end_off <= log_start_off(log) &&
-           last_idx <= atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed);
+           last_idx <= atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed) &&
+           (!log->needs_state || has_state_past(log, last_idx));
 }
 
 bool log_state_goes_with_first(const struct log *log)

@@ -170,11 +170,13 @@ bool actor_entry_config(struct actor *actor, const void *body, uint32_t body_byt
            actor_seat_room(actor, config->count);
 }
 
-/* Whether raft will want this entry appended, if it wants it at all. */
+/* Whether raft will want this entry appended, if it wants it at all. Where the terms before
+ * it differ it refuses; at the commit it does not look, as they cannot. */
 static bool is_next(const struct actor *actor, const struct raft_message *message)
 {
     const struct raft *raft = &actor->raft;
-    return message->term >= raft->term && message->prev_idx == raft->last_idx;
+    return message->term >= raft->term && message->prev_idx == raft->last_idx &&
+           (message->prev_term == raft->last_term || message->prev_idx <= raft->commit_idx);
 }
 
 /* The first entry of the parcel. *done: there is nothing more to be had of it. */

@@ -193,7 +193,9 @@ enum kq_err actor_open(struct actor **actor, const struct actor_options *options
     struct log_hard_state create;
     first_hard_state(options, &create);
     struct log_report report = {0};
-    enum kq_err err = log_open(&a->log, &options->log, &create, &report, fault);
+    struct log_options log_options = options->log;
+    log_options.needs_state = options->machine.ops != NULL;
+    enum kq_err err = log_open(&a->log, &log_options, &create, &report, fault);
     if (err == KQ_OK)
         err = start_replica(a, &report, fault);
     if (err != KQ_OK) {
