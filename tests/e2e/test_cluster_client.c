@@ -7,6 +7,7 @@
 #include "e2e/command.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 enum { LINES = 6000, RATE = 300, FED_AT_A_TIME = 20 };
 

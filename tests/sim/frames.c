@@ -4,6 +4,7 @@
 
 #include "base/require.h"
 #include "proto/peer/frame.h"
+#include "sim/ledger.h"
 #include "sim/net.h"
 #include "sim/trace.h"
 
@@ -69,6 +70,7 @@ static void frame_leaves(struct end *end, uint8_t *data, size_t bytes)
     const struct frames_style *style = &frames.style;
     bool raft = data[TYPE_OFF] == PEER_RAFT;
     frames.count++;
+    ledger_frame(end->node->id, data, bytes);
     if (chance_once_in(&frames.chance, style->spoil_in))
         data[chance_below(&frames.chance, bytes)] ^= (uint8_t)(1U << chance_below(&frames.chance, 8));
     if (raft && chance_once_in(&frames.chance, style->lose_in))

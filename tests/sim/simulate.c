@@ -7,9 +7,12 @@
 #include "sim/brokers.h"
 #include "sim/clients.h"
 #include "sim/frames.h"
+#include "sim/judge.h"
+#include "sim/ledger.h"
 #include "sim/machine.h"
 #include "sim/nemesis.h"
 #include "sim/net.h"
+#include "sim/replicas.h"
 #include "sim/trace.h"
 #include "support/checker.h"
 #include "support/raft_world.h"
@@ -47,7 +50,7 @@ struct options {
 struct outcome {
     uint64_t hash;
     int64_t model_ns;
-    uint64_t steps, published, acknowledged;
+    uint64_t steps, published, acknowledged, messages, promises;
     bool ended, good;
 };
 
@@ -125,7 +128,15 @@ static bool play(void)
         failed(why);
         return false;
     }
-    return judged();
+    if (!judged())
+        return false;
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        broker_shut(brokers_at(i));
+    if (!replicas_agree(&why)) {
+        failed(why);
+        return false;
+    }
+    return true;
 }
 
 /* Long after the end: somebody waits for what never comes. */
@@ -178,6 +189,7 @@ static int run_seed(void)
     net_start(sim.seed);
     sim.harness = node_new("clients");
     net_add(sim.harness);
+    ledger_start(sim.seed);
     frames_start(BROKER_RAFT_PORT, sim.seed);
     brokers_new(sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
@@ -186,12 +198,18 @@ static int run_seed(void)
     machine_at((sim.options.seconds + MAKE_TOPICS_S + READ_ALL_S + LATE_S) * S_NS, too_late, NULL, 0);
     if (!machine_run())
         failed("all wait for each other");
+    if (judge_verdict() != NULL) {
+        failed(judge_verdict());
+        sim.outcome->good = false;
+    }
     struct outcome *o = sim.outcome;
     o->hash = trace_hash();
     o->model_ns = machine_now_ns();
     o->steps = machine_steps();
     o->published = clients_published();
     o->acknowledged = clients_acknowledged();
+    o->messages = ledger_messages();
+    o->promises = ledger_promises();
     o->ended = true;
     return o->good ? 0 : 1;
 }
@@ -252,9 +270,10 @@ static int run_all(void)
         if (good && (sim.options.twice || ran == 0))
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
-               " published, %" PRIu64 " acknowledged, %" PRIu64 " steps\n",
+               " published, %" PRIu64 " acknowledged, %" PRIu64 " steps, %" PRIu64 " raft messages, %" PRIu64
+               " promises\n",
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
-               o.steps);
+               o.steps, o.messages, o.promises);
         bad += !good;
         model_ns += o.model_ns;
     }

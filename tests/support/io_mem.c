@@ -17,7 +17,7 @@
 enum {
     SECTOR_BYTES = 512,
     PATH_MAX_BYTES = 256,
-    ENTRIES_MAX = 1024,
+    ENTRIES_MAX = 256,
     CHANGES_STEP = 1024,
     BLOCK_BYTES = 4096,
     OP_KINDS = 17
@@ -868,6 +868,22 @@ uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes)
         return NULL;
     *size_bytes = e->inode->size_bytes;
     return e->inode->bytes;
+}
+
+const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes)
+{
+    const struct entry *e = find(&m->durable, path);
+    if (e == NULL || e->inode == NULL)
+        return NULL;
+    *size_bytes = e->inode->durable_size;
+    return e->inode->durable;
+}
+
+void io_mem_each_durable(struct io_mem *m, void (*each)(void *context, const char *path), void *context)
+{
+    for (int i = 0; i < m->durable.count; i++)
+        if (m->durable.at[i].inode != NULL)
+            each(context, m->durable.at[i].path);
 }
 
 void io_mem_put(struct io_mem *m, const char *path, const void *data, size_t size_bytes)

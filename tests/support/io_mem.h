@@ -85,6 +85,10 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes);
 
 /* The live bytes of a file, borrowed; NULL: no such file. */
 uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes);
+/* What of it a power cut would leave if nothing were lucky; borrowed. */
+const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes);
+/* The paths that would be left. */
+void io_mem_each_durable(struct io_mem *m, void (*each)(void *context, const char *path), void *context);
 /* A durable file (and nothing of what it was before). */
 void io_mem_put(struct io_mem *m, const char *path, const void *data, size_t size_bytes);
 bool io_mem_exists(const struct io_mem *m, const char *path);

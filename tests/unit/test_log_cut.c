@@ -42,7 +42,7 @@ struct known {
     bool faulty;
     char roll_state[TEXT];
     struct { /* how often, over all runs without a cut */
-        uint64_t emptied, twice, resets, waited;
+        uint64_t inside, border, across, far, emptied, twice, resets, waited;
     } seen;
 };
 
@@ -210,8 +210,32 @@ static struct version *fork_version(struct known *k)
     return &k->v[k->count++];
 }
 
+struct behind {
+    int64_t off;
+    uint64_t later;
+    bool at;
+};
+
+static void see_file(void *context, const char *path)
+{
+    struct behind *b = context;
+    const char *name = strrchr(path, '/') + 1;
+    char *end;
+    int64_t off = strtoll(name, &end, 10);
+    if (strcmp(end, ".log") != 0 || end == name)
+        return;
+    b->later += off > b->off;
+    b->at |= off == b->off;
+}
+
 static void note_kind(struct known *k, uint64_t from)
 {
+    struct behind b = {.off = now(k)->off_of[from]};
+    io_mem_each(k->mem, see_file, &b);
+    k->seen.inside += !b.at && b.later == 0;
+    k->seen.border += b.at;
+    k->seen.across += !b.at && b.later == 1;
+    k->seen.far += !b.at && b.later > 1;
     k->seen.emptied += from == log_first_idx(k->rig.log);
     k->seen.twice += k->count > 1;
 }
@@ -522,7 +546,10 @@ static bool go_on(struct known *k)
     close_it(k);
     if (!open_it(k))
         return false;
-    bool fine = check(k);
+    bool clean = k->rig.report.scanned_bytes == 0 && k->rig.report.cut_bytes == 0;
+    if (!clean)
+        fprintf(stderr, "it was not closed cleanly\n");
+    bool fine = clean && check(k);
     append(k);
     log_rig_drain(&k->rig);
     log_rig_flush(&k->rig);
@@ -530,6 +557,24 @@ static bool go_on(struct known *k)
     fine = fine && check(k);
     log_close(&k->rig.log, NULL, 0);
     return fine;
+}
+
+/* The power goes right after more was appended and flushed, cut or not. */
+static bool dies_again(struct known *k, enum io_mem_mercy mercy, uint64_t seed)
+{
+    k->rig.term += 10;
+    if (now(k)->commit_idx <= log_last_idx(k->rig.log))
+        log_set_commit(k->rig.log, now(k)->commit_idx);
+    if (seed % 3 == 0)
+        truncate_some(k);
+    for (int i = 0; i < 3 && !over(k); i++)
+        append(k);
+    run_lane(k, LOG_LANE_FLUSH);
+    bool alive = !over(k);
+    io_mem_cut_at(k->mem, io_mem_calls(k->mem) + 1, mercy, seed);
+    log_close(&k->rig.log, NULL, 0);
+    io_mem_reboot(k->mem, mercy, seed);
+    return alive && open_it(k) && check(k);
 }
 
 static void begin(struct known *k, struct io_mem *mem, uint64_t seed, bool lag)
@@ -593,7 +638,7 @@ static bool run(const struct how *h, uint64_t *calls)
         log_close(&k.rig.log, NULL, 0);
         io_mem_reboot(mem, h->mercy, h->seed + 2);
     }
-    bool fine = open_it(&k) && check(&k) && go_on(&k);
+    bool fine = open_it(&k) && check(&k) && dies_again(&k, h->mercy, h->seed + h->cut_at + h->fail_at) && go_on(&k);
     if (!fine)
         fprintf(
             stderr, "cut at %llu, again at %llu, call %llu fails with %d %llu times, lag %d, mercy %d, seed %llu: %s\n",
@@ -695,6 +740,10 @@ static void many_lives_without_a_fault(void)
         if (!fine)
             return;
     }
+    CU_ASSERT_TRUE(k.seen.inside > 50);
+    CU_ASSERT_TRUE(k.seen.border > 50);
+    CU_ASSERT_TRUE(k.seen.across > 50);
+    CU_ASSERT_TRUE(k.seen.far > 50);
     CU_ASSERT_TRUE(k.seen.emptied > 10);
     CU_ASSERT_TRUE(k.seen.twice > 10);
     CU_ASSERT_TRUE(k.seen.resets > 50);

@@ -4,6 +4,7 @@
  */
 #include "support/log_mem_rig.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 /* Entries 1 .. n, of small segments; term t from idx 10 * (t - 1) + 1 on; a CONFIG at each idx that 7 divides. */
@@ -197,7 +198,367 @@ static void a_replica_may_begin_as_member_of_nothing(void)
     done();
 }
 
+/* ---- cutting ------------------------------------------------------------------------------ */
+
+static void run_all(void)
+{
+    log_rig_flush(&rig);
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    log_rig_flush(&rig);
+    CU_ASSERT_EQUAL(rig.failed, KQ_OK);
+}
+
+/* Reads on to the commit; each entry must have the term that the log has now. */
+static uint64_t read_on(struct log_iter *it, enum kq_err *err)
+{
+    struct log_slice s;
+    uint64_t last_idx = 0;
+    while ((*err = log_iter_next(it, &s, &rig.fault)) == KQ_OK) {
+        CU_ASSERT_EQUAL(s.term, log_term_at(rig.log, s.idx));
+        last_idx = s.idx;
+    }
+    return last_idx;
+}
+
+/* Views from before a cut from `from`, with `commit` committed. */
+static void cut_under_views(uint64_t from, bool released)
+{
+    start();
+    fill(60);
+    log_set_commit(rig.log, from - 1);
+    if (released) { /* sealed segments give way to others with nothing open */
+        struct log_view *first = log_view_take(rig.log);
+        struct log_iter it;
+        enum kq_err err;
+        CU_ASSERT_EQUAL(log_iter_seek_idx(&it, first, 1), KQ_OK);
+        (void)read_on(&it, &err);
+        log_view_drop(&first);
+        for (int i = 0; i < 4; i++) {
+            rig.now_us += 120000000;
+            log_rig_run(&rig, LOG_LANE_KEEP);
+        }
+    }
+    struct log_view *old = log_view_take(rig.log);
+    struct log_iter it;
+    struct log_iter fresh;
+    struct log_slice lent;
+    enum kq_err err;
+    CU_ASSERT_EQUAL(log_iter_seek_idx(&it, old, from - 1), KQ_OK);
+    CU_ASSERT_EQUAL(log_iter_next(&it, &lent, &rig.fault), KQ_OK);
+    uint8_t *copy = malloc(lent.body_bytes);
+    memcpy(copy, lent.body, lent.body_bytes);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, from), KQ_OK);
+    CU_ASSERT_EQUAL(log_iter_next(&it, &lent, &rig.fault), KQ_EOF);
+    run_all();
+    rig.term = 20; /* others, more of them, in their place */
+    for (int i = 0; i < 70; i++)
+        CU_ASSERT_EQUAL(log_rig_append(&rig, 1 + i % 2, 150, 3000 + i), KQ_OK);
+    run_all();
+    log_set_commit(rig.log, log_last_idx(rig.log));
+    CU_ASSERT_EQUAL(memcmp(copy, lent.body, lent.body_bytes), 0);
+    (void)read_on(&it, &err);
+    CU_ASSERT_TRUE(err == KQ_AGAIN || err == KQ_EOF);
+    err = log_iter_seek_idx(&fresh, old, from > 3 ? from - 3 : 1);
+    if (err == KQ_OK)
+        (void)read_on(&fresh, &err);
+    CU_ASSERT_TRUE(err == KQ_AGAIN || err == KQ_EOF);
+    uint64_t cursor = 0;
+    bool round = false;
+    for (int i = 0; i < 50; i++) /* a scrubber that holds it finds no damage */
+        CU_ASSERT_EQUAL(log_view_scrub(old, &cursor, 4000, &round, &rig.fault), KQ_OK);
+    log_view_drop(&old);
+    struct log_view *view = log_view_take(rig.log);
+    CU_ASSERT_EQUAL(log_iter_seek_idx(&it, view, 1), KQ_OK);
+    CU_ASSERT_EQUAL(read_on(&it, &err), log_last_idx(rig.log));
+    CU_ASSERT_EQUAL(err, KQ_EOF);
+    log_view_drop(&view);
+    free(copy);
+    done();
+    CU_ASSERT_EQUAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_last_idx(rig.log), from - 1 + 70);
+    CU_ASSERT_EQUAL(log_term_at(rig.log, from - 1), (from - 2) / 10 + 1);
+    done();
+}
+
+static void a_view_from_before_a_cut_shows_nothing_that_was_cut(void)
+{
+    for (uint64_t from = 2; from <= 60; from++) {
+        cut_under_views(from, false);
+        cut_under_views(from, true);
+    }
+}
+
+static void reset_to(uint64_t prev_idx, int64_t next_off, const char *state)
+{
+    struct log_reset_to to = {prev_idx, 9, next_off, next_off, state, strlen(state) + 1};
+    CU_ASSERT_EQUAL(log_reset(rig.log, &to), KQ_OK);
+}
+
+static void a_reset_begins_anew_behind_another_entry(void)
+{
+    start();
+    fill(60);
+    log_set_commit(rig.log, 30);
+    struct log_view *old = log_view_take(rig.log);
+    struct log_iter it;
+    struct log_slice lent;
+    struct log_slice s;
+    enum kq_err err;
+    CU_ASSERT_EQUAL(log_iter_seek_idx(&it, old, 29), KQ_OK);
+    CU_ASSERT_EQUAL(log_iter_next(&it, &lent, &rig.fault), KQ_OK);
+    uint8_t *copy = malloc(lent.body_bytes);
+    memcpy(copy, lent.body, lent.body_bytes);
+    reset_to(100, 500, "state at 100");
+    CU_ASSERT_EQUAL(log_first_idx(rig.log), 101);
+    CU_ASSERT_EQUAL(log_last_idx(rig.log), 100);
+    CU_ASSERT_EQUAL(log_last_term(rig.log), 9);
+    CU_ASSERT_EQUAL(log_term_at(rig.log, 100), 9);
+    CU_ASSERT_EQUAL(log_term_at(rig.log, 30), 0);
+    CU_ASSERT_EQUAL(log_next_off(rig.log), 500);
+    CU_ASSERT_EQUAL(log_flushed_idx(rig.log), 0);
+    CU_ASSERT_EQUAL(log_size_bytes(rig.log), 0);
+    log_set_commit(rig.log, 100);
+    CU_ASSERT_EQUAL(log_iter_next(&it, &s, &rig.fault), KQ_OK); /* not yet for readers */
+    CU_ASSERT_EQUAL(log_iter_next(&it, &s, &rig.fault), KQ_EOF);
+    run_all();
+    CU_ASSERT_EQUAL(rig.flushed_idx, 100);
+    CU_ASSERT_EQUAL(rig.flushed_term, 9);
+    CU_ASSERT_EQUAL(rig.flushed_cuts, 1);
+    CU_ASSERT_EQUAL(log_iter_next(&it, &s, &rig.fault), KQ_AGAIN);
+    CU_ASSERT_EQUAL(log_iter_seek(&it, old, 3), KQ_AGAIN);
+    CU_ASSERT_EQUAL(memcmp(copy, lent.body, lent.body_bytes), 0);
+    log_view_drop(&old);
+    free(copy);
+    struct log_view *view = log_view_take(rig.log);
+    CU_ASSERT_EQUAL(log_view_high_watermark(view), 500);
+    CU_ASSERT_EQUAL(log_view_start_off(view), 500);
+    CU_ASSERT_EQUAL(log_iter_seek(&it, view, 3), KQ_OFFSET_OUT_OF_RANGE);
+    CU_ASSERT_EQUAL(log_iter_seek(&it, view, 500), KQ_OK);
+    CU_ASSERT_EQUAL(log_iter_next(&it, &s, &rig.fault), KQ_EOF);
+    log_view_drop(&view);
+    for (int i = 0; i < 2; i++) { /* empty, and then with an entry */
+        done();
+        CU_ASSERT_EQUAL(reopen(), KQ_OK);
+        CU_ASSERT_EQUAL(log_first_idx(rig.log), 101);
+        CU_ASSERT_EQUAL(log_term_at(rig.log, 100), 9);
+        CU_ASSERT_EQUAL(log_start_off(rig.log), 500);
+        void *state;
+        size_t size;
+        uint64_t at_idx;
+        CU_ASSERT_EQUAL(log_stored_state_at(rig.log, 100, &state, &size, &at_idx, &rig.fault), KQ_OK);
+        CU_ASSERT_EQUAL(at_idx, 100);
+        CU_ASSERT_STRING_EQUAL(state, "state at 100");
+        free(state);
+        rig.term = 9;
+        CU_ASSERT_EQUAL(log_rig_append(&rig, 2, 100, 5000), KQ_OK);
+        run_all();
+        log_set_commit(rig.log, log_last_idx(rig.log));
+        view = log_view_take(rig.log);
+        CU_ASSERT_EQUAL(log_iter_seek(&it, view, 500), KQ_OK);
+        CU_ASSERT_EQUAL(read_on(&it, &err), log_last_idx(rig.log));
+        log_view_drop(&view);
+    }
+    done();
+}
+
+static void a_flush_from_before_a_cut_is_no_news(void)
+{
+    start();
+    fill(20);
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 100, 1), KQ_OK);
+    struct log_hard_state state = *log_hard_state(rig.log);
+    state.term = 77;
+    uint64_t version = log_set_hard_state(rig.log, &state);
+    struct log_job *flush = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(flush);
+    log_job_run(flush);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 18), KQ_OK);
+    struct log_done d;
+    log_job_done(rig.log, flush, &d);
+    CU_ASSERT_EQUAL(d.err, KQ_OK);
+    CU_ASSERT_FALSE(d.flushed);
+    CU_ASSERT_EQUAL(d.cuts, 0);
+    CU_ASSERT_EQUAL(d.hard_state_version, version);
+    CU_ASSERT_EQUAL(log_flushed_idx(rig.log), 17);
+    struct log_job *cut = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(cut);
+    log_job_run(cut);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 12), KQ_OK); /* and again, while it runs */
+    log_job_done(rig.log, cut, &d);
+    CU_ASSERT_FALSE(d.flushed);
+    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_NOOP, 0), KQ_AGAIN);
+    CU_ASSERT_EQUAL(log_last_idx(rig.log), 11);
+    struct log_range range; /* sizes are right meanwhile */
+    CU_ASSERT_EQUAL(log_plan(rig.log, 11, 30, 1 << 20, &range), KQ_OK);
+    CU_ASSERT_EQUAL(range.last_idx, 11);
+    uint64_t bytes = range.bytes;
+    cut = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(cut);
+    log_job_run(cut);
+    log_job_done(rig.log, cut, &d);
+    CU_ASSERT_TRUE(d.flushed && d.space && d.view_changed);
+    CU_ASSERT_EQUAL(d.flushed_idx, 11);
+    CU_ASSERT_EQUAL(d.flushed_term, 2);
+    CU_ASSERT_EQUAL(d.cuts, 2);
+    CU_ASSERT_EQUAL(log_cuts(rig.log), 2);
+    CU_ASSERT_EQUAL(log_plan(rig.log, 11, 30, 1 << 20, &range), KQ_OK);
+    CU_ASSERT_EQUAL(range.bytes, bytes);
+    done();
+}
+
+static void a_cut_waits_for_the_other_lane_and_a_vote_does_not(void)
+{
+    start();
+    fill(20);
+    log_force_roll(rig.log);
+    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_NOOP, 0), KQ_AGAIN);
+    struct log_job *roll = log_rig_next(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(roll);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 15), KQ_OK);
+    CU_ASSERT_PTR_NULL(log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us));
+    struct log_done d;
+    log_job_run(roll);
+    log_job_done(rig.log, roll, &d);
+    CU_ASSERT_FALSE(d.flushed);
+    CU_ASSERT_PTR_NULL(log_next_job(rig.log, LOG_LANE_KEEP, rig.now_us));
+    run_all();
+    CU_ASSERT_EQUAL(rig.flushed_idx, 14);
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 3000, 1), KQ_OK);
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10, 1), KQ_OK);
+    log_rig_flush(&rig);
+    /* With another job out: the vote goes, the cut waits. */
+    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_RECORDS, 1000000), KQ_AGAIN);
+    struct log_job *keep = log_rig_next(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(keep);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 16), KQ_OK);
+    struct log_hard_state state = *log_hard_state(rig.log);
+    state.term = 78;
+    uint64_t version = log_set_hard_state(rig.log, &state);
+    struct log_job *flush = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
+    if (flush != NULL) { /* unless it was a roll */
+        log_job_run(flush);
+        log_job_done(rig.log, flush, &d);
+        CU_ASSERT_EQUAL(d.hard_state_version, version);
+        CU_ASSERT_FALSE(d.flushed);
+    }
+    CU_ASSERT_PTR_NULL(log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us));
+    log_job_run(keep);
+    log_job_done(rig.log, keep, &d);
+    run_all();
+    CU_ASSERT_EQUAL(rig.flushed_idx, 15);
+    CU_ASSERT_EQUAL(rig.hard_state_version, version);
+    done();
+}
+
+static void a_roll_from_before_a_reset_is_no_news(void)
+{
+    start();
+    fill(20);
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10, 1), KQ_OK);
+    log_force_roll(rig.log);
+    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_NOOP, 0), KQ_AGAIN);
+    struct log_job *roll = log_rig_next(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(roll);
+    reset_to(40, 77, "state at 40");
+    struct log_done d;
+    log_job_run(roll);
+    log_job_done(rig.log, roll, &d);
+    CU_ASSERT_EQUAL(d.err, KQ_OK);
+    CU_ASSERT_FALSE(d.flushed);
+    CU_ASSERT_EQUAL(log_flushed_idx(rig.log), 0);
+    run_all();
+    CU_ASSERT_EQUAL(log_flushed_idx(rig.log), 40);
+    done();
+}
+
+static void times_of_what_was_cut_are_forgotten(void)
+{
+    for (int across = 0; across < 2; across++) {
+        start();
+        log_set_segment_bytes(rig.log, 8192);
+        for (int i = 0; i < 4; i++)
+            CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10, 1000 + i), KQ_OK);
+        for (int i = 0; i < 4; i++)
+            CU_ASSERT_EQUAL(log_rig_append(&rig, 1, across ? 4000 : 10, 9000 + i), KQ_OK);
+        CU_ASSERT_EQUAL(log_truncate(rig.log, 5), KQ_OK);
+        run_all();
+        for (int i = 4; i < 8; i++)
+            CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10, 1000 + i), KQ_OK);
+        run_all();
+        log_set_commit(rig.log, log_last_idx(rig.log));
+        struct log_view *view = log_view_take(rig.log);
+        for (int64_t i = 0; i < 8; i++) {
+            int64_t off;
+            CU_ASSERT_EQUAL(log_view_find_time(view, 1000 + i, &off, &rig.fault), KQ_OK);
+            CU_ASSERT_EQUAL(off, i);
+        }
+        log_view_drop(&view);
+        done();
+    }
+}
+
+/* What was read before the cut says nothing of what stands there now. */
+static void what_stands_where_was_cut_is_checked_again(void)
+{
+    start();
+    fill(5);
+    struct buf body;
+    struct log_slice s;
+    buf_init(&body, 1 << 20);
+    CU_ASSERT_EQUAL(log_read(rig.log, 5, &s, &body, &rig.fault), KQ_OK);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 5), KQ_OK);
+    run_all();
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 2, 200, 1000), KQ_OK);
+    run_all();
+    uint64_t size;
+    uint8_t *bytes = io_mem_bytes(mem, FIRST_LOG, &size);
+    uint64_t end = size;
+    while (bytes[end - 1] == 0)
+        end--;
+    bytes[end - 20] ^= 1;
+    CU_ASSERT_EQUAL(log_read(rig.log, 5, &s, &body, &rig.fault), KQ_CORRUPT);
+    CU_ASSERT_EQUAL(log_read(rig.log, 4, &s, &body, &rig.fault), KQ_OK);
+    buf_fini(&body);
+    done();
+}
+
+static void a_reset_on_a_full_disk_is_tried_again(void)
+{
+    start();
+    fill(20);
+    log_set_commit(rig.log, 3);
+    reset_to(40, 77, "state at 40");
+    io_mem_fail(mem, IO_MEM_WRITE, 0, ENOSPC, 0);
+    struct log_job *job = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(job);
+    struct log_done d;
+    log_job_run(job);
+    log_job_done(rig.log, job, &d);
+    CU_ASSERT_EQUAL(d.err, KQ_NO_SPACE);
+    CU_ASSERT_FALSE(d.flushed);
+    CU_ASSERT_PTR_NULL(log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us));
+    CU_ASSERT_TRUE(log_next_deadline_us(rig.log) > rig.now_us && log_next_deadline_us(rig.log) < CLOCK_NEVER);
+    io_mem_fail_not(mem);
+    rig.now_us = log_next_deadline_us(rig.log);
+    run_all();
+    CU_ASSERT_EQUAL(rig.flushed_idx, 40);
+    rig.term = 9;
+    CU_ASSERT_EQUAL(log_rig_noop(&rig), KQ_OK);
+    done();
+    CU_ASSERT_EQUAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_first_idx(rig.log), 41);
+    done();
+}
+
 static const struct unit_case cases[] = {
+    {"a view from before a cut shows nothing that was cut", a_view_from_before_a_cut_shows_nothing_that_was_cut},
+    {"a reset begins anew behind another entry", a_reset_begins_anew_behind_another_entry},
+    {"a flush from before a cut is no news", a_flush_from_before_a_cut_is_no_news},
+    {"a cut waits for the other lane, and a vote does not", a_cut_waits_for_the_other_lane_and_a_vote_does_not},
+    {"a roll from before a reset is no news", a_roll_from_before_a_reset_is_no_news},
+    {"times of what was cut are forgotten", times_of_what_was_cut_are_forgotten},
+    {"what stands where was cut is checked again", what_stands_where_was_cut_is_checked_again},
+    {"a reset on a full disk is tried again", a_reset_on_a_full_disk_is_tried_again},
     {"a plan is of one term, of the bytes allowed, and ends with a CONFIG",
      a_plan_is_of_one_term_of_the_bytes_allowed_and_ends_with_a_config},
     {"one entry is read whole, committed or not", one_entry_is_read_whole_committed_or_not},

@@ -1,0 +1,29 @@
+/*
+ * The books of consensus, kept outside of all brokers: every Raft message is looked
+ * at as it leaves its broker, before the network does anything to it.
+ *
+ *   - one leader a term of a group;
+ *   - one vote a term and replica (incarnation), whatever happens to its broker;
+ *   - a granted vote, and the term that a leader speaks in, are on the disk of the
+ *     one who says so; and so is the term of any reply;
+ *   - an entry acknowledged to a leader is on the disk of the one who says so (some
+ *     of them are looked at: reading a log costs more than the rest together);
+ *   - an entry that a leader says is committed is the one that any leader of a later
+ *     term has at that idx.
+ *
+ * What is on a disk is what durable.h shows, not what the broker believes.
+ */
+#ifndef KQ_TESTS_SIM_LEDGER_H
+#define KQ_TESTS_SIM_LEDGER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void ledger_start(uint64_t seed);
+/* A whole frame of a connection between brokers (proto/peer/frame.h), on the fiber that sends it. */
+void ledger_frame(unsigned broker, const uint8_t *frame, size_t bytes);
+/* For the last line of a run: messages looked at, promises checked on disks. */
+uint64_t ledger_messages(void);
+uint64_t ledger_promises(void);
+
+#endif
