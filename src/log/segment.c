@@ -438,7 +438,7 @@ void segment_forget_checks(struct segment *s, uint64_t idx)
 {
     uint64_t number = idx - s->first_idx;
     for (uint64_t chunk = number / SEGMENT_CHUNK_BITS; chunk < SEGMENT_BIT_CHUNKS; chunk++) {
-        _Atomic uint64_t *words = atomic_load_explicit(&s->checked[chunk], memory_order_relaxed);
+        _Atomic uint64_t *words = atomic_load_explicit(&s->checked[chunk], memory_order_acquire);
         uint64_t first = chunk * SEGMENT_CHUNK_BITS;
         for (uint64_t i = 0; words != NULL && i < SEGMENT_CHUNK_BITS / 64; i++) {
             uint64_t base = first + i * 64;

@@ -336,9 +336,11 @@ static void a_reset_begins_anew_behind_another_entry(void)
     CU_ASSERT_EQUAL(log_iter_seek(&it, view, 500), KQ_OK);
     CU_ASSERT_EQUAL(log_iter_next(&it, &s, &rig.fault), KQ_EOF);
     log_view_drop(&view);
-    for (int i = 0; i < 2; i++) { /* empty, and then with an entry */
-        done();
-        CU_ASSERT_EQUAL(reopen(), KQ_OK);
+    for (int i = 0; i < 3; i++) { /* at once, and after starts, with more entries each time */
+        if (i > 0) {
+            done();
+            CU_ASSERT_EQUAL(reopen(), KQ_OK);
+        }
         CU_ASSERT_EQUAL(log_first_idx(rig.log), 101);
         CU_ASSERT_EQUAL(log_term_at(rig.log, 100), 9);
         CU_ASSERT_EQUAL(log_start_off(rig.log), 500);
@@ -423,30 +425,53 @@ static void a_cut_waits_for_the_other_lane_and_a_vote_does_not(void)
     CU_ASSERT_PTR_NULL(log_next_job(rig.log, LOG_LANE_KEEP, rig.now_us));
     run_all();
     CU_ASSERT_EQUAL(rig.flushed_idx, 14);
-    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 3000, 1), KQ_OK);
+    done();
+    start(); /* with a job out that is no roll: the vote goes, the cut waits */
+    append_many(20, 1, 100);
+    log_set_commit(rig.log, 3);
     CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10, 1), KQ_OK);
-    log_rig_flush(&rig);
-    /* With another job out: the vote goes, the cut waits. */
-    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_RECORDS, 1000000), KQ_AGAIN);
+    CU_ASSERT_EQUAL(log_make_room(rig.log, LOG_ENTRY_RECORDS, 30000), KQ_AGAIN);
     struct log_job *keep = log_rig_next(&rig, LOG_LANE_KEEP);
     CU_ASSERT_PTR_NOT_NULL_FATAL(keep);
-    CU_ASSERT_EQUAL(log_truncate(rig.log, 16), KQ_OK);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 21), KQ_OK);
     struct log_hard_state state = *log_hard_state(rig.log);
     state.term = 78;
     uint64_t version = log_set_hard_state(rig.log, &state);
     struct log_job *flush = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
-    if (flush != NULL) { /* unless it was a roll */
-        log_job_run(flush);
-        log_job_done(rig.log, flush, &d);
-        CU_ASSERT_EQUAL(d.hard_state_version, version);
-        CU_ASSERT_FALSE(d.flushed);
-    }
+    CU_ASSERT_PTR_NOT_NULL_FATAL(flush);
+    log_job_run(flush);
+    log_job_done(rig.log, flush, &d);
+    CU_ASSERT_EQUAL(d.hard_state_version, version);
+    CU_ASSERT_FALSE(d.flushed);
     CU_ASSERT_PTR_NULL(log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us));
     log_job_run(keep);
     log_job_done(rig.log, keep, &d);
     run_all();
-    CU_ASSERT_EQUAL(rig.flushed_idx, 15);
-    CU_ASSERT_EQUAL(rig.hard_state_version, version);
+    CU_ASSERT_EQUAL(rig.flushed_idx, 20);
+    CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 20000, 1), KQ_OK);
+    done();
+}
+
+static void a_vote_after_a_cut_flushes_nothing_that_was_cut(void)
+{
+    start();
+    fill(20);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 10), KQ_OK);
+    run_all();
+    struct log_hard_state state = *log_hard_state(rig.log);
+    state.term = 78;
+    (void)log_set_hard_state(rig.log, &state);
+    run_all();
+    CU_ASSERT_EQUAL(rig.flushed_idx, 9);
+    CU_ASSERT_EQUAL(log_flushed_idx(rig.log), 9);
+    done();
+    CU_ASSERT_EQUAL_FATAL(log_rig_open(&rig), KQ_OK); /* a cut and nothing more, after a clean start */
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 8), KQ_OK);
+    run_all();
+    done();
+    CU_ASSERT_EQUAL_FATAL(log_rig_open(&rig), KQ_OK);
+    CU_ASSERT_EQUAL(rig.report.scanned_bytes, 0);
+    CU_ASSERT_EQUAL(log_last_idx(rig.log), 7);
     done();
 }
 
@@ -522,6 +547,43 @@ static void what_stands_where_was_cut_is_checked_again(void)
     done();
 }
 
+static void a_state_that_stands_above_a_cut_is_not_told(void)
+{
+    start();
+    fill(60);
+    log_set_commit(rig.log, 20);
+    crash();
+    CU_ASSERT_EQUAL_FATAL(log_rig_open(&rig), KQ_OK);
+    size_t size;
+    uint64_t at_idx;
+    CU_ASSERT_PTR_NOT_NULL(log_stored_state(rig.log, &size, &at_idx));
+    CU_ASSERT_TRUE(at_idx > 30);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 30), KQ_OK);
+    (void)log_stored_state(rig.log, &size, &at_idx);
+    CU_ASSERT_TRUE(at_idx < 30);
+    run_all();
+    (void)log_stored_state(rig.log, &size, &at_idx);
+    CU_ASSERT_TRUE(at_idx < 30);
+    done();
+}
+
+/* A close keeps no state of entries that may be cut after the next start. */
+static void a_close_keeps_states_of_committed_entries_only(void)
+{
+    for (int committed = 0; committed < 2; committed++) {
+        start();
+        log_set_segment_bytes(rig.log, 3 << 20);
+        for (int i = 0; i < 150; i++)
+            CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10000, 1), KQ_OK);
+        run_all();
+        log_set_commit(rig.log, committed != 0 ? 150 : 149);
+        log_close(&rig.log, "state at 150", 13);
+        CU_ASSERT_EQUAL(io_mem_exists(mem, "/t-0/snapshot"), committed != 0);
+        CU_ASSERT_EQUAL_FATAL(log_rig_open(&rig), KQ_OK);
+        done();
+    }
+}
+
 static void a_reset_on_a_full_disk_is_tried_again(void)
 {
     start();
@@ -555,9 +617,12 @@ static const struct unit_case cases[] = {
     {"a reset begins anew behind another entry", a_reset_begins_anew_behind_another_entry},
     {"a flush from before a cut is no news", a_flush_from_before_a_cut_is_no_news},
     {"a cut waits for the other lane, and a vote does not", a_cut_waits_for_the_other_lane_and_a_vote_does_not},
+    {"a vote after a cut flushes nothing that was cut", a_vote_after_a_cut_flushes_nothing_that_was_cut},
     {"a roll from before a reset is no news", a_roll_from_before_a_reset_is_no_news},
     {"times of what was cut are forgotten", times_of_what_was_cut_are_forgotten},
     {"what stands where was cut is checked again", what_stands_where_was_cut_is_checked_again},
+    {"a state that stands above a cut is not told", a_state_that_stands_above_a_cut_is_not_told},
+    {"a close keeps states of committed entries only", a_close_keeps_states_of_committed_entries_only},
     {"a reset on a full disk is tried again", a_reset_on_a_full_disk_is_tried_again},
     {"a plan is of one term, of the bytes allowed, and ends with a CONFIG",
      a_plan_is_of_one_term_of_the_bytes_allowed_and_ends_with_a_config},

@@ -1,6 +1,7 @@
 /* Owner, flusher, keeper and readers at once, for the thread sanitizer: the owner
- * appends and moves the start, jobs run on two other threads, and readers walk
- * what is committed and check each record. */
+ * appends, cuts what is not committed and moves the start, jobs run on two other
+ * threads, and readers walk what is committed and check each record, and that it is
+ * the one that was committed, not one that was cut. */
 #include "support/folder.h"
 #include "support/log_rig.h"
 #include "support/unit.h"
@@ -25,11 +26,14 @@ struct shared {
     _Atomic bool stop;
     _Atomic uint64_t read_records;
     _Atomic uint64_t wrong;
+    _Atomic int64_t time_of[APPENDS + 1]; /* of the record last appended at this offset; no two are the same */
 };
 
 static struct lane_thread lanes[LOG_LANE_COUNT];
 static struct shared shared;
 static struct log_rig rig;
+static uint64_t uncommitted; /* so many flushed entries are left so */
+static uint64_t committed_idx;
 
 static void *run_lane(void *context)
 {
@@ -75,6 +79,7 @@ static void check_slice(const struct log_slice *slice)
         record_walk_init(&w, batch, &info);
         while (record_walk_next(&w, &r) == KQ_OK) {
             bool right = r.value.len == 0 || r.value.data[0] == (uint8_t)r.off;
+            right = right && r.time_ms == atomic_load(&shared.time_of[r.off]);
             (void)atomic_fetch_add(&shared.wrong, !right);
             (void)atomic_fetch_add(&shared.read_records, 1);
         }
@@ -137,8 +142,9 @@ static void pump(enum log_lane lane, bool wait)
     CU_ASSERT_EQUAL(result.err, KQ_OK);
     if (result.view_changed)
         new_view();
-    if (log_flushed_idx(rig.log) > 0)
-        log_set_commit(rig.log, log_flushed_idx(rig.log));
+    if (log_flushed_idx(rig.log) > committed_idx + uncommitted)
+        committed_idx = log_flushed_idx(rig.log) - uncommitted;
+    log_set_commit(rig.log, committed_idx);
 }
 
 static void append_one(int i)
@@ -149,6 +155,7 @@ static void append_one(int i)
     int64_t off = log_next_off(rig.log);
     memset(value, (int)off & 0xff, sizeof value);
     buf_init(&b, 1 << 20);
+    atomic_store(&shared.time_of[off], 1000 + i);
     batch_begin(&m, &b, 1000 + i);
     batch_add(&m, 1000 + i, slice_of(NULL, 0), slice_of(value, (size_t)(i * 7 % 600)), NULL, slice_of(NULL, 0));
     batch_end(&m, -1, -1, -1);
@@ -171,6 +178,18 @@ static void append_one(int i)
     buf_fini(&b);
 }
 
+/* What is not committed goes, all of it or a part. */
+static void cut_some(int i)
+{
+    uint64_t from = log_last_idx(rig.log) - (uint64_t)i % 40;
+    if (log_last_idx(rig.log) < 50)
+        return;
+    if (from <= committed_idx)
+        from = committed_idx + 1;
+    if (from <= log_last_idx(rig.log))
+        CU_ASSERT_EQUAL(log_truncate(rig.log, from), KQ_OK);
+}
+
 static void all_threads_at_once(void)
 {
     static char dir[FOLDER_PATH_BYTES];
@@ -188,13 +207,20 @@ static void all_threads_at_once(void)
     }
     for (int i = 0; i < READERS; i++)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&readers[i], NULL, read_on, NULL), 0);
-    for (int i = 0; i < APPENDS; i++) {
+    uint64_t cuts = 0;
+    for (int i = 0; log_last_idx(rig.log) < APPENDS; i++) {
+        uncommitted = (uint64_t)i % 60;
+        if (i % 17 == 0 && i < 2 * APPENDS)
+            cut_some(i);
+        cuts = log_cuts(rig.log);
         append_one(i);
         pump(LOG_LANE_FLUSH, i % 50 == 0);
         pump(LOG_LANE_KEEP, false);
         if (i % 400 == 399 && log_view_high_watermark(shared.view) > 200)
             log_set_start(rig.log, log_view_high_watermark(shared.view) - 200);
     }
+    CU_ASSERT_TRUE(cuts > 20);
+    uncommitted = 0;
     for (int i = 0; i < 1000 && log_flushed_idx(rig.log) < log_last_idx(rig.log); i++)
         pump(LOG_LANE_FLUSH, true);
     CU_ASSERT_EQUAL(log_flushed_idx(rig.log), APPENDS);
