@@ -7,6 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Who holds the partitions of a topic; shared by its images, and never changed. */
+struct holders {
+    _Atomic uint32_t references;
+    uint32_t founder_replicas; /* of a partition at the founding; 0: from before clusters */
+    uint32_t partition_count;
+    struct raft_member *founders; /* [partition * founder_replicas + i] */
+    uint32_t *first;              /* [partition + 1]: where its brokers begin */
+    uint8_t *wanted;              /* [partition]: how many of them are wanted */
+    bool *moving;
+    uint32_t *brokers;
+    struct uuid *mixes;
+};
+
 struct image_topic {
     uint32_t tag;
     _Atomic uint32_t references;
@@ -14,8 +27,8 @@ struct image_topic {
     uint64_t version; /* the metadata's, of this topic */
     bool internal;
     uint32_t partition_count;
-    uint32_t replica_count;
-    uint32_t *replicas;
+    uint32_t desired_count;
+    struct holders *holders;
     struct topic_config config;
     struct partition_limits limits;
     _Atomic uint32_t round_robin;
@@ -29,6 +42,7 @@ struct image {
     _Atomic uint32_t references;
     uint64_t version;
     struct uuid cluster_id;
+    uint64_t next_off;
     int64_t producer_ids_end; /* no id from here on was ever given */
     struct image_broker *brokers;
     size_t broker_count;
@@ -45,6 +59,140 @@ static bool drop_reference(_Atomic uint32_t *references)
     uint32_t before = atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel);
     REQUIRE(before > 0);
     return before == 1;
+}
+
+/* ---- holders -------------------------------------------------------------------------- */
+
+static void drop_holders(struct holders *h)
+{
+    if (h == NULL || !drop_reference(&h->references))
+        return;
+    free(h->founders);
+    free(h->first);
+    free(h->wanted);
+    free(h->moving);
+    free(h->brokers);
+    free(h->mixes);
+    free(h);
+}
+
+static struct holders *hold_holders(struct holders *h)
+{
+    (void)atomic_fetch_add_explicit(&h->references, 1, memory_order_relaxed);
+    return h;
+}
+
+static const struct uuid *founder_incarnation(const struct metadata_topic *from, uint32_t broker)
+{
+    for (uint32_t i = 0; i < from->founder_count; i++)
+        if (from->founders[i].broker == broker)
+            return &from->founders[i].incarnation;
+    return NULL;
+}
+
+static void list_founders(struct holders *h, const struct metadata_topic *from)
+{
+    static const struct uuid unknown; /* of nobody: such a founder is never found here */
+    for (size_t i = 0; i < (size_t)h->partition_count * h->founder_replicas; i++) {
+        const struct uuid *incarnation = founder_incarnation(from, from->replicas[i]);
+        h->founders[i] = (struct raft_member){.broker_id = from->replicas[i],
+                                              .incarnation = incarnation == NULL ? unknown : *incarnation};
+    }
+}
+
+/* The brokers of p: the wanted ones, then those that are to leave. */
+static void list_holders(struct holders *h, const struct metadata_topic *from, uint32_t p)
+{
+    struct metadata_replica target[METADATA_REPLICAS_MAX];
+    struct metadata_replica present[METADATA_REPLICAS_MAX];
+    uint32_t target_count = metadata_target(from, p, target);
+    uint32_t present_count = metadata_present(from, p, present);
+    uint32_t at = h->first[p];
+    for (uint32_t i = 0; i < target_count; i++, at++) {
+        h->brokers[at] = target[i].broker;
+        h->mixes[at] = target[i].mix;
+    }
+    for (uint32_t i = 0; i < present_count; i++) {
+        bool stays = false;
+        for (uint32_t k = 0; k < target_count; k++)
+            stays |= target[k].broker == present[i].broker;
+        if (stays)
+            continue;
+        h->brokers[at] = present[i].broker;
+        h->mixes[at++] = present[i].mix;
+    }
+    h->first[p + 1] = at;
+    h->wanted[p] = (uint8_t)target_count;
+    h->moving[p] = from->changed != NULL && from->changed[p] != NULL && from->changed[p]->wanted_count > 0;
+}
+
+static size_t most_holders(const struct metadata_topic *from)
+{
+    size_t most = 0;
+    for (uint32_t p = 0; p < from->partition_count; p++) {
+        const struct metadata_partition *changed = from->changed == NULL ? NULL : from->changed[p];
+        most += changed == NULL ? from->replica_count : changed->present_count + changed->wanted_count;
+    }
+    return most;
+}
+
+/* NULL: out of memory. */
+static struct holders *make_holders(const struct metadata_topic *from)
+{
+    struct holders *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return NULL;
+    atomic_init(&h->references, 1);
+    h->partition_count = from->partition_count;
+    h->founder_replicas = from->founder_count == 0 ? 0 : from->replica_count;
+    size_t most = most_holders(from);
+    h->founders = calloc((size_t)h->partition_count * h->founder_replicas + 1, sizeof *h->founders);
+    h->first = calloc((size_t)h->partition_count + 1, sizeof *h->first);
+    h->wanted = calloc(h->partition_count, sizeof *h->wanted);
+    h->moving = calloc(h->partition_count, sizeof *h->moving);
+    h->brokers = calloc(most, sizeof *h->brokers);
+    h->mixes = calloc(most, sizeof *h->mixes);
+    if (h->founders == NULL || h->first == NULL || h->wanted == NULL || h->moving == NULL || h->brokers == NULL ||
+        h->mixes == NULL) {
+        drop_holders(h);
+        return NULL;
+    }
+    list_founders(h, from);
+    for (uint32_t p = 0; p < h->partition_count; p++)
+        list_holders(h, from, p);
+    return h;
+}
+
+struct image_holders image_holders(const struct image_topic *topic, uint32_t p)
+{
+    const struct holders *h = topic->holders;
+    REQUIRE(p < topic->partition_count);
+    return (struct image_holders){.brokers = h->brokers + h->first[p],
+                                  .mixes = h->mixes + h->first[p],
+                                  .wanted_count = h->wanted[p],
+                                  .count = h->first[p + 1] - h->first[p],
+                                  .moving = h->moving[p]};
+}
+
+const uint32_t *image_replicas(const struct image_topic *topic, uint32_t p, uint32_t *count)
+{
+    struct image_holders holders = image_holders(topic, p);
+    *count = holders.wanted_count;
+    return holders.brokers;
+}
+
+uint32_t image_founders(const struct image_topic *topic, uint32_t p, struct raft_member *members, uint32_t room)
+{
+    const struct holders *h = topic->holders;
+    REQUIRE(p < topic->partition_count);
+    REQUIRE(h->founder_replicas <= room);
+    memcpy(members, h->founders + (size_t)p * h->founder_replicas, h->founder_replicas * sizeof *members);
+    return h->founder_replicas;
+}
+
+uint32_t image_topic_desired_replicas(const struct image_topic *topic)
+{
+    return topic->desired_count;
 }
 
 /* ---- topics --------------------------------------------------------------------------- */
@@ -71,7 +219,7 @@ void image_topic_drop(struct image_topic **topic)
             partition_drop(&partition);
     }
     t->tag = TAG_DEAD;
-    free(t->replicas);
+    drop_holders(t->holders);
     free(t);
 }
 
@@ -115,13 +263,6 @@ void image_topic_set_partition(struct image_topic *topic, uint32_t p, struct par
     atomic_store_explicit(&topic->partitions[p], partition_hold(partition), memory_order_release);
 }
 
-const uint32_t *image_replicas(const struct image_topic *topic, uint32_t p, uint32_t *count)
-{
-    REQUIRE(p < topic->partition_count);
-    *count = topic->replica_count;
-    return topic->replicas + (size_t)p * topic->replica_count;
-}
-
 uint32_t image_topic_next_partition(struct image_topic *topic)
 {
     return atomic_fetch_add_explicit(&topic->round_robin, 1, memory_order_relaxed) % topic->partition_count;
@@ -143,16 +284,14 @@ bool image_same_limits(const struct partition_limits *a, const struct partition_
            a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes;
 }
 
-/* Without handles; replicas: partition_count * replica_count. */
+/* Without handles. Takes the holders; NULL: out of memory. */
 static struct image_topic *new_topic(const struct uuid *id, const char *name, uint32_t partition_count,
-                                     uint32_t replica_count, const uint32_t *replicas)
+                                     struct holders *holders)
 {
-    size_t replica_bytes = (size_t)partition_count * replica_count * sizeof(uint32_t);
     struct image_topic *t = calloc(1, sizeof *t + partition_count * sizeof t->partitions[0]);
-    uint32_t *copy = malloc(replica_bytes);
-    if (t == NULL || copy == NULL) {
+    if (t == NULL || holders == NULL) {
         free(t);
-        free(copy);
+        drop_holders(holders);
         return NULL;
     }
     t->tag = IMAGE_TOPIC_TAG;
@@ -160,9 +299,7 @@ static struct image_topic *new_topic(const struct uuid *id, const char *name, ui
     t->id = *id;
     (void)snprintf(t->name, sizeof t->name, "%s", name);
     t->partition_count = partition_count;
-    t->replica_count = replica_count;
-    memcpy(copy, replicas, replica_bytes);
-    t->replicas = copy;
+    t->holders = holders;
     return t;
 }
 
@@ -183,11 +320,11 @@ static struct image_topic *make_topic(const struct metadata_topic *from, const s
 {
     if (before != NULL && before->version == from->version && image_same_limits(&before->limits, limits))
         return image_topic_hold(before);
-    struct image_topic *t =
-        new_topic(&from->id, from->name, from->partition_count, from->replica_count, from->replicas);
+    struct image_topic *t = new_topic(&from->id, from->name, from->partition_count, make_holders(from));
     if (t == NULL)
         return NULL;
     t->version = from->version;
+    t->desired_count = from->desired_count;
     t->internal = from->internal;
     t->config = from->config;
     t->limits = *limits;
@@ -200,10 +337,11 @@ static struct image_topic *clone_topic(const struct image_topic *before, const s
                                        uint32_t except)
 {
     struct image_topic *t =
-        new_topic(&before->id, before->name, before->partition_count, before->replica_count, before->replicas);
+        new_topic(&before->id, before->name, before->partition_count, hold_holders(before->holders));
     if (t == NULL)
         return NULL;
     t->version = before->version;
+    t->desired_count = before->desired_count;
     t->internal = before->internal;
     t->config = before->config;
     t->limits = *limits;
@@ -309,6 +447,19 @@ const struct image_broker *image_broker_at(const struct image *image, size_t i)
     return &image->brokers[i];
 }
 
+const struct image_broker *image_find_broker(const struct image *image, uint32_t id)
+{
+    for (size_t i = 0; i < image->broker_count; i++)
+        if (image->brokers[i].id == id)
+            return &image->brokers[i];
+    return NULL;
+}
+
+uint64_t image_next_off(const struct image *image)
+{
+    return image->next_off;
+}
+
 static bool copy_brokers(struct image *image, const struct metadata *metadata)
 {
     size_t count = metadata_broker_count(metadata);
@@ -318,8 +469,11 @@ static bool copy_brokers(struct image *image, const struct metadata *metadata)
     for (; image->broker_count < count; image->broker_count++) {
         const struct metadata_broker *from = metadata_broker_at(metadata, image->broker_count);
         struct image_broker *to = &image->brokers[image->broker_count];
-        *to = (struct image_broker){
-            .id = from->id, .incarnation = from->incarnation, .port = from->port, .raft_port = from->raft_port};
+        *to = (struct image_broker){.id = from->id,
+                                    .incarnation = from->incarnation,
+                                    .port = from->port,
+                                    .raft_port = from->raft_port,
+                                    .draining = from->draining};
         (void)snprintf(to->host, sizeof to->host, "%s", from->host);
     }
     return true;
@@ -347,6 +501,7 @@ struct image *image_make(const struct metadata *metadata, const struct image *be
     atomic_init(&image->references, 1);
     image->version = before == NULL ? 1 : before->version + 1;
     image->cluster_id = metadata_cluster_id(metadata);
+    image->next_off = metadata_next_off(metadata);
     image->producer_ids_end = metadata_producer_ids_end(metadata);
     size_t count = metadata_topic_count(metadata);
     image->topics = calloc(count + 1, sizeof(struct image_topic *));
@@ -378,6 +533,7 @@ static struct image *copy_without_topics(const struct image *before)
     atomic_init(&image->references, 1);
     image->version = before->version + 1;
     image->cluster_id = before->cluster_id;
+    image->next_off = before->next_off;
     image->producer_ids_end = before->producer_ids_end;
     image->topics = calloc(before->topic_count + 1, sizeof(struct image_topic *));
     image->brokers = calloc(before->broker_count + 1, sizeof *image->brokers);

@@ -40,8 +40,22 @@ const struct partition_limits *image_topic_limits(const struct image_topic *topi
 /* The local replica. NULL: p is out of range, or it is not started yet (it will
  * be in a moment: answer KQ_NO_LEADER, or try again). */
 struct partition *image_partition(const struct image_topic *topic, uint32_t p);
-/* Brokers that are to hold partition p; *count of them. */
+/* Brokers that are to hold partition p, the preferred leader first; *count of them. */
 const uint32_t *image_replicas(const struct image_topic *topic, uint32_t p, uint32_t *count);
+/* The same, then those that may still be in the group's configuration and are to leave. */
+struct image_holders {
+    const uint32_t *brokers;
+    const struct uuid *mixes; /* replica_incarnation() */
+    uint32_t wanted_count;    /* the first ones: what image_replicas() says */
+    uint32_t count;           /* of all */
+    bool moving;              /* the group's leader is to report when it has become so */
+};
+struct image_holders image_holders(const struct image_topic *topic, uint32_t p);
+/* How many replicas a partition of the topic is to have. */
+uint32_t image_topic_desired_replicas(const struct image_topic *topic);
+/* The members that the group of partition p was founded with; 0: a topic from before
+ * clusters, whose one replica founds by itself. */
+uint32_t image_founders(const struct image_topic *topic, uint32_t p, struct raft_member *members, uint32_t room);
 /* 0, 1, ... partitions - 1, 0, ...: for publishes without a key. */
 uint32_t image_topic_next_partition(struct image_topic *topic);
 
@@ -51,9 +65,13 @@ struct image_broker {
     char host[256];
     uint16_t port;
     uint16_t raft_port;
+    bool draining;
 };
 size_t image_broker_count(const struct image *image);
 const struct image_broker *image_broker_at(const struct image *image, size_t i);
+const struct image_broker *image_find_broker(const struct image *image, uint32_t id); /* NULL: none */
+/* Offset in the metadata's log up to which the image has everything. */
+uint64_t image_next_off(const struct image *image);
 
 /* ---- for cluster.c alone --------------------------------------------------------- */
 

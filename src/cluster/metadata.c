@@ -18,7 +18,7 @@
 /* The metadata's log between two snapshots. */
 enum { SNAPSHOT_EVERY_BYTES = 4 * 1024 * 1024, KEY_BYTES = 1024 };
 
-static void propose(struct metadata *m, struct machine_turn *turn, const struct metadata_record *r)
+void metadata_propose(struct metadata *m, struct machine_turn *turn, const struct metadata_record *r)
 {
     buf_reset(&m->key);
     buf_reset(&m->value);
@@ -66,44 +66,87 @@ enum kq_err cluster_check_topic_config(const char *key, const char *value, struc
 
 /* ---- brokers -------------------------------------------------------------------------- */
 
+static bool lives(const struct metadata_call *call, uint32_t broker_id)
+{
+    for (size_t i = 0; i < call->alive_count; i++)
+        if (call->alive[i] == broker_id)
+            return true;
+    return false;
+}
+
+/* The cluster's id, and its founders: so that all of them are known at once. */
+static void begin_cluster(struct metadata *m, const struct metadata_call *call, struct machine_turn *turn)
+{
+    metadata_propose(m, turn,
+                     &(struct metadata_record){.type = METADATA_RECORD_CLUSTER, .cluster_id = call->cluster_id});
+    for (uint32_t i = 0; call->founding != NULL && i < call->founding->count; i++) {
+        const struct form_member *f = &call->founding->members[i];
+        if (f->broker_id == call->broker.id || f->host[0] == '\0')
+            continue;
+        struct metadata_record r = {
+            .type = METADATA_RECORD_BROKER,
+            .broker = {.id = f->broker_id, .incarnation = f->incarnation, .port = f->port, .raft_port = f->raft_port}};
+        (void)snprintf(r.broker.host, sizeof r.broker.host, "%s", f->host);
+        metadata_propose(m, turn, &r);
+    }
+}
+
 static void register_broker(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
 {
     if (uuid_is_zero(&m->cluster_id))
-        propose(m, turn, &(struct metadata_record){.type = METADATA_RECORD_CLUSTER, .cluster_id = call->cluster_id});
+        begin_cluster(m, call, turn);
     const struct metadata_broker *known = metadata_find_broker(m, call->broker.id);
-    if (known != NULL && uuid_equal(&known->incarnation, &call->broker.incarnation) &&
-        strcmp(known->host, call->broker.host) == 0 && known->port == call->broker.port &&
+    bool same = known != NULL && uuid_equal(&known->incarnation, &call->broker.incarnation);
+    if (same && strcmp(known->host, call->broker.host) == 0 && known->port == call->broker.port &&
         known->raft_port == call->broker.raft_port)
         return;
     if (known == NULL && m->broker_count >= METADATA_BROKERS_MAX) {
         (void)fault_set(&call->call.fault, KQ_LIMIT, "the cluster has %d brokers already", METADATA_BROKERS_MAX);
         return;
     }
-    propose(m, turn, &(struct metadata_record){.type = METADATA_RECORD_BROKER, .broker = call->broker});
+    if (known != NULL && !same && lives(call, known->id)) {
+        (void)fault_set(&call->call.fault, KQ_EXISTS,
+                        "the cluster has a broker %u, which lives at %.100s:%u; start this one with another "
+                        "--broker-id",
+                        known->id, known->host, known->port);
+        return;
+    }
+    metadata_propose(m, turn, &(struct metadata_record){.type = METADATA_RECORD_BROKER, .broker = call->broker});
 }
 
 /* ---- topics ---------------------------------------------------------------------------- */
 
 /* How many replicas each partition gets; 0 and a fault: it cannot be. */
-static uint32_t replicas_for(const struct metadata *m, struct metadata_call *call)
+static uint32_t replicas_for(const struct metadata *m, struct metadata_call *call, const struct place_load *loads)
 {
-    uint32_t brokers = (uint32_t)m->broker_count;
+    uint32_t brokers = place_eligible(loads, m->broker_count, true);
+    uint32_t living = place_eligible(loads, m->broker_count, false);
     if (brokers == 0) {
-        (void)fault_set(&call->call.fault, KQ_NOT_ENOUGH_REPLICAS, "no broker is registered yet; try again");
+        (void)fault_set(&call->call.fault, KQ_NOT_ENOUGH_REPLICAS,
+                        m->broker_count == 0 ? "no broker is registered yet; try again"
+                                             : "every broker is being drained; add one");
         return 0;
     }
-    if (call->replicas == 0)
-        return brokers < METADATA_DEFAULT_REPLICAS ? brokers : METADATA_DEFAULT_REPLICAS;
-    if (call->replicas > brokers || call->replicas > METADATA_REPLICAS_MAX) {
+    uint32_t replicas = call->replicas;
+    if (replicas == 0)
+        replicas = brokers < METADATA_DEFAULT_REPLICAS ? brokers : METADATA_DEFAULT_REPLICAS;
+    if (replicas > brokers || replicas > METADATA_REPLICAS_MAX) {
         (void)fault_set(&call->call.fault, KQ_BAD_REPLICAS,
                         "%u replicas cannot be had: the cluster has %u broker%s (and a partition at most %d replicas)",
-                        call->replicas, brokers, brokers == 1 ? "" : "s", METADATA_REPLICAS_MAX);
+                        replicas, brokers, brokers == 1 ? "" : "s", METADATA_REPLICAS_MAX);
         return 0;
     }
-    return call->replicas;
+    if (living * 2 <= replicas) { /* without a majority it would have no leader */
+        (void)fault_set(
+            &call->call.fault, KQ_NOT_ENOUGH_REPLICAS,
+            "%u replicas are wanted and %u broker%s can be reached; start the others, or take fewer replicas", replicas,
+            living, living == 1 ? "" : "s");
+        return 0;
+    }
+    return replicas;
 }
 
-static enum kq_err check_room(const struct metadata *m, struct metadata_call *call, uint32_t replica_count)
+static enum kq_err check_room(const struct metadata *m, struct metadata_call *call, const struct place_load *loads)
 {
     struct fault *fault = &call->call.fault;
     if (call->internal)
@@ -111,40 +154,59 @@ static enum kq_err check_room(const struct metadata *m, struct metadata_call *ca
     if (m->topic_count - m->internal_count >= call->limits.topics)
         return fault_set(fault, KQ_LIMIT, "there are %u topics already, which is topics.max; delete some or raise it",
                          call->limits.topics);
-    /* Replicas go round, so that each broker gets an equal share of the new ones. */
-    uint64_t share = ((uint64_t)call->partitions * replica_count + m->broker_count - 1) / m->broker_count;
-    for (size_t i = 0; i < m->broker_count; i++) {
-        uint32_t held = metadata_count_replicas(m, m->brokers[i]->id);
-        if (held + share > call->limits.broker_partitions)
+    for (size_t i = 0; i < m->broker_count; i++)
+        if (loads[i].taken && loads[i].replicas > call->limits.broker_partitions)
             return fault_set(fault, KQ_LIMIT,
-                             "broker %u holds %u partitions; with this topic it would pass partitions.max, which is %u",
-                             m->brokers[i]->id, held, call->limits.broker_partitions);
-    }
+                             "broker %u would hold %u partitions with this topic, and partitions.max is %u",
+                             loads[i].id, loads[i].replicas, call->limits.broker_partitions);
     return KQ_OK;
 }
 
-static void propose_topic(struct metadata *m, struct metadata_call *call, uint32_t replica_count,
+static void list_founders(const struct metadata *m, const struct place_load *loads, struct metadata_record *r,
+                          struct metadata_founder *founders)
+{
+    r->founders = founders;
+    for (size_t i = 0; i < m->broker_count; i++)
+        if (loads[i].taken)
+            founders[r->founder_count++] =
+                (struct metadata_founder){.broker = loads[i].id, .incarnation = m->brokers[i]->incarnation};
+}
+
+static void propose_topic(struct metadata *m, struct metadata_call *call, struct place_load *loads,
                           struct machine_turn *turn)
 {
-    uint32_t *replicas = calloc((size_t)call->partitions * replica_count, sizeof *replicas);
-    if (replicas == NULL) {
-        (void)fault_set(&call->call.fault, KQ_NO_MEMORY, "out of memory for %u partitions", call->partitions);
+    uint32_t replica_count = replicas_for(m, call, loads);
+    if (replica_count == 0)
         return;
+    uint32_t *replicas = calloc((size_t)call->partitions * replica_count, sizeof *replicas);
+    struct metadata_founder *founders = calloc(m->broker_count, sizeof *founders);
+    if (replicas == NULL || founders == NULL) {
+        (void)fault_set(&call->call.fault, KQ_NO_MEMORY, "out of memory for %u partitions", call->partitions);
+        goto out;
     }
     /* The first broker differs from topic to topic, so that leaders are spread. */
-    size_t first = m->topic_count;
     for (uint32_t p = 0; p < call->partitions; p++)
-        for (uint32_t i = 0; i < replica_count; i++)
-            replicas[(size_t)p * replica_count + i] = m->brokers[(first + p + i) % m->broker_count]->id;
+        place_partition(loads, m->broker_count, m->topic_count + p, replica_count,
+                        replicas + (size_t)p * replica_count);
+    for (size_t i = 0; i < m->broker_count; i++)
+        loads[i].taken = false;
+    for (size_t i = 0; i < (size_t)call->partitions * replica_count; i++)
+        place_find(loads, m->broker_count, replicas[i])->taken = true;
+    if (check_room(m, call, loads) != KQ_OK)
+        goto out;
     struct metadata_record r = {.type = METADATA_RECORD_TOPIC,
                                 .topic_id = call->topic_id,
                                 .internal = call->internal,
                                 .partition_count = call->partitions,
                                 .replica_count = replica_count,
+                                .desired_count = replica_count,
                                 .replicas = replicas};
+    list_founders(m, loads, &r, founders);
     (void)snprintf(r.topic, sizeof r.topic, "%s", call->topic);
-    propose(m, turn, &r);
+    metadata_propose(m, turn, &r);
+out:
     free(replicas);
+    free(founders);
 }
 
 static void create_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
@@ -166,18 +228,20 @@ static void create_topic(struct metadata *m, struct metadata_call *call, struct 
         return;
     }
     if (known != NULL) {
-        call->existed = true;
+        call->existed = !uuid_equal(&call->topic_id, &known->id); /* equal: asked again */
         call->topic_id = known->id;
         return;
     }
-    uint32_t replica_count = replicas_for(m, call);
-    if (replica_count == 0 || check_room(m, call, replica_count) != KQ_OK)
-        return;
     REQUIRE(!uuid_is_zero(&call->topic_id));
-    propose_topic(m, call, replica_count, turn);
+    struct place_load *loads = place_loads(m, call->alive, call->alive_count);
+    if (loads == NULL)
+        (void)fault_set(fault, KQ_NO_MEMORY, "out of memory");
+    else
+        propose_topic(m, call, loads, turn);
+    free(loads);
 }
 
-static const struct metadata_topic *find_for_user(const struct metadata *m, struct metadata_call *call)
+const struct metadata_topic *metadata_find_for_user(const struct metadata *m, struct metadata_call *call)
 {
     struct fault *fault = &call->call.fault;
     const struct metadata_topic *t = metadata_find_topic(m, call->topic);
@@ -194,7 +258,7 @@ static const struct metadata_topic *find_for_user(const struct metadata *m, stru
 
 static void delete_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
 {
-    const struct metadata_topic *t = find_for_user(m, call);
+    const struct metadata_topic *t = metadata_find_for_user(m, call);
     if (t == NULL)
         return;
     call->topic_id = t->id;
@@ -202,15 +266,15 @@ static void delete_topic(struct metadata *m, struct metadata_call *call, struct 
     for (int i = 0; i < TOPIC_CONFIG_COUNT; i++)
         if (t->config.set[i]) {
             r.config_key = (enum topic_config_key)i;
-            propose(m, turn, &r);
+            metadata_propose(m, turn, &r);
         }
-    propose(m, turn,
-            &(struct metadata_record){.type = METADATA_RECORD_TOPIC, .gone = true, .topic_id = call->topic_id});
+    metadata_propose(
+        m, turn, &(struct metadata_record){.type = METADATA_RECORD_TOPIC, .gone = true, .topic_id = call->topic_id});
 }
 
 static void set_config(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
 {
-    const struct metadata_topic *t = find_for_user(m, call);
+    const struct metadata_topic *t = metadata_find_for_user(m, call);
     if (t == NULL)
         return;
     struct metadata_record r = {.type = METADATA_RECORD_CONFIG, .topic_id = t->id, .gone = call->value == NULL};
@@ -220,7 +284,7 @@ static void set_config(struct metadata *m, struct metadata_call *call, struct ma
         return;
     bool is_set = t->config.set[r.config_key];
     if (r.gone ? is_set : !is_set || t->config.value[r.config_key] != r.config_value)
-        propose(m, turn, &r);
+        metadata_propose(m, turn, &r);
 }
 
 static void producer_block(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
@@ -231,9 +295,9 @@ static void producer_block(struct metadata *m, struct metadata_call *call, struc
         return;
     }
     call->producer_id = (int64_t)m->next_producer_id;
-    propose(m, turn,
-            &(struct metadata_record){.type = METADATA_RECORD_PRODUCERS,
-                                      .next_producer_id = m->next_producer_id + call->count});
+    metadata_propose(m, turn,
+                     &(struct metadata_record){.type = METADATA_RECORD_PRODUCERS,
+                                               .next_producer_id = m->next_producer_id + call->count});
 }
 
 /* ---- the machine --------------------------------------------------------------------------- */
@@ -262,6 +326,23 @@ static bool metadata_call_verb(void *machine, struct machine_call *base, struct 
     case METADATA_PRODUCER_BLOCK:
         producer_block(m, call, turn);
         break;
+    case METADATA_ORDER:
+        metadata_order(m, call, turn);
+        break;
+    case METADATA_SETTLED:
+        metadata_settled(m, call, turn);
+        break;
+    case METADATA_REPLACE:
+        metadata_replace(m, call, turn);
+        break;
+    case METADATA_OWN:
+        metadata_own(m, call, turn);
+        break;
+    case METADATA_GROW:
+        metadata_grow(m, call, turn);
+        break;
+    case METADATA_VERB_COUNT:
+        REQUIRE(false);
     }
     return true;
 }
@@ -270,6 +351,7 @@ static void metadata_apply_record(void *machine, int64_t off, const struct recor
 {
     struct metadata *m = machine;
     TAG_CHECK(m, METADATA_TAG);
+    m->next_off = (uint64_t)off + 1;
     struct metadata_record r;
     enum kq_err err =
         metadata_record_decode(&r, record->key.data, record->key.len, record->value.data, record->value.len);

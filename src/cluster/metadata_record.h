@@ -15,6 +15,9 @@ enum metadata_record_type {
     METADATA_RECORD_TOPIC = 3,
     METADATA_RECORD_CONFIG = 4,
     METADATA_RECORD_PRODUCERS = 5,
+    METADATA_RECORD_BROKER_STATE = 6,
+    METADATA_RECORD_PARTITION = 7,
+    METADATA_RECORD_END,
 };
 
 struct metadata_record {
@@ -22,13 +25,20 @@ struct metadata_record {
     bool gone;
     struct uuid cluster_id;        /* CLUSTER */
     struct metadata_broker broker; /* BROKER; its id is the key */
-    struct uuid topic_id;          /* TOPIC, CONFIG: the key */
+    bool draining;                 /* BROKER_STATE; broker.id is the key */
+    struct uuid topic_id;          /* TOPIC, CONFIG, PARTITION: the key */
     char topic[TOPIC_NAME_MAX_BYTES + 1];
     bool internal;
     uint32_t partition_count;
     uint32_t replica_count;
-    const uint32_t *replicas;         /* encoding: partition_count * replica_count ids */
-    const uint8_t *replica_bytes;     /* decoding: as many le32, borrowed */
+    const uint32_t *replicas;     /* encoding: partition_count * replica_count ids */
+    const uint8_t *replica_bytes; /* decoding: as many le32, borrowed */
+    uint32_t desired_count;
+    uint32_t founder_count;
+    const struct metadata_founder *founders; /* encoding */
+    const uint8_t *founder_bytes;            /* decoding: le32 and 16 bytes each, borrowed */
+    uint32_t partition;                      /* PARTITION: part of the key */
+    struct metadata_partition holders;
     enum topic_config_key config_key; /* CONFIG: part of the key */
     int64_t config_value;
     uint64_t next_producer_id; /* PRODUCERS */

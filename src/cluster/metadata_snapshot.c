@@ -1,19 +1,19 @@
 /*
  * The snapshot of the metadata, little-endian:
  *
- *    u16 version = 1 | u32 records | records
+ *    u16 version = 2 | u32 records | u64 next offset of the log | records
  *    a record: u16 key length | key | u32 value length | value
  *
- * It is the shortest list of records (metadata_record.c) that makes the state, in
- * one order (cluster, brokers by id, producers, topics by name with their
- * settings), so that equal states have equal bytes. The log checks its checksum.
+ * Version 1 had no offset. It is the shortest list of records (metadata_record.c) that makes the state, in
+ * one order (cluster, brokers by id with their states, producers, topics by name with
+ * their settings and partitions), so that equal states have equal bytes. The log checks its checksum.
  */
 #include "base/require.h"
 #include "cluster/metadata_state.h"
 
 #include <stdlib.h>
 
-enum { VERSION = 1, KEY_BYTES = 1024 };
+enum { VERSION = 2, KEY_BYTES = 1024 };
 
 struct writer {
     struct buf *out;
@@ -42,7 +42,10 @@ static void write_topic(struct writer *w, const struct metadata_topic *t)
                                 .internal = t->internal,
                                 .partition_count = t->partition_count,
                                 .replica_count = t->replica_count,
-                                .replicas = t->replicas};
+                                .replicas = t->replicas,
+                                .desired_count = t->desired_count,
+                                .founder_count = t->founder_count,
+                                .founders = t->founders};
     memcpy(r.topic, t->name, sizeof r.topic);
     write_record(w, &r);
     for (int i = 0; i < TOPIC_CONFIG_COUNT; i++)
@@ -51,6 +54,20 @@ static void write_topic(struct writer *w, const struct metadata_topic *t)
                                                       .topic_id = t->id,
                                                       .config_key = (enum topic_config_key)i,
                                                       .config_value = t->config.value[i]});
+    for (uint32_t p = 0; t->changed != NULL && p < t->partition_count; p++)
+        if (t->changed[p] != NULL)
+            write_record(w, &(struct metadata_record){.type = METADATA_RECORD_PARTITION,
+                                                      .topic_id = t->id,
+                                                      .partition = p,
+                                                      .holders = *t->changed[p]});
+}
+
+static void write_broker(struct writer *w, const struct metadata_broker *b)
+{
+    write_record(w, &(struct metadata_record){.type = METADATA_RECORD_BROKER, .broker = *b});
+    if (b->draining)
+        write_record(w, &(struct metadata_record){
+                            .type = METADATA_RECORD_BROKER_STATE, .broker = {.id = b->id}, .draining = true});
 }
 
 void metadata_snapshot(const void *machine, struct buf *out)
@@ -63,10 +80,11 @@ void metadata_snapshot(const void *machine, struct buf *out)
     size_t start = out->len;
     buf_le16(out, VERSION);
     buf_le32(out, 0);
+    buf_le64(out, m->next_off);
     if (!uuid_is_zero(&m->cluster_id))
         write_record(&w, &(struct metadata_record){.type = METADATA_RECORD_CLUSTER, .cluster_id = m->cluster_id});
     for (size_t i = 0; i < m->broker_count; i++)
-        write_record(&w, &(struct metadata_record){.type = METADATA_RECORD_BROKER, .broker = *m->brokers[i]});
+        write_broker(&w, m->brokers[i]);
     if (m->next_producer_id > 0)
         write_record(
             &w, &(struct metadata_record){.type = METADATA_RECORD_PRODUCERS, .next_producer_id = m->next_producer_id});
@@ -86,9 +104,10 @@ enum kq_err metadata_restore(void *machine, const void *bytes, size_t size_bytes
     struct cursor c = cursor_over(bytes, size_bytes);
     uint16_t version = cursor_le16(&c);
     uint32_t count = cursor_le32(&c);
-    if (!c.bad && version != VERSION)
-        return fault_set(fault, KQ_BAD_VERSION, "the metadata's snapshot has version %u; this program knows %d",
+    if (!c.bad && version != 1 && version != VERSION)
+        return fault_set(fault, KQ_BAD_VERSION, "the metadata's snapshot has version %u; this program knows 1 to %d",
                          version, VERSION);
+    m->next_off = version == 1 ? 0 : cursor_le64(&c);
     for (uint32_t i = 0; i < count && !c.bad; i++) {
         size_t key_bytes = cursor_le16(&c);
         const uint8_t *key = cursor_bytes(&c, key_bytes);

@@ -62,15 +62,42 @@ const struct metadata_broker *metadata_find_broker(const struct metadata *m, uin
     return NULL;
 }
 
-uint32_t metadata_count_replicas(const struct metadata *m, uint32_t broker_id)
+uint64_t metadata_next_off(const struct metadata *m)
 {
-    uint32_t count = 0;
-    for (size_t t = 0; t < m->topic_count; t++) {
-        const struct metadata_topic *topic = m->topics[t];
-        for (size_t i = 0; i < (size_t)topic->partition_count * topic->replica_count; i++)
-            count += topic->replicas[i] == broker_id;
+    return m->next_off;
+}
+
+uint32_t metadata_present(const struct metadata_topic *t, uint32_t p,
+                          struct metadata_replica replicas[METADATA_REPLICAS_MAX])
+{
+    REQUIRE(p < t->partition_count);
+    const struct metadata_partition *held = t->changed == NULL ? NULL : t->changed[p];
+    if (held != NULL) {
+        memcpy(replicas, held->present, held->present_count * sizeof *replicas);
+        return held->present_count;
     }
-    return count;
+    for (uint32_t i = 0; i < t->replica_count; i++)
+        replicas[i] = (struct metadata_replica){.broker = t->replicas[(size_t)p * t->replica_count + i]};
+    return t->replica_count;
+}
+
+uint32_t metadata_target(const struct metadata_topic *t, uint32_t p,
+                         struct metadata_replica replicas[METADATA_REPLICAS_MAX])
+{
+    REQUIRE(p < t->partition_count);
+    const struct metadata_partition *held = t->changed == NULL ? NULL : t->changed[p];
+    if (held == NULL || held->wanted_count == 0)
+        return metadata_present(t, p, replicas);
+    memcpy(replicas, held->wanted, held->wanted_count * sizeof *replicas);
+    return held->wanted_count;
+}
+
+struct uuid replica_incarnation(const struct uuid *broker_incarnation, const struct uuid *mix)
+{
+    struct uuid id = *broker_incarnation;
+    for (size_t i = 0; i < UUID_BYTES; i++)
+        id.bytes[i] ^= mix->bytes[i];
+    return id;
 }
 
 /* ---- topics -------------------------------------------------------------------------- */
@@ -90,6 +117,16 @@ static size_t place_of(const struct metadata *m, const char *name)
     return low;
 }
 
+static void free_topic(struct metadata_topic *topic)
+{
+    for (uint32_t p = 0; topic->changed != NULL && p < topic->partition_count; p++)
+        free(topic->changed[p]);
+    free(topic->changed);
+    free(topic->founders);
+    free(topic->replicas);
+    free(topic);
+}
+
 static void remove_topic(struct metadata *m, struct metadata_topic *topic)
 {
     size_t at = place_of(m, topic->name);
@@ -100,8 +137,7 @@ static void remove_topic(struct metadata *m, struct metadata_topic *topic)
     m->internal_count -= topic->internal;
     REQUIRE(map_remove(&m->by_id, topic->id.bytes, UUID_BYTES) == topic);
     REQUIRE(map_remove(&m->by_name, topic->name, strlen(topic->name)) == topic);
-    free(topic->replicas);
-    free(topic);
+    free_topic(topic);
 }
 
 static void insert_topic(struct metadata *m, struct metadata_topic *topic)
@@ -123,10 +159,40 @@ static void insert_topic(struct metadata *m, struct metadata_topic *topic)
     REQUIRE(old == NULL);
 }
 
+static uint32_t *copy_replicas(const struct metadata_record *r)
+{
+    size_t total = (size_t)r->partition_count * r->replica_count;
+    uint32_t *replicas = malloc(total * sizeof *replicas);
+    REQUIRE(replicas != NULL);
+    for (size_t i = 0; i < total; i++)
+        replicas[i] = get_le32(r->replica_bytes + 4 * i);
+    return replicas;
+}
+
+static struct metadata_founder *copy_founders(const struct metadata_record *r)
+{
+    struct metadata_founder *founders = calloc((size_t)r->founder_count + 1, sizeof *founders);
+    REQUIRE(founders != NULL);
+    for (uint32_t i = 0; i < r->founder_count; i++) {
+        const uint8_t *from = r->founder_bytes + (size_t)i * (4 + UUID_BYTES);
+        founders[i].broker = get_le32(from);
+        memcpy(founders[i].incarnation.bytes, from + 4, UUID_BYTES);
+    }
+    return founders;
+}
+
 static void apply_topic(struct metadata *m, const struct metadata_record *r)
 {
     struct metadata_topic *before = map_get(&m->by_id, r->topic_id.bytes, UUID_BYTES);
-    struct topic_config config = before == NULL ? (struct topic_config){.set = {false}} : before->config;
+    struct topic_config config = {.set = {false}};
+    struct metadata_partition **changed = NULL;
+    if (before != NULL && !r->gone) { /* what has records of its own goes on */
+        config = before->config;
+        if (before->partition_count == r->partition_count) {
+            changed = before->changed;
+            before->changed = NULL;
+        }
+    }
     if (before != NULL)
         remove_topic(m, before);
     if (r->gone)
@@ -135,21 +201,42 @@ static void apply_topic(struct metadata *m, const struct metadata_record *r)
     if (namesake != NULL)
         remove_topic(m, namesake); /* a name is one topic's: the later record says whose */
     struct metadata_topic *topic = calloc(1, sizeof *topic);
-    size_t replica_total = (size_t)r->partition_count * r->replica_count;
-    uint32_t *replicas = malloc(replica_total * sizeof *replicas);
     REQUIRE(topic != NULL);
-    REQUIRE(replicas != NULL);
-    for (size_t i = 0; i < replica_total; i++)
-        replicas[i] = get_le32(r->replica_bytes + 4 * i);
     *topic = (struct metadata_topic){.id = r->topic_id,
                                      .internal = r->internal,
                                      .partition_count = r->partition_count,
                                      .replica_count = r->replica_count,
-                                     .replicas = replicas,
+                                     .replicas = copy_replicas(r),
+                                     .desired_count = r->desired_count,
+                                     .founder_count = r->founder_count,
+                                     .founders = copy_founders(r),
+                                     .changed = changed,
                                      .config = config,
                                      .version = m->version};
     memcpy(topic->name, r->topic, sizeof topic->name);
     insert_topic(m, topic);
+}
+
+static void apply_partition(struct metadata *m, const struct metadata_record *r)
+{
+    struct metadata_topic *topic = map_get(&m->by_id, r->topic_id.bytes, UUID_BYTES);
+    if (topic == NULL || r->partition >= topic->partition_count)
+        return;
+    if (topic->changed == NULL) {
+        topic->changed = calloc(topic->partition_count, sizeof(struct metadata_partition *));
+        REQUIRE(topic->changed != NULL);
+    }
+    struct metadata_partition **held = &topic->changed[r->partition];
+    topic->version = m->version;
+    if (r->gone) {
+        free(*held);
+        *held = NULL;
+        return;
+    }
+    if (*held == NULL)
+        *held = malloc(sizeof **held);
+    REQUIRE(*held != NULL);
+    **held = r->holders;
 }
 
 static void apply_config(struct metadata *m, const struct metadata_record *r)
@@ -164,12 +251,43 @@ static void apply_config(struct metadata *m, const struct metadata_record *r)
 
 /* ---- brokers, the rest -------------------------------------------------------------------- */
 
-static void apply_broker(struct metadata *m, const struct metadata_record *r)
+static bool holds(const struct metadata_topic *t, uint32_t broker_id)
+{
+    struct metadata_replica replicas[METADATA_REPLICAS_MAX];
+    for (uint32_t p = 0; p < t->partition_count; p++) {
+        uint32_t count = metadata_present(t, p, replicas);
+        for (uint32_t i = 0; i < count; i++)
+            if (replicas[i].broker == broker_id)
+                return true;
+        count = metadata_target(t, p, replicas);
+        for (uint32_t i = 0; i < count; i++)
+            if (replicas[i].broker == broker_id)
+                return true;
+    }
+    return false;
+}
+
+/* Its replicas are others now: whoever follows the topics looks at them again. */
+static void touch_topics_of(struct metadata *m, uint32_t broker_id)
+{
+    for (size_t i = 0; i < m->topic_count; i++)
+        if (holds(m->topics[i], broker_id))
+            m->topics[i]->version = m->version;
+}
+
+static size_t broker_place(const struct metadata *m, uint32_t id, bool *known)
 {
     size_t at = 0;
-    while (at < m->broker_count && m->brokers[at]->id < r->broker.id)
+    while (at < m->broker_count && m->brokers[at]->id < id)
         at++;
-    bool known = at < m->broker_count && m->brokers[at]->id == r->broker.id;
+    *known = at < m->broker_count && m->brokers[at]->id == id;
+    return at;
+}
+
+static void apply_broker(struct metadata *m, const struct metadata_record *r)
+{
+    bool known;
+    size_t at = broker_place(m, r->broker.id, &known);
     if (r->gone) {
         if (!known)
             return;
@@ -182,11 +300,24 @@ static void apply_broker(struct metadata *m, const struct metadata_record *r)
         m->brokers = realloc(m->brokers, (m->broker_count + 1) * sizeof(struct metadata_broker *));
         REQUIRE(m->brokers != NULL);
         memmove(&m->brokers[at + 1], &m->brokers[at], (m->broker_count - at) * sizeof(struct metadata_broker *));
-        m->brokers[at] = malloc(sizeof(struct metadata_broker));
+        m->brokers[at] = calloc(1, sizeof(struct metadata_broker));
         REQUIRE(m->brokers[at] != NULL);
         m->broker_count++;
     }
+    bool other = !uuid_equal(&m->brokers[at]->incarnation, &r->broker.incarnation);
+    bool draining = m->brokers[at]->draining;
     *m->brokers[at] = r->broker;
+    m->brokers[at]->draining = draining;
+    if (other)
+        touch_topics_of(m, r->broker.id);
+}
+
+static void apply_broker_state(struct metadata *m, const struct metadata_record *r)
+{
+    bool known;
+    size_t at = broker_place(m, r->broker.id, &known);
+    if (known)
+        m->brokers[at]->draining = !r->gone && r->draining;
 }
 
 void metadata_apply(struct metadata *m, const struct metadata_record *r)
@@ -208,6 +339,14 @@ void metadata_apply(struct metadata *m, const struct metadata_record *r)
     case METADATA_RECORD_PRODUCERS:
         m->next_producer_id = r->next_producer_id;
         break;
+    case METADATA_RECORD_BROKER_STATE:
+        apply_broker_state(m, r);
+        break;
+    case METADATA_RECORD_PARTITION:
+        apply_partition(m, r);
+        break;
+    case METADATA_RECORD_END:
+        REQUIRE(false);
     }
 }
 
@@ -227,6 +366,7 @@ void metadata_clear(struct metadata *m)
     m->topic_room = 0;
     m->cluster_id = (struct uuid){{0}};
     m->next_producer_id = 0;
+    m->next_off = 0;
     m->version++;
 }
 
@@ -243,6 +383,8 @@ void metadata_check(const struct metadata *m)
         REQUIRE(metadata_find_id(m, &t->id) == t);
         REQUIRE(t->partition_count > 0);
         REQUIRE(t->version <= m->version);
+        for (uint32_t p = 0; t->changed != NULL && p < t->partition_count; p++)
+            REQUIRE(t->changed[p] == NULL || t->changed[p]->present_count > 0);
         internal += t->internal;
     }
     REQUIRE(internal == m->internal_count);

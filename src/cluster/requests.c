@@ -202,12 +202,9 @@ static enum verdict after_call(struct step *step, struct fault *fault)
     case METADATA_DELETE_TOPIC:
         step->state = STEP_GONE;
         return VERDICT_WAIT;
-    case METADATA_SET_CONFIG:
-    case METADATA_REGISTER_BROKER:
-    case METADATA_PRODUCER_BLOCK:
-        break;
+    default: /* nothing to wait for */
+        return VERDICT_ANSWER;
     }
-    return VERDICT_ANSWER;
 }
 
 /* Metadata actor's turn. */
