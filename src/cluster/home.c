@@ -55,7 +55,7 @@ static bool ends_with(const char *text, size_t text_bytes, const char *end)
 
 void home_parse(const char *name, struct home_name *parsed)
 {
-    static const char *const own[] = {"LOCK", "FORMAT", "IDENTITY", "IDENTITY.new", "lost+found"};
+    static const char *const own[] = {"LOCK", "FORMAT", "IDENTITY", "IDENTITY.new", "REPLICAS", "lost+found"};
     *parsed = (struct home_name){.kind = HOME_FOREIGN};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0)
@@ -128,12 +128,22 @@ void home_list_free(char ***names)
 
 /* ---- moving and removing ----------------------------------------------------------------- */
 
-bool home_is_foreign(struct io *io, const char *path, const struct uuid *topic_id)
+enum kq_err home_hard_state(struct io *io, const char *path, struct log_hard_state *state)
 {
-    struct log_hard_state state;
     struct log_mark mark;
     bool one_bad;
-    return hard_state_load(io, path, &state, &mark, &one_bad, NULL) == KQ_OK && !uuid_equal(&state.topic_id, topic_id);
+    return hard_state_load(io, path, state, &mark, &one_bad, NULL);
+}
+
+static void ignore_name(void *context, const char *name)
+{
+    (void)context;
+    (void)name;
+}
+
+bool home_exists(struct io *io, const char *path)
+{
+    return io->ops->list(io, path, ignore_name, NULL) != -ENOENT;
 }
 
 enum kq_err home_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,

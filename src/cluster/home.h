@@ -6,6 +6,7 @@
  *    <topic>-<partition>           a replica
  *    <replica>.stray-<ms>          put aside: not what the metadata says (kept a while)
  *    <replica>.deleted-<ms>        of a deleted topic: removed as soon as possible
+ *    REPLICAS                      which replicas were made here (notes.h)
  *    LOCK, FORMAT                  base/datadir.h
  *
  * Times have 13 digits or more and partitions 6 or less, so no name means two
@@ -18,6 +19,7 @@
 #include "base/uuid.h"
 #include "cluster/cluster.h"
 #include "log/io.h"
+#include "log/log.h"
 #include "proto/peer/form.h"
 
 enum {
@@ -66,8 +68,9 @@ void home_list_free(char ***names);
 
 /* ---- moving and removing (blocks) --------------------------------------------------------- */
 
-/* Whether the replica in this folder is of another topic than topic_id. */
-bool home_is_foreign(struct io *io, const char *path, const struct uuid *topic_id);
+/* Whose replica lies in this folder. KQ_NOT_FOUND: none; as hard_state_load(). */
+enum kq_err home_hard_state(struct io *io, const char *path, struct log_hard_state *state);
+bool home_exists(struct io *io, const char *path);
 /* name becomes name.<suffix>-<now_ms>; aside (may be NULL) gets the new path. Says
  * it failed; the folder is then where it was. */
 enum kq_err home_put_aside(struct io *io, const char *data_dir, const char *name, const char *suffix, int64_t now_ms,

@@ -1,17 +1,14 @@
 /*
- * Local partitions follow the committed metadata.
+ * Local replicas follow the committed metadata (replica.c has what is done with one).
  *
  * A run looks at the present image: topics that are not settled get their local
- * partitions started or configured, a few at a time, and hosted topics that the
- * image does not name any more are ended. Runs, stops and folder work are all on
- * the keeper's thread, so they never overlap; partition threads open their own
+ * replicas started, configured, replaced or dropped, a few at a time, and hosted topics
+ * that the image does not name any more are ended. Runs, stops and folder work are all
+ * on the keeper's thread, so they never overlap; partition threads open their own
  * folders, all at once.
  *
- *    a partition:  NONE -> OPENING -> SERVING | FAILED -> STOPPED
- *
- * A folder that turns out to be another topic's is put aside and the partition
- * started anew, once. A new topic with the name of one that is ending waits until
- * the old folders are out of the way. Folders of a deleted topic are renamed, the
+ * A new topic with the name of one that is ending waits until the old folders are out of
+ * the way. Folders of a deleted topic are renamed, the
  * renames made durable, then removed (sweep.c): after a crash in between they are
  * strays, never taken for the new topic's, since topic ids differ.
  */
@@ -40,197 +37,6 @@ static void unlock(struct cluster *c)
 struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_id)
 {
     return map_get(&c->hosted_by_id, topic_id->bytes, UUID_BYTES);
-}
-
-static void title_of(const struct part *part, char title[CLUSTER_TITLE_BYTES])
-{
-    (void)snprintf(title, CLUSTER_TITLE_BYTES, "%s-%u", part->hosted->name, part->number);
-}
-
-/* ---- one partition: opening ----------------------------------------------------------- */
-
-static void mark_failed(struct part *part, const struct fault *fault)
-{
-    struct cluster *c = part->hosted->cluster;
-    struct fault *copy = malloc(sizeof *copy);
-    if (copy != NULL)
-        *copy = *fault;
-    lock(c);
-    part->state = PART_FAILED;
-    part->fault = copy;
-    part->hosted->failed_count++;
-    unlock(c);
-    requests_wake(c);
-}
-
-static void replace_folder(struct part *part);
-
-struct examination {
-    struct job job;
-    struct part *part;
-    struct fault fault;
-};
-
-/* Keeper. The partition could not be opened. */
-static void examine(struct job *job)
-{
-    struct examination *e = CONTAINER_OF(job, struct examination, job);
-    struct part *part = e->part;
-    struct cluster *c = part->hosted->cluster;
-    char path[CLUSTER_PATH_BYTES];
-    char title[CLUSTER_TITLE_BYTES];
-    title_of(part, title);
-    bool foreign =
-        !part->replaced && home_path(path, c->data_dir, title) && home_is_foreign(c->io, path, &part->hosted->id);
-    lock(c);
-    foreign = foreign && !part->stop_told;
-    part->stop_told |= foreign;
-    unlock(c);
-    if (foreign)
-        replace_folder(part);
-    else
-        mark_failed(part, &e->fault);
-    cluster_work_end(c);
-    free(e);
-}
-
-/* A partition's thread. */
-static void part_ready(void *context, struct partition *partition, const struct fault *fault)
-{
-    struct part *part = context;
-    struct cluster *c = part->hosted->cluster;
-    if (fault->err == KQ_OK) {
-        lock(c);
-        part->state = PART_SERVING;
-        part->hosted->serving_count++;
-        bool coordinates = part->group != NULL && !c->stopping;
-        unlock(c);
-        if (coordinates)
-            coordinator_drop_topics(c, partition);
-        requests_wake(c);
-        return;
-    }
-    struct examination *e = calloc(1, sizeof *e);
-    if (e == NULL) {
-        mark_failed(part, fault);
-        return;
-    }
-    e->job.run = examine;
-    e->part = part;
-    e->fault = *fault;
-    lock(c);
-    cluster_work_begin(c);
-    unlock(c);
-    engine_post_work(c->options.engine, &e->job);
-}
-
-static struct partition_limits limits_for(const struct hosted *h, const struct partition_limits *limits)
-{
-    struct partition_limits mine = *limits;
-    if (h->internal) {
-        mine.segment_bytes = CLUSTER_MACHINE_SEGMENT_BYTES;
-        mine.retention_bytes = -1;
-        mine.retention_ms = -1;
-    }
-    return mine;
-}
-
-/* Keeper. */
-static void configure_part(struct part *part, struct partition *partition, const struct partition_limits *limits)
-{
-    struct partition_limits mine = limits_for(part->hosted, limits);
-    if (image_same_limits(&mine, &part->limits))
-        return;
-    part->limits = mine;
-    partition_configure(partition, &mine);
-}
-
-/* Keeper. */
-static void start_part(struct part *part, const struct partition_limits *limits)
-{
-    struct cluster *c = part->hosted->cluster;
-    char path[CLUSTER_PATH_BYTES];
-    char title[CLUSTER_TITLE_BYTES];
-    title_of(part, title);
-    struct fault fault = {.err = KQ_OK};
-    bool coordinates = strcmp(part->hosted->name, CLUSTER_OFFSETS_TOPIC) == 0;
-    if (coordinates && part->group == NULL)
-        part->group = coordinator_new(c, part->number);
-    if (coordinates && part->group == NULL)
-        (void)fault_set(&fault, KQ_NO_MEMORY, "%s: out of memory", title);
-    else if (!home_path(path, c->data_dir, title))
-        (void)fault_set(&fault, KQ_INVALID, "%s/%s: the path is too long", c->data_dir, title);
-    part->limits = limits_for(part->hosted, limits);
-    struct partition_options options = {.engine = c->options.engine,
-                                        .dir = path,
-                                        .title = title,
-                                        .topic_id = part->hosted->id,
-                                        .partition = part->number,
-                                        .incarnation = uuid_random(),
-                                        .limits = part->limits,
-                                        .ready = part_ready,
-                                        .context = part};
-    if (part->group != NULL)
-        options.machine = group_machine_ops(part->group);
-    lock(c);
-    part->state = PART_OPENING;
-    unlock(c);
-    struct partition *partition = NULL;
-    if (fault.err == KQ_OK) {
-        enum kq_err err = partition_start(&partition, &options);
-        if (err != KQ_OK)
-            (void)fault_set(&fault, err, "%s: its thread cannot be started: %s; see the limits of threads and memory",
-                            title, err_text(err));
-    }
-    lock(c);
-    part->partition = partition;
-    unlock(c);
-    if (fault.err != KQ_OK)
-        mark_failed(part, &fault);
-}
-
-/* ---- one partition: a folder of another topic in its place --------------------------------- */
-
-static struct image *forget_handle(struct cluster *c, struct image *before, void *context)
-{
-    const struct part *part = context;
-    (void)c;
-    return image_without_partition(before, &part->hosted->id, part->number);
-}
-
-static void part_stopped(void *context, struct partition *partition);
-
-/* Keeper; the partition that could not open is closed. */
-static void put_aside_and_start(void *context, struct partition *partition)
-{
-    struct part *part = context;
-    struct cluster *c = part->hosted->cluster;
-    char title[CLUSTER_TITLE_BYTES];
-    title_of(part, title);
-    enum kq_err err = home_put_aside(c->io, c->data_dir, title, "stray", clock_wall_ms(), NULL);
-    lock(c);
-    bool ending = part->hosted->ending;
-    if (!ending) {
-        part->stop_told = false;
-        part->partition = NULL;
-        part->state = PART_NONE;
-    }
-    unlock(c);
-    if (ending) {
-        part_stopped(part, partition);
-        return;
-    }
-    if (err == KQ_OK)
-        SAY_WARNING("%s: the folder belonged to another topic and was put aside as a stray; the partition starts empty",
-                    title);
-    partition_drop(&partition);
-    cluster_publish(c, forget_handle, part); /* its reconcile starts the partition again */
-}
-
-static void replace_folder(struct part *part)
-{
-    part->replaced = true;
-    partition_stop(part->partition, KQ_NOT_LEADER, put_aside_and_start, part);
 }
 
 /* ---- hosted topics: ending --------------------------------------------------------------------- */
@@ -267,32 +73,14 @@ static void finish_hosted(struct hosted *h)
     }
 }
 
-static void one_less_to_stop(struct hosted *h)
+/* Keeper, or as end_hosted. */
+void reconcile_one_stopped(struct hosted *h)
 {
     lock(h->cluster);
     bool last = --h->stop_left == 0;
     unlock(h->cluster);
     if (last)
         finish_hosted(h);
-}
-
-/* Keeper; the partition is closed and its thread joined. */
-static void part_stopped(void *context, struct partition *partition)
-{
-    struct part *part = context;
-    struct hosted *h = part->hosted;
-    struct cluster *c = h->cluster;
-    if (h->gone) {
-        char title[CLUSTER_TITLE_BYTES];
-        title_of(part, title);
-        (void)home_put_aside(c->io, c->data_dir, title, "deleted", clock_wall_ms(), NULL);
-    }
-    lock(c);
-    part->state = PART_STOPPED;
-    part->partition = NULL;
-    unlock(c);
-    partition_drop(&partition);
-    one_less_to_stop(h);
 }
 
 /* Keeper, or the main thread when no keeper work of ours is left. */
@@ -314,11 +102,11 @@ static void end_hosted(struct hosted *h, bool gone)
         struct partition *partition = part->partition;
         unlock(c);
         if (tell)
-            partition_stop(partition, gone ? KQ_UNKNOWN_TOPIC : KQ_STOPPING, part_stopped, part);
+            partition_stop(partition, gone ? KQ_UNKNOWN_TOPIC : KQ_STOPPING, replica_stopped, part);
     }
     if (gone && !h->internal)
         coordinator_drop_topics_everywhere(c);
-    one_less_to_stop(h);
+    reconcile_one_stopped(h);
 }
 
 /* ---- a run ----------------------------------------------------------------------------------------- */
@@ -337,8 +125,6 @@ static struct hosted *new_hosted(struct cluster *c, const struct image_topic *to
     for (uint32_t p = 0; p < count; p++) {
         h->parts[p].hosted = h;
         h->parts[p].number = p;
-        h->parts[p].local = cluster_is_local(c, topic, p);
-        h->local_count += h->parts[p].local;
     }
     return h;
 }
@@ -370,32 +156,99 @@ static struct hosted *host(struct cluster *c, const struct image_topic *topic)
     return NULL;
 }
 
-/* Starts what is not started; counts down *left. False: *left ran out. */
-static bool settle_topic(struct cluster *c, struct hosted *h, struct image_topic *topic, uint32_t *left)
+/* What one part needs. */
+enum settle { SETTLE_NOTHING, SETTLE_START, SETTLE_FLUSH, SETTLE_WAIT };
+
+static enum settle settle_part(struct cluster *c, struct part *part, const struct replica_wish *wish,
+                               const struct image *image, struct image_topic *topic)
 {
-    const struct partition_limits *limits = image_topic_limits(topic);
+    lock(c);
+    part->local = wish->local;
+    part->sole_broker = wish->sole_broker;
+    bool stops = part->stop_told;
+    struct partition *partition = part->partition;
+    enum part_state state = part->state;
+    if (partition == NULL && !wish->local && state == PART_LOST)
+        part->state = PART_NONE;
+    unlock(c);
+    if (stops)
+        return SETTLE_WAIT; /* looked at again when it has stopped */
+    if (partition == NULL) {
+        bool other = !uuid_equal(&part->incarnation, &wish->incarnation);
+        bool start = wish->local && (state == PART_NONE || (state == PART_LOST && (other || wish->alone)));
+        return start ? SETTLE_START : SETTLE_NOTHING;
+    }
+    bool another = !uuid_equal(&part->incarnation, &wish->incarnation) && !replica_is_unowned(part, wish);
+    if (!wish->local || another) {
+        replica_stop(part, wish->local ? PART_ASIDE : PART_GOES);
+        return SETTLE_WAIT;
+    }
+    if (replica_must_be_noted(part, wish))
+        return SETTLE_FLUSH;
+    replica_follow(part, partition, wish, image, topic);
+    if (image_partition(topic, part->number) == NULL)
+        image_topic_set_partition(topic, part->number, partition);
+    return SETTLE_NOTHING;
+}
+
+/* Replicas that are started with one flush of REPLICAS. */
+struct starts {
+    struct part *parts[STARTS_A_RUN];
+    uint32_t count;
+    bool noted; /* some that run were noted too */
+};
+
+/* False: what was to be noted could not be (said). */
+static bool carry_out(struct cluster *c, struct starts *starts, const struct image *image, struct image_topic *topic)
+{
+    struct fault fault = {.err = KQ_OK};
+    enum kq_err err = starts->count > 0 || starts->noted ? notes_flush(c->notes, &fault) : KQ_OK;
+    if (err != KQ_OK)
+        SAY_ERROR("%s; replicas of %s that must be noted first wait for the next change, or a restart",
+                  fault_text(&fault), image_topic_name(topic));
+    for (uint32_t i = 0; i < starts->count; i++) {
+        struct part *part = starts->parts[i];
+        struct replica_wish wish = replica_wish(c, image, topic, part->number);
+        if (err != KQ_OK && !wish.alone) {
+            replica_refuse(part, &fault);
+            continue;
+        }
+        replica_start(part, &wish, image_topic_limits(topic));
+        if (part->partition == NULL)
+            continue;
+        image_topic_set_partition(topic, part->number, part->partition);
+        replica_follow(part, part->partition, &wish, image, topic);
+    }
+    return err == KQ_OK;
+}
+
+/* Brings the topic's parts in line; counts down *left. False: *left ran out. */
+static bool settle_topic(struct cluster *c, struct hosted *h, const struct image *image, struct image_topic *topic,
+                         uint32_t *left)
+{
+    struct starts starts = {.count = 0};
+    bool settled = true;
     for (uint32_t p = 0; p < h->part_count; p++) {
         struct part *part = &h->parts[p];
-        if (!part->local)
-            continue;
-        lock(c);
-        bool start = part->state == PART_NONE;
-        struct partition *partition = part->stop_told ? NULL : part->partition;
-        unlock(c);
-        if (start && (*left)-- == 0) {
-            *left = 0;
-            return false;
+        struct replica_wish wish = replica_wish(c, image, topic, p);
+        enum settle settle = settle_part(c, part, &wish, image, topic);
+        if (settle == SETTLE_START && *left == 0) {
+            settled = false;
+            break;
         }
-        if (start) {
-            start_part(part, limits);
-            partition = part->partition;
-        } else if (partition != NULL)
-            configure_part(part, partition, limits);
-        if (partition != NULL && image_partition(topic, p) == NULL)
-            image_topic_set_partition(topic, p, partition);
+        if (settle == SETTLE_START) {
+            (*left)--;
+            if (replica_prepare(part, &wish))
+                starts.parts[starts.count++] = part;
+        }
+        starts.noted |= settle == SETTLE_FLUSH;
     }
-    image_topic_settle(topic);
-    return true;
+    bool noted = carry_out(c, &starts, image, topic);
+    if (starts.noted && noted)
+        settled = false; /* they follow in the next run */
+    if (settled)
+        image_topic_settle(topic);
+    return settled;
 }
 
 /* False: there is more to do. */
@@ -408,7 +261,7 @@ static bool follow(struct cluster *c, const struct image *image)
         if (h == NULL)
             continue;
         h->seen_version = image_version(image);
-        if (!image_topic_settled(topic) && !settle_topic(c, h, topic, &left))
+        if (!image_topic_settled(topic) && !settle_topic(c, h, image, topic, &left))
             return false;
     }
     return true;
@@ -463,20 +316,21 @@ void reconcile_run(struct job *job)
             reconcile_post(c);
         image_drop(&image);
         requests_wake(c);
+        duties_post(c);
     }
     cluster_work_end(c);
 }
 
 /* ---- stopping ---------------------------------------------------------------------------------------- */
 
-void reconcile_stop_all(struct cluster *c)
+void reconcile_stop_all(struct cluster *c, bool internal)
 {
     for (;;) {
         struct hosted *h = NULL;
         struct map_walk w;
         lock(c);
         for (map_walk_init(&w, &c->hosted_by_id); map_walk_next(&w);)
-            if (!((struct hosted *)w.value)->ending)
+            if (!((struct hosted *)w.value)->ending && (internal || !((struct hosted *)w.value)->internal))
                 h = w.value;
         unlock(c);
         if (h == NULL)

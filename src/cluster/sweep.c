@@ -1,8 +1,9 @@
 /*
- * What lies in the data folder and is not hosted: replicas that metadata does not
- * know are put aside at start, once metadata is current, and removed a day later;
- * folders of deleted topics are removed in pieces on the keeper. What is neither
- * is left alone, with a line in the log.
+ * What lies in the data folder and is not hosted: replicas that metadata does not give
+ * to this broker are put aside once, when metadata is known to be current after a start
+ * (before, a topic may only not be known yet), and removed a day later; folders of
+ * deleted topics are removed in pieces on the keeper. What is neither is left alone,
+ * with a line in the log.
  */
 #include "cluster/cluster_state.h"
 
@@ -41,65 +42,84 @@ enum kq_err sweep_check(struct cluster *c, struct fault *fault)
     return err;
 }
 
-static bool is_known(const struct home_name *parsed, const struct image *image)
+/* Whether this broker is to hold it, or something of the name still runs here. */
+static bool is_known(struct cluster *c, const struct home_name *parsed, const struct image *image)
 {
     if (strcmp(parsed->topic, CLUSTER_METADATA_TOPIC) == 0)
         return parsed->partition == 0;
+    (void)pthread_mutex_lock(&c->lock);
+    const struct hosted *h = map_get(&c->hosted_by_name, parsed->topic, strlen(parsed->topic));
+    bool runs = h != NULL &&
+                (h->ending || (parsed->partition < h->part_count && h->parts[parsed->partition].partition != NULL));
+    (void)pthread_mutex_unlock(&c->lock);
     const struct image_topic *topic = image_find(image, parsed->topic, strlen(parsed->topic));
-    return topic != NULL && parsed->partition < image_topic_partitions(topic);
+    if (runs || topic == NULL || parsed->partition >= image_topic_partitions(topic))
+        return runs;
+    return replica_wish(c, image, topic, parsed->partition).local;
 }
 
 static void put_aside_stray(struct cluster *c, const char *name)
 {
     char aside[CLUSTER_PATH_BYTES];
     if (home_put_aside(c->io, c->data_dir, name, "stray", clock_wall_ms(), aside) == KQ_OK)
-        SAY_WARNING("%s/%s: no topic of the cluster has this partition; put aside as %s, and removed at a start after "
-                    "a day",
-                    c->data_dir, name, aside);
+        SAY_WARNING(
+            "%s/%s: no topic of the cluster has this partition on this broker; put aside as %s, and removed at a "
+            "start after a day",
+            c->data_dir, name, aside);
 }
 
-/* A replica that should be here and is not will start empty, which is right after
- * a crash while its topic was made, and a loss otherwise. */
-static void report_missing(const struct cluster *c, const struct image *image, const struct map *found)
+/* A replica that should be here and is not will start empty if nobody else holds it,
+ * which is right after a crash while its topic was made, and a loss otherwise. */
+static void report_missing(const struct cluster *c, const struct image *image)
 {
-    for (size_t i = 0; i < image_topic_count(image); i++) {
+    struct map found;
+    map_init(&found);
+    bool complete = true;
+    for (size_t i = 0; i < c->found_count; i++)
+        complete &= map_put(&found, c->found[i], strlen(c->found[i]), c->found[i], NULL);
+    for (size_t i = 0; complete && i < image_topic_count(image); i++) {
         const struct image_topic *topic = image_topic_at(image, i);
         for (uint32_t p = 0; p < image_topic_partitions(topic); p++) {
             char title[CLUSTER_TITLE_BYTES];
             int len = snprintf(title, sizeof title, "%s-%u", image_topic_name(topic), p);
-            if (cluster_is_local(c, topic, p) && map_get(found, title, (size_t)len) == NULL)
+            struct replica_wish wish = replica_wish(c, image, topic, p);
+            if (wish.local && wish.alone && map_get(&found, title, (size_t)len) == NULL)
                 SAY_WARNING("%s/%s: the partition's folder is not there; it starts empty. That is right if the broker "
                             "stopped while the topic was made; if it held messages, stop the broker and put it back",
                             c->data_dir, title);
         }
     }
+    map_fini(&found);
 }
 
-void sweep_put_aside_strays(struct cluster *c, const struct image *image)
+void sweep_report_missing(struct cluster *c)
 {
-    struct map found;
-    map_init(&found);
-    bool removable = false;
-    bool complete = true;
+    struct image *image = cluster_image(c);
+    report_missing(c, image);
+    image_drop(&image);
+    (void)pthread_mutex_lock(&c->lock);
+    c->found_told = true; /* what was found is the keeper's now */
+    (void)pthread_mutex_unlock(&c->lock);
+    sweep_post(c);
+}
+
+/* Keeper. */
+static void put_aside_strays(struct cluster *c)
+{
+    struct image *image = cluster_image(c);
     for (size_t i = 0; i < c->found_count; i++) {
-        char *name = c->found[i];
         struct home_name parsed;
-        home_parse(name, &parsed);
-        removable |= parsed.kind == HOME_STRAY || parsed.kind == HOME_DELETED;
-        if (parsed.kind != HOME_REPLICA)
-            continue;
-        if (is_known(&parsed, image))
-            complete &= map_put(&found, name, strlen(name), name, NULL);
-        else
-            put_aside_stray(c, name);
+        home_parse(c->found[i], &parsed);
+        if (parsed.kind == HOME_REPLICA && !is_known(c, &parsed, image))
+            put_aside_stray(c, c->found[i]);
     }
-    if (complete)
-        report_missing(c, image, &found);
-    map_fini(&found);
+    image_drop(&image);
     home_list_free(&c->found);
     c->found_count = 0;
-    if (removable)
-        sweep_post(c);
+    (void)pthread_mutex_lock(&c->lock);
+    c->swept = true;
+    (void)pthread_cond_broadcast(&c->moved);
+    (void)pthread_mutex_unlock(&c->lock);
 }
 
 static bool may_go(const char *name, int64_t now_ms)
@@ -151,7 +171,10 @@ void sweep_run(struct job *job)
     (void)pthread_mutex_lock(&c->lock);
     c->sweep_posted = false;
     bool stopping = c->stopping;
+    bool current = c->current && c->found_told;
     (void)pthread_mutex_unlock(&c->lock);
+    if (current && !stopping && c->found != NULL)
+        put_aside_strays(c);
     bool more = !stopping && remove_piece(c);
     if (more)
         sweep_post(c);
