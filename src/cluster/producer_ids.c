@@ -4,6 +4,7 @@
  */
 #include "cluster/cluster_state.h"
 
+#include "base/clock.h"
 #include "base/require.h"
 
 /* Lock held. Serves the first who waits from the block. NULL: nobody, or it is used up. */
@@ -33,10 +34,12 @@ static void go_on(struct cluster *c)
             continue;
         }
         if (ask) {
-            c->producer_call = (struct metadata_call){.verb = METADATA_PRODUCER_BLOCK,
-                                                      .call = {.done = producer_ids_block_done},
-                                                      .count = CLUSTER_PRODUCER_BLOCK};
-            partition_call(c->metadata_partition, &c->producer_call.call);
+            c->producer_call = (struct controller_call){
+                .call = {.verb = METADATA_PRODUCER_BLOCK, .count = CLUSTER_PRODUCER_BLOCK},
+                .done = producer_ids_block_done,
+                .deadline_us = clock_mono_us() +
+                               atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed)};
+            calls_begin(c, &c->producer_call);
         }
         return;
     }
@@ -60,11 +63,11 @@ static struct cluster_request *take_all(struct cluster *c)
     return first;
 }
 
-/* Metadata actor's turn. */
-void producer_ids_block_done(struct machine_call *base)
+/* Any thread. */
+void producer_ids_block_done(struct controller_call *control)
 {
-    struct metadata_call *call = CONTAINER_OF(base, struct metadata_call, call);
-    struct cluster *c = CONTAINER_OF(call, struct cluster, producer_call);
+    struct cluster *c = CONTAINER_OF(control, struct cluster, producer_call);
+    const struct metadata_call *call = &control->call;
     struct fault fault = call->call.fault;
     struct cluster_request *refused = NULL;
     (void)pthread_mutex_lock(&c->lock);

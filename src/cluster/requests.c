@@ -22,6 +22,8 @@
 /* What an empty replica needs on disk, with room for its first messages, and what
  * is to be left over. */
 enum { REPLICA_NEEDS_BYTES = 32 * 1024, SPACE_LEFT_BYTES = 1024 * 1024 };
+/* The call to the controller ends before the step does, as it knows more. */
+enum { CALL_SLACK_US = 250 * 1000 };
 
 /* ---- the list (with the lock held) ---------------------------------------------------- */
 
@@ -90,18 +92,44 @@ static const struct fault *first_fault(const struct hosted *h)
     return NULL;
 }
 
-/* Lock held. Whether the topic's partitions serve and can be found. */
-static enum verdict judge_ready(const struct cluster *c, const struct step *step, struct fault *fault)
+/* Lock held. A partition without another holder than this broker could not be made. */
+static bool has_failed(const struct hosted *h)
 {
-    struct image_topic *topic = image_find(c->image, step->call.topic, strlen(step->call.topic));
-    if (topic == NULL || !uuid_equal(image_topic_id(topic), &step->call.topic_id)) {
+    for (uint32_t p = 0; h->failed_count > 0 && p < h->part_count; p++)
+        if (h->parts[p].state == PART_FAILED && h->parts[p].sole_broker != 0)
+            return true;
+    return false;
+}
+
+/* Lock held. Whether each partition has a leader that is known here. */
+static bool has_leaders(const struct cluster *c, const struct hosted *h, struct image_topic *topic, uint32_t *from)
+{
+    for (; *from < h->part_count; (*from)++) {
+        const struct part *part = &h->parts[*from];
+        bool here = part->sole_broker == c->identity.broker_id;
+        if (here && (part->state != PART_SERVING || image_partition(topic, *from) == NULL))
+            return false;
+        if (!here && cluster_part_leader(c, part, NULL) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Lock held. Whether the topic's partitions serve and can be found. */
+static enum verdict judge_ready(const struct cluster *c, struct step *step, struct fault *fault)
+{
+    struct image_topic *topic = image_find(c->image, step->control.call.topic, strlen(step->control.call.topic));
+    if (topic == NULL || !uuid_equal(image_topic_id(topic), &step->control.call.topic_id)) {
+        if (!step->seen)
+            return VERDICT_WAIT;                          /* committed elsewhere, and on its way here */
         *fault = (struct fault){.err = KQ_UNKNOWN_TOPIC}; /* deleted meanwhile */
         return VERDICT_ANSWER;
     }
-    const struct hosted *h = reconcile_find(c, &step->call.topic_id);
+    step->seen = true;
+    const struct hosted *h = reconcile_find(c, &step->control.call.topic_id);
     if (h == NULL)
         return VERDICT_WAIT;
-    if (h->failed_count > 0) {
+    if (has_failed(h)) {
         const struct fault *found = first_fault(h);
         if (found != NULL)
             *fault = *found;
@@ -112,12 +140,10 @@ static enum verdict judge_ready(const struct cluster *c, const struct step *step
         fault->err = KQ_PARTITION_FAILED;
         return VERDICT_ANSWER;
     }
-    if (h->serving_count < h->local_count || !image_topic_settled(topic))
-        return VERDICT_WAIT;
-    return VERDICT_ANSWER;
+    return has_leaders(c, h, topic, &step->ready_count) ? VERDICT_ANSWER : VERDICT_WAIT;
 }
 
-static enum verdict judge(const struct cluster *c, const struct step *step, struct fault *fault)
+static enum verdict judge(const struct cluster *c, struct step *step, struct fault *fault)
 {
     *fault = (struct fault){.err = KQ_OK};
     if (step->request == NULL || step->calling)
@@ -128,26 +154,26 @@ static enum verdict judge(const struct cluster *c, const struct step *step, stru
     }
     if (step->state == STEP_READY)
         return judge_ready(c, step, fault);
-    const struct image_topic *topic = image_find(c->image, step->call.topic, strlen(step->call.topic));
-    bool there = topic != NULL && uuid_equal(image_topic_id(topic), &step->call.topic_id);
+    const struct image_topic *topic = image_find(c->image, step->control.call.topic, strlen(step->control.call.topic));
+    bool there = topic != NULL && uuid_equal(image_topic_id(topic), &step->control.call.topic_id);
     return there ? VERDICT_WAIT : VERDICT_ANSWER;
 }
 
 /* ---- asking the metadata --------------------------------------------------------------------- */
 
-static void call_done(struct machine_call *base);
+static void call_done(struct controller_call *control);
 
 static void ask(struct step *step)
 {
-    step->call.call.done = call_done;
-    partition_call(step->cluster->metadata_partition, &step->call.call);
+    step->control.done = call_done;
+    calls_begin(step->cluster, &step->control);
 }
 
 static void roll_back(struct step *step)
 {
     struct metadata_call call = {
-        .verb = METADATA_DELETE_TOPIC, .topic = step->topic, .topic_id = step->call.topic_id, .internal = true};
-    step->call = call;
+        .verb = METADATA_DELETE_TOPIC, .topic = step->topic, .topic_id = step->control.call.topic_id, .internal = true};
+    step->control = (struct controller_call){.call = call, .deadline_us = step->due_us};
     ask(step);
 }
 
@@ -181,7 +207,7 @@ void requests_wake(struct cluster *c)
 /* Lock held. The metadata has answered; what it means. *fault: what to answer. */
 static enum verdict after_call(struct step *step, struct fault *fault)
 {
-    *fault = step->call.call.fault;
+    *fault = step->control.call.call.fault;
     if (step->state == STEP_ROLLBACK) {
         if (fault->err != KQ_OK && fault->err != KQ_UNKNOWN_TOPIC)
             (void)fault_set(&step->fault, KQ_OUTCOME_UNKNOWN,
@@ -193,10 +219,10 @@ static enum verdict after_call(struct step *step, struct fault *fault)
     }
     if (fault->err != KQ_OK)
         return VERDICT_ANSWER;
-    switch (step->call.verb) {
+    switch (step->control.call.verb) {
     case METADATA_CREATE_TOPIC:
-        step->created = !step->call.existed;
-        step->request->topic_id = step->call.topic_id;
+        step->created = !step->control.call.existed;
+        step->request->topic_id = step->control.call.topic_id;
         step->state = STEP_READY;
         return VERDICT_WAIT;
     case METADATA_DELETE_TOPIC:
@@ -207,10 +233,10 @@ static enum verdict after_call(struct step *step, struct fault *fault)
     }
 }
 
-/* Metadata actor's turn. */
-static void call_done(struct machine_call *base)
+/* Any thread. */
+static void call_done(struct controller_call *control)
 {
-    struct step *step = CONTAINER_OF(base, struct step, call.call);
+    struct step *step = CONTAINER_OF(control, struct step, control);
     struct cluster *c = step->cluster;
     struct cluster_request *request = NULL;
     struct fault fault = {.err = KQ_OK};
@@ -256,11 +282,13 @@ static struct step *new_step(struct cluster *c, struct cluster_request *request,
     step->request = request;
     step->state = STEP_CALL;
     step->calling = true;
-    step->call = *call;
-    step->call.topic = step->topic;
-    step->call.key = step->key;
-    step->call.value = step->value;
-    step->due_us = clock_mono_us() + atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed);
+    step->control.call = *call;
+    step->control.call.topic = step->topic;
+    step->control.call.key = step->key;
+    step->control.call.value = step->value;
+    step->control.deadline_us =
+        clock_mono_us() + atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed);
+    step->due_us = step->control.deadline_us + CALL_SLACK_US;
     return step;
 }
 
@@ -310,7 +338,7 @@ static struct cluster_request *take_due(struct cluster *c, int64_t now_us, struc
         (void)fault_set(fault, KQ_OUTCOME_UNKNOWN, "not known to be committed within publish.timeout");
     else if (!c->stopping)
         (void)fault_set(fault, KQ_TIMEOUT, "topic %.100s exists, but not all of its partitions serve yet; see INFO",
-                        step->call.topic);
+                        step->control.call.topic);
     return take_request(step);
 }
 
@@ -355,7 +383,8 @@ static enum known look_up(struct cluster *c, struct cluster_request *request, co
         request->topic_id = *image_topic_id(topic);
         const struct hosted *h = reconcile_find(c, image_topic_id(topic));
         bool same = call->internal || image_topic_partitions(topic) == call->partitions;
-        if (same && h != NULL && h->serving_count == h->local_count && image_topic_settled(topic) && !c->stopping)
+        uint32_t from = 0;
+        if (same && h != NULL && !has_failed(h) && has_leaders(c, h, topic, &from) && !c->stopping)
             known = KNOWN_SERVING;
     }
     (void)pthread_mutex_unlock(&c->lock);
