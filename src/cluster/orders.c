@@ -1,0 +1,237 @@
+/*
+ * The operator's orders: most are the metadata's to decide, wherever the controller is;
+ * handing over leadership is asked of the leader.
+ *
+ *    body of ASK_TRANSFER: 16 topic id | u32 partition | u32 to (0: any). No answer but the error.
+ */
+#include "cluster/cluster_state.h"
+
+#include "base/clock.h"
+#include "base/require.h"
+
+#include <stdlib.h>
+
+enum { TRANSFER_BODY_BYTES = UUID_BYTES + 8 };
+
+/* ---- handing over ---------------------------------------------------------------------- */
+
+static void end_transfer(struct transfer *t, const struct fault *fault)
+{
+    t->fault = *fault;
+    if (t->held != NULL)
+        partition_drop(&t->held);
+    t->done(t);
+}
+
+/* The actor's turn. */
+static void local_done(struct partition_ask *ask)
+{
+    end_transfer(CONTAINER_OF(ask, struct transfer, local), &ask->fault);
+}
+
+static void remote_done(struct ask *ask)
+{
+    buf_fini(&ask->answer);
+    end_transfer(ask->owner, &ask->fault);
+}
+
+void transfer_begin(struct cluster *c, struct transfer *t)
+{
+    t->held = NULL;
+    uint32_t leader = cluster_leader(c, &t->topic_id, t->partition, NULL);
+    struct group_id group = {.topic_id = t->topic_id, .partition = t->partition};
+    if (leader == 0) {
+        struct fault fault;
+        (void)fault_set(&fault, KQ_NO_LEADER, "nobody is known to lead the partition, so nobody can hand it over");
+        end_transfer(t, &fault);
+        return;
+    }
+    if (leader == c->identity.broker_id && (t->held = cluster_find_replica(c, &group)) != NULL) {
+        t->local = (struct partition_ask){
+            .question = PARTITION_ASK_TRANSFER, .to = t->to, .deadline_us = t->deadline_us, .done = local_done};
+        partition_ask(t->held, &t->local);
+        return;
+    }
+    memcpy(t->body, t->topic_id.bytes, UUID_BYTES);
+    put_le32(t->body + UUID_BYTES, t->partition);
+    put_le32(t->body + UUID_BYTES + 4, t->to);
+    t->part = (struct iovec){.iov_base = t->body, .iov_len = TRANSFER_BODY_BYTES};
+    t->ask = (struct ask){.broker_id = leader,
+                          .verb = ASK_TRANSFER,
+                          .parts = &t->part,
+                          .part_count = 1,
+                          .deadline_us = t->deadline_us,
+                          .done = remote_done,
+                          .owner = t};
+    links_ask(c->links, &t->ask);
+}
+
+struct served_transfer {
+    struct partition_ask ask;
+    struct partition *partition;
+    struct asked *asked;
+};
+
+static void served_done(struct partition_ask *ask)
+{
+    struct served_transfer *s = CONTAINER_OF(ask, struct served_transfer, ask);
+    ask_answer(s->asked, &ask->fault, NULL, 0);
+    partition_drop(&s->partition);
+    free(s);
+}
+
+void orders_serve_transfer(void *context, struct asked *asked)
+{
+    struct cluster *c = context;
+    struct fault fault = {.err = KQ_OK};
+    struct cursor body = cursor_over(asked->body, asked->body_bytes);
+    struct group_id group = {.partition = 0};
+    cursor_copy(&body, group.topic_id.bytes, UUID_BYTES);
+    group.partition = cursor_le32(&body);
+    uint32_t to = cursor_le32(&body);
+    struct served_transfer *s = calloc(1, sizeof *s);
+    if (body.bad || cursor_left(&body) != 0)
+        fault.err = KQ_GARBAGE;
+    else if (s == NULL)
+        fault.err = KQ_NO_MEMORY;
+    else if ((s->partition = cluster_find_replica(c, &group)) == NULL)
+        fault.err = KQ_NOT_LEADER;
+    if (fault.err != KQ_OK) {
+        ask_answer(asked, &fault, NULL, 0);
+        free(s);
+        return;
+    }
+    s->asked = asked;
+    s->ask = (struct partition_ask){
+        .question = PARTITION_ASK_TRANSFER, .to = to, .deadline_us = asked->deadline_us, .done = served_done};
+    partition_ask(s->partition, &s->ask);
+}
+
+/* ---- orders -------------------------------------------------------------------------------- */
+
+struct running_order {
+    struct cluster *cluster;
+    struct cluster_order *order;
+    struct controller_call call;
+    struct transfer transfer;
+    char topic[TOPIC_NAME_MAX_BYTES + 1];
+};
+
+static void end_order(struct running_order *r, const struct fault *fault)
+{
+    struct cluster *c = r->cluster;
+    struct cluster_order *order = r->order;
+    order->fault = *fault;
+    free(r);
+    order->done(order);
+    cluster_call_end(c);
+}
+
+static void call_done(struct controller_call *call)
+{
+    struct fault fault = call->call.call.fault;
+    end_order(CONTAINER_OF(call, struct running_order, call), &fault);
+}
+
+static void transfer_done(struct transfer *transfer)
+{
+    struct fault fault = transfer->fault;
+    end_order(transfer->owner, &fault);
+}
+
+static enum kq_err check_transfer(const struct cluster_order *order, const struct image_topic *topic,
+                                  struct fault *fault)
+{
+    if (topic == NULL) {
+        *fault = (struct fault){.err = KQ_UNKNOWN_TOPIC};
+        return fault->err;
+    }
+    if (order->partition >= image_topic_partitions(topic))
+        return fault_set(fault, KQ_INVALID, "topic %.100s has partitions 0 to %u only", order->topic,
+                         image_topic_partitions(topic) - 1);
+    uint32_t count;
+    const uint32_t *replicas = image_replicas(topic, order->partition, &count);
+    bool holds = order->broker == 0;
+    for (uint32_t i = 0; i < count; i++)
+        holds |= replicas[i] == order->broker;
+    if (!holds)
+        return fault_set(fault, KQ_INVALID, "broker %u holds no replica of %.100s/%u; only those that do can lead it",
+                         order->broker, order->topic, order->partition);
+    if (count == 1)
+        return order->broker != 0 ? KQ_OK
+                                  : fault_set(fault, KQ_INVALID, "%.100s/%u has one replica: nobody else can lead it",
+                                              order->topic, order->partition);
+    return KQ_OK;
+}
+
+static void run_transfer(struct running_order *r)
+{
+    struct cluster *c = r->cluster;
+    const struct cluster_order *order = r->order;
+    struct image *image = cluster_image(c);
+    const struct image_topic *topic = image_find(image, r->topic, strlen(r->topic));
+    struct fault fault = {.err = KQ_OK};
+    bool ok = check_transfer(order, topic, &fault) == KQ_OK;
+    if (ok) {
+        r->transfer = (struct transfer){.done = transfer_done,
+                                        .owner = r,
+                                        .topic_id = *image_topic_id(topic),
+                                        .partition = order->partition,
+                                        .to = order->broker,
+                                        .deadline_us = r->call.deadline_us};
+        ok = order->broker == 0 || cluster_leader(c, image_topic_id(topic), order->partition, NULL) != order->broker;
+        if (!ok)
+            fault.err = KQ_OK; /* it leads already */
+    }
+    image_drop(&image);
+    if (ok)
+        transfer_begin(c, &r->transfer);
+    else
+        end_order(r, &fault);
+}
+
+static void run_order(struct running_order *r)
+{
+    const struct cluster_order *order = r->order;
+    struct metadata_call *call = &r->call.call;
+    call->verb = METADATA_ORDER;
+    call->order = order->verb;
+    call->broker.id = order->broker;
+    call->topic = r->topic;
+    call->partition = order->partition;
+    call->broker_count = order->broker_count;
+    memcpy(call->brokers, order->brokers, order->broker_count * sizeof *order->brokers);
+    r->call.done = call_done;
+    calls_begin(r->cluster, &r->call);
+}
+
+void cluster_order(struct cluster *cluster, struct cluster_order *order)
+{
+    TAG_CHECK(cluster, CLUSTER_TAG);
+    REQUIRE(order->broker_count <= METADATA_REPLICAS_MAX);
+    order->fault = (struct fault){.err = KQ_OK};
+    struct running_order *r = calloc(1, sizeof *r);
+    (void)pthread_mutex_lock(&cluster->lock);
+    bool begin = r != NULL && cluster_call_begin(cluster);
+    (void)pthread_mutex_unlock(&cluster->lock);
+    if (!begin) {
+        order->fault.err = r == NULL ? KQ_NO_MEMORY : KQ_STOPPING;
+        free(r);
+        order->done(order);
+        return;
+    }
+    r->cluster = cluster;
+    r->order = order;
+    r->call.deadline_us =
+        clock_mono_us() + atomic_load_explicit(&cluster->options.config->publish_timeout_us, memory_order_relaxed);
+    size_t len = order->topic == NULL ? 0 : strlen(order->topic);
+    if (len > TOPIC_NAME_MAX_BYTES) {
+        end_order(r, &(struct fault){.err = KQ_UNKNOWN_TOPIC});
+        return;
+    }
+    memcpy(r->topic, order->topic == NULL ? "" : order->topic, len);
+    if (order->verb == CLUSTER_TRANSFER)
+        run_transfer(r);
+    else
+        run_order(r);
+}
