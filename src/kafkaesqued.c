@@ -166,6 +166,7 @@ static void say_hello(const struct config *cfg, const struct service *service)
     service_address(service, address, host, &port);
     printf("kafkaesqued %s, broker %lld, listens on %s\n", PACKAGE_VERSION, (long long)cfg->broker_id, address);
     printf("its data is in %s\n", cfg->data_dir);
+    printf("other brokers reach it on port %u\n", service_raft_port(service));
     printf("in another terminal, type: telnet %s %u   and there: CRTP hello   PUBS hello {\"Body\":\"Hello World!\"}   "
            "HELP\n",
            host, port);
@@ -186,6 +187,13 @@ static int exit_code_of(enum service_part failed)
     return EXIT_FAILED;
 }
 
+/* While the start waits for other brokers; the signals are blocked, and stay for run() to take. */
+static bool told_to_stop(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 static int serve(const struct options *options, struct config *cfg, const sigset_t *waited)
 {
     struct fault fault = {.err = KQ_OK};
@@ -195,7 +203,10 @@ static int serve(const struct options *options, struct config *cfg, const sigset
     if (datadir_open(&dir, cfg->data_dir, cfg->broker_id, true, &fault) != KQ_OK)
         return say_and_fail(&fault, EXIT_DATA);
     int code = EXIT_STOPPED;
-    if (service_start(&service, cfg, PACKAGE_VERSION, &failed, &fault) != KQ_OK) {
+    enum kq_err err = service_start(&service, cfg, PACKAGE_VERSION, told_to_stop, &failed, &fault);
+    if (err == KQ_STOPPING) {
+        SAY_NOTICE("%s", fault_text(&fault));
+    } else if (err != KQ_OK) {
         code = say_and_fail(&fault, exit_code_of(failed));
     } else {
         say_hello(cfg, service);

@@ -33,6 +33,12 @@ static void notify(void *context, const struct group_event *event)
         broker->event(broker->event_context, event);
 }
 
+static bool interrupted(void *context)
+{
+    const struct broker *broker = context;
+    return broker->interrupted != NULL && broker->interrupted();
+}
+
 static enum kq_err start_engine(struct broker *broker, const struct broker_options *options, struct fault *fault)
 {
     const struct config *config = options->config;
@@ -62,17 +68,22 @@ enum kq_err broker_start(struct broker *broker, const struct broker_options *opt
 {
     broker->config = options->config;
     broker->version = options->version;
+    broker->interrupted = options->interrupted;
     broker->started_us = clock_mono_us();
     enum kq_err err = start_engine(broker, options, fault);
-    if (err != KQ_OK)
+    if (err != KQ_OK) {
+        (void)close(options->raft_fd);
         return err;
+    }
     struct cluster_options cluster = {
         .engine = broker->engine,
         .config = options->config,
         .data_dir = options->data_dir,
-        .host = options->config->host,
+        .host = options->host,
         .port = options->port,
-        .raft_port = (uint16_t)options->config->raft_port,
+        .raft_port = options->raft_port,
+        .listen_fd = options->raft_fd,
+        .interrupted = interrupted,
         .notify = notify,
         .context = broker,
     };

@@ -23,13 +23,19 @@ struct broker {
     /* The server's part of INFO: members of the present object. May be NULL. */
     void (*describe_server)(void *context, struct json *json);
     void *describe_context;
+    bool (*interrupted)(void); /* while it starts */
 };
 
 struct broker_options {
     const struct config *config; /* borrowed; its LIVE fields may change */
     const char *data_dir;        /* the broker's folder, locked and checked by the caller */
     const char *version;
-    uint16_t port; /* that clients reach */
+    const char *host; /* where clients and brokers reach this one; borrowed during the start */
+    uint16_t port;    /* that clients reach */
+    uint16_t raft_port;
+    int raft_fd; /* listening on raft_port; the broker's from now on */
+    /* As cluster_options.interrupted. */
+    bool (*interrupted)(void);
 };
 
 /* Main thread. Starts engine and cluster: returns when metadata is open and the

@@ -1,14 +1,6 @@
 /*
- * Start and stop of the cluster's part in a broker, the image, coordinators and
- * status.
- *
- * Start: identity, then `__cluster_metadata-0` (everything else follows from it),
- * then the registration of this broker, then strays (only now is it known what is
- * one), then a first reconcile that starts all local partitions. Stop goes the
- * other way: first no new work is taken and the keeper's work of ours runs out,
- * so that nothing is started any more; then the local partitions, which may still
- * want to tell coordinators; then the metadata, which answers what still waits for
- * it; and only when nobody can call us back are the rest answered and all freed.
+ * What others ask of the cluster: the image, who leads and who lives, status. Start and
+ * stop are in start.c.
  */
 #include "cluster/cluster_state.h"
 
@@ -56,6 +48,7 @@ void cluster_publish(struct cluster *c, struct image *(*make)(struct cluster *c,
     image_drop(&dropped);
     reconcile_post(c);
     requests_wake(c);
+    catch_up_wake(c);
 }
 
 static struct image *make_committed(struct cluster *c, struct image *before, void *context)
@@ -64,8 +57,7 @@ static struct image *make_committed(struct cluster *c, struct image *before, voi
     return image_make(context, before, &defaults);
 }
 
-/* Metadata actor's turn. */
-static void metadata_changed(void *context, const struct metadata *metadata)
+void cluster_metadata_changed(void *context, const struct metadata *metadata)
 {
     struct cluster *c = context;
     REQUIRE(metadata == c->metadata);
@@ -102,12 +94,16 @@ uint64_t cluster_next_session_id(struct cluster *cluster)
 
 /* ---- status ---------------------------------------------------------------------------- */
 
-static void count_partition(struct cluster_status *status, const struct image_topic *topic, uint32_t p)
+static void count_part(struct cluster_status *status, const struct part *part)
 {
-    struct partition *partition = image_partition(topic, p);
     struct partition_status of = {.state = PARTITION_OPENING};
-    if (partition != NULL)
-        partition_status(partition, &of);
+    if (part->partition != NULL)
+        partition_status(part->partition, &of);
+    else if (part->state == PART_FAILED) {
+        of.state = PARTITION_FAILED;
+        of.fault = part->fault == NULL ? (struct fault){.err = KQ_NO_MEMORY} : *part->fault;
+    }
+    status->partition_count += !part->hosted->internal;
     status->opening_count += of.state == PARTITION_OPENING;
     if (of.state != PARTITION_FAILED)
         return;
@@ -115,18 +111,8 @@ static void count_partition(struct cluster_status *status, const struct image_to
     if (status->fault_count == CLUSTER_STATUS_FAULTS)
         return;
     (void)snprintf(status->faults[status->fault_count].partition, sizeof status->faults[0].partition, "%s-%u",
-                   image_topic_name(topic), p);
+                   part->hosted->name, part->number);
     status->faults[status->fault_count++].fault = of.fault;
-}
-
-bool cluster_is_local(const struct cluster *c, const struct image_topic *topic, uint32_t p)
-{
-    uint32_t count;
-    const uint32_t *replicas = image_replicas(topic, p, &count);
-    for (uint32_t i = 0; i < count; i++)
-        if (replicas[i] == c->identity.broker_id)
-            return true;
-    return false;
 }
 
 void cluster_status(struct cluster *cluster, struct cluster_status *status)
@@ -135,21 +121,112 @@ void cluster_status(struct cluster *cluster, struct cluster_status *status)
     memset(status, 0, sizeof *status);
     status->cluster_id = image_cluster_id(image);
     status->broker_id = cluster->identity.broker_id;
-    status->controller_id = cluster->identity.broker_id; /* a metadata group of one */
-    status->broker_count = (uint32_t)image_broker_count(image);
+    status->controller_id = cluster_controller(cluster);
+    for (size_t i = 0; i < image_broker_count(image); i++)
+        status->broker_count += links_is_alive(cluster->links, image_broker_at(image, i)->id);
     for (size_t i = 0; i < image_topic_count(image); i++) {
         const struct image_topic *topic = image_topic_at(image, i);
         status->topic_count += !image_topic_internal(topic);
-        for (uint32_t p = 0; p < image_topic_partitions(topic); p++)
-            if (cluster_is_local(cluster, topic, p)) {
-                status->partition_count += !image_topic_internal(topic);
-                count_partition(status, topic, p);
-            }
+        (void)pthread_mutex_lock(&cluster->lock);
+        const struct hosted *h = reconcile_find(cluster, image_topic_id(topic));
+        for (uint32_t p = 0; h != NULL && p < h->part_count; p++)
+            if (h->parts[p].local)
+                count_part(status, &h->parts[p]);
+        (void)pthread_mutex_unlock(&cluster->lock);
     }
     image_drop(&image);
 }
 
-/* ---- starting ---------------------------------------------------------------------------- */
+/* ---- who leads, who lives ------------------------------------------------------------- */
+
+uint32_t cluster_self(const struct cluster *cluster)
+{
+    return cluster->identity.broker_id;
+}
+
+struct links *cluster_links(struct cluster *cluster)
+{
+    return cluster->links;
+}
+
+bool cluster_is_alone(struct cluster *c)
+{
+    if (c->identity.joined || c->identity.founding.count > 1)
+        return false;
+    struct image *image = cluster_image(c);
+    bool alone = image_broker_count(image) <= 1;
+    image_drop(&image);
+    return alone;
+}
+
+uint32_t cluster_controller(struct cluster *c)
+{
+    uint32_t leader = c->metadata_partition == NULL ? 0 : partition_leader(c->metadata_partition, NULL);
+    struct group_id group = {.topic_id = c->identity.founding.metadata_id};
+    if (leader == 0 && c->links != NULL)
+        leader = links_leader(c->links, &group, NULL);
+    if (leader == 0 && cluster_is_alone(c)) /* its group leads itself when somebody wants to append */
+        leader = c->identity.broker_id;
+    return leader;
+}
+
+uint32_t cluster_part_leader(const struct cluster *c, const struct part *part, uint64_t *term)
+{
+    uint32_t leader = part->partition == NULL ? 0 : partition_leader(part->partition, term);
+    struct group_id group = {.topic_id = part->hosted->id, .partition = part->number};
+    if (leader == 0)
+        leader = links_leader(c->links, &group, term);
+    if (leader == 0 && part->sole_broker != 0 && links_is_alive(c->links, part->sole_broker)) {
+        leader = part->sole_broker;
+        if (term != NULL)
+            *term = 0;
+    }
+    return leader;
+}
+
+uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, uint32_t p, uint64_t *term)
+{
+    TAG_CHECK(cluster, CLUSTER_TAG);
+    uint32_t leader = 0;
+    if (term != NULL)
+        *term = 0;
+    (void)pthread_mutex_lock(&cluster->lock);
+    const struct hosted *h = reconcile_find(cluster, topic_id);
+    if (h != NULL && p < h->part_count)
+        leader = cluster_part_leader(cluster, &h->parts[p], term);
+    (void)pthread_mutex_unlock(&cluster->lock);
+    return leader;
+}
+
+bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p)
+{
+    uint32_t count;
+    const uint32_t *brokers = image_replicas(topic, p, &count);
+    return links_alive_count(cluster->links, brokers, count) * 2 > count;
+}
+
+struct partition *cluster_find_replica(struct cluster *c, const struct group_id *group)
+{
+    if (uuid_equal(&group->topic_id, &c->identity.founding.metadata_id))
+        return c->metadata_partition == NULL ? NULL : partition_hold(c->metadata_partition);
+    struct partition *found = NULL;
+    (void)pthread_mutex_lock(&c->lock);
+    const struct hosted *h = reconcile_find(c, &group->topic_id);
+    if (h != NULL && group->partition < h->part_count && h->parts[group->partition].partition != NULL)
+        found = partition_hold(h->parts[group->partition].partition);
+    (void)pthread_mutex_unlock(&c->lock);
+    return found;
+}
+
+bool cluster_is_stopping(struct cluster *c)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    bool stopping = c->stopping;
+    (void)pthread_mutex_unlock(&c->lock);
+    return stopping;
+}
+
+/* ---- work that start and stop wait for --------------------------------------------------- */
 
 void cluster_work_begin(struct cluster *c)
 {
@@ -165,270 +242,30 @@ void cluster_work_end(struct cluster *c)
     (void)pthread_mutex_unlock(&c->lock);
 }
 
-/* The metadata partition's thread. */
-static void metadata_ready(void *context, struct partition *partition, const struct fault *fault)
+bool cluster_call_begin(struct cluster *c)
 {
-    struct cluster *c = context;
-    (void)partition;
+    c->call_count += !c->stopping;
+    return !c->stopping;
+}
+
+void cluster_call_end(struct cluster *c)
+{
     (void)pthread_mutex_lock(&c->lock);
-    c->metadata_ready = true;
-    c->metadata_fault = *fault;
+    REQUIRE(c->call_count > 0);
+    c->call_count--;
     (void)pthread_cond_broadcast(&c->moved);
     (void)pthread_mutex_unlock(&c->lock);
 }
 
-/* Keeper. */
-static void metadata_stopped(void *context, struct partition *partition)
+void cluster_post_job(struct cluster *c, struct job *job, bool *posted)
 {
-    struct cluster *c = context;
-    (void)partition;
     (void)pthread_mutex_lock(&c->lock);
-    c->metadata_stopped = true;
-    (void)pthread_cond_broadcast(&c->moved);
-    (void)pthread_mutex_unlock(&c->lock);
-}
-
-static void stop_metadata(struct cluster *c)
-{
-    if (c->metadata_partition == NULL)
-        return;
-    partition_stop(c->metadata_partition, KQ_STOPPING, metadata_stopped, c);
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->metadata_stopped)
-        (void)pthread_cond_wait(&c->moved, &c->lock);
-    (void)pthread_mutex_unlock(&c->lock);
-    partition_drop(&c->metadata_partition);
-}
-
-static enum kq_err start_metadata(struct cluster *c, struct fault *fault)
-{
-    char path[CLUSTER_PATH_BYTES];
-    if (!home_path(path, c->data_dir, CLUSTER_METADATA_TOPIC "-0"))
-        return fault_set(fault, KQ_INVALID, "%s: the path is too long", c->data_dir);
-    struct partition_limits limits = cluster_default_limits(c);
-    limits.segment_bytes = CLUSTER_MACHINE_SEGMENT_BYTES;
-    limits.retention_bytes = -1;
-    limits.retention_ms = -1;
-    struct partition_options options = {.engine = c->options.engine,
-                                        .dir = path,
-                                        .title = CLUSTER_METADATA_TOPIC "-0",
-                                        .topic_id = c->identity.founding.metadata_id,
-                                        .partition = 0,
-                                        .incarnation = c->identity.incarnation,
-                                        .limits = limits,
-                                        .machine = metadata_machine(c->metadata),
-                                        .ready = metadata_ready,
-                                        .context = c};
-    enum kq_err err = partition_start(&c->metadata_partition, &options);
-    if (err != KQ_OK)
-        return fault_set(fault, err, "the metadata's thread cannot be started: %s", err_text(err));
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->metadata_ready)
-        (void)pthread_cond_wait(&c->moved, &c->lock);
-    *fault = c->metadata_fault;
-    (void)pthread_mutex_unlock(&c->lock);
-    return fault->err;
-}
-
-struct registration {
-    struct metadata_call call;
-    struct cluster *cluster;
-};
-
-/* Metadata actor's turn. */
-static void registered(struct machine_call *base)
-{
-    struct registration *r = CONTAINER_OF(base, struct registration, call.call);
-    struct cluster *c = r->cluster;
-    (void)pthread_mutex_lock(&c->lock);
-    c->registered = true;
-    (void)pthread_cond_broadcast(&c->moved);
-    (void)pthread_mutex_unlock(&c->lock);
-}
-
-static bool is_registered(const struct image *image, const struct metadata_broker *self)
-{
-    struct uuid cluster_id = image_cluster_id(image);
-    for (size_t i = 0; i < image_broker_count(image); i++) {
-        const struct image_broker *b = image_broker_at(image, i);
-        if (b->id == self->id)
-            return uuid_equal(&b->incarnation, &self->incarnation) && strcmp(b->host, self->host) == 0 &&
-                   b->port == self->port && b->raft_port == self->raft_port && !uuid_is_zero(&cluster_id);
+    bool post = !c->stopping && !*posted;
+    if (post) {
+        *posted = true;
+        cluster_work_begin(c);
     }
-    return false;
-}
-
-/* A broker that is registered as it is writes nothing at its start. */
-static enum kq_err register_self(struct cluster *c, struct fault *fault)
-{
-    struct registration r = {
-        .cluster = c,
-        .call = {.verb = METADATA_REGISTER_BROKER,
-
-                 .cluster_id = c->identity.founding.cluster_id,
-                 .call = {.done = registered},
-                 .broker = {.id = c->identity.broker_id,
-                            .incarnation = c->identity.incarnation,
-                            .port = c->options.port,
-                            .raft_port = c->options.raft_port}},
-    };
-    (void)snprintf(r.call.broker.host, sizeof r.call.broker.host, "%s", c->host);
-    struct image *image = cluster_image(c);
-    bool known = image_broker_count(image) > 0;
-    bool done = is_registered(image, &r.call.broker);
-    image_drop(&image);
-    if (done)
-        return KQ_OK;
-    partition_call(c->metadata_partition, &r.call.call);
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->registered)
-        (void)pthread_cond_wait(&c->moved, &c->lock);
     (void)pthread_mutex_unlock(&c->lock);
-    if (r.call.call.fault.err == KQ_OK)
-        return KQ_OK;
-    if (known) { /* on a full disk, say: others find us where we were */
-        SAY_WARNING("this broker's address could not be registered: %s", fault_text(&r.call.call.fault));
-        return KQ_OK;
-    }
-    *fault = r.call.call.fault;
-    return fault->err;
-}
-
-static void wait_until_reconciled(struct cluster *c)
-{
-    reconcile_post(c);
-    (void)pthread_mutex_lock(&c->lock);
-    while (c->reconciled_version < image_version(c->image))
-        (void)pthread_cond_wait(&c->moved, &c->lock);
-    (void)pthread_mutex_unlock(&c->lock);
-}
-
-static uint64_t first_session_id(void)
-{
-    struct uuid id = uuid_random();
-    return get_le64(id.bytes) >> 2 | 1;
-}
-
-static void free_cluster(struct cluster *c)
-{
-    image_drop(&c->image);
-    metadata_free(&c->metadata);
-    map_fini(&c->hosted_by_id);
-    map_fini(&c->hosted_by_name);
-    home_list_free(&c->found);
-    (void)pthread_cond_destroy(&c->moved);
-    (void)pthread_mutex_destroy(&c->lock);
-    (void)pthread_mutex_destroy(&c->publish_lock);
-    free(c->data_dir);
-    free(c->host);
-    c->tag = TAG_DEAD;
-    free(c);
-}
-
-/* NULL: out of memory. */
-static struct cluster *new_cluster(const struct cluster_options *options)
-{
-    struct cluster *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return NULL;
-    c->tag = CLUSTER_TAG;
-    c->options = *options;
-    c->io = engine_io(options->engine);
-    c->data_dir = strdup(options->data_dir);
-    c->host = strdup(options->host);
-    c->options.data_dir = c->data_dir;
-    c->options.host = c->host;
-    (void)pthread_mutex_init(&c->publish_lock, NULL);
-    (void)pthread_mutex_init(&c->lock, NULL);
-    (void)pthread_cond_init(&c->moved, NULL);
-    map_init(&c->hosted_by_id);
-    map_init(&c->hosted_by_name);
-    c->producer_waiting_end = &c->producer_waiting;
-    c->reconcile_job.run = reconcile_run;
-    c->sweep_job.run = sweep_run;
-    c->deadline.fire = requests_fire;
-    atomic_init(&c->next_session_id, first_session_id());
-    c->metadata = metadata_new(&(struct metadata_options){.changed = metadata_changed, .context = c});
-    struct partition_limits defaults = cluster_default_limits(c);
-    if (c->metadata != NULL)
-        c->image = image_make(c->metadata, NULL, &defaults);
-    if (c->data_dir == NULL || c->host == NULL || c->image == NULL) {
-        free_cluster(c);
-        return NULL;
-    }
-    return c;
-}
-
-/* A cluster of one. */
-static enum kq_err found_alone(struct cluster *c, struct fault *fault)
-{
-    struct founding *f = &c->identity.founding;
-    *f = (struct founding){.cluster_id = uuid_random(), .metadata_id = uuid_random(), .count = 1};
-    f->members[0] = (struct form_member){.broker_id = c->identity.broker_id,
-                                         .incarnation = c->identity.incarnation,
-                                         .port = c->options.port,
-                                         .raft_port = c->options.raft_port};
-    (void)snprintf(f->members[0].host, sizeof f->members[0].host, "%s", c->host);
-    return identity_store(c->io, c->data_dir, &c->identity, fault);
-}
-
-enum kq_err cluster_start(struct cluster **cluster, const struct cluster_options *options, struct fault *fault)
-{
-    struct cluster *c = new_cluster(options);
-    if (c == NULL)
-        return fault_set(fault, KQ_NO_MEMORY, "out of memory for the cluster's state");
-    uint32_t broker_id = (uint32_t)options->config->broker_id;
-    enum kq_err err = identity_load(c->io, c->data_dir, broker_id, &c->identity, fault);
-    if (err == KQ_OK && uuid_is_zero(&c->identity.founding.metadata_id))
-        err = found_alone(c, fault);
-    if (err == KQ_OK)
-        err = sweep_check(c, fault);
-    if (err == KQ_OK)
-        err = start_metadata(c, fault);
-    if (err == KQ_OK)
-        err = register_self(c, fault);
-    if (err != KQ_OK) {
-        cluster_stop(&c);
-        return err;
-    }
-    struct image *image = cluster_image(c);
-    sweep_put_aside_strays(c, image);
-    image_drop(&image);
-    wait_until_reconciled(c);
-    *cluster = c;
-    return KQ_OK;
-}
-
-/* ---- stopping ------------------------------------------------------------------------------ */
-
-static void wait_for_work(struct cluster *c)
-{
-    (void)pthread_mutex_lock(&c->lock);
-    while (c->work_count > 0)
-        (void)pthread_cond_wait(&c->moved, &c->lock);
-    (void)pthread_mutex_unlock(&c->lock);
-}
-
-void cluster_stop(struct cluster **cluster)
-{
-    struct cluster *c = *cluster;
-    *cluster = NULL;
-    if (c == NULL)
-        return;
-    TAG_CHECK(c, CLUSTER_TAG);
-    (void)pthread_mutex_lock(&c->lock);
-    c->stopping = true;
-    (void)pthread_mutex_unlock(&c->lock);
-    wait_for_work(c);
-    reconcile_stop_all(c);
-    (void)pthread_mutex_lock(&c->lock);
-    while (c->hosted_by_id.count > 0)
-        (void)pthread_cond_wait(&c->moved, &c->lock);
-    (void)pthread_mutex_unlock(&c->lock);
-    stop_metadata(c);
-    wait_for_work(c);
-    requests_stop(c);
-    engine_cancel_deadline(c->options.engine, &c->deadline);
-    REQUIRE(c->steps == NULL);
-    free_cluster(c);
+    if (post)
+        engine_post_work(c->options.engine, job);
 }

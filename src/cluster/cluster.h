@@ -32,6 +32,9 @@ struct cluster_options {
     const char *host;            /* where clients reach this broker; copied */
     uint16_t port;
     uint16_t raft_port;
+    int listen_fd; /* of the raft port, bound and listening; the cluster's from now on */
+    /* Main thread, while the start waits for other brokers: whether it is to give up. NULL: never. */
+    bool (*interrupted)(void *context);
     /* An event for a session, of whichever broker; on an actor's turn, must not block. */
     void (*notify)(void *context, const struct group_event *event);
     /* Somebody else leads this partition now, or nobody; for who waits for a leader. Any
@@ -41,8 +44,9 @@ struct cluster_options {
 };
 
 /* Main thread; blocks until metadata is open and the local partitions are started
- * (they open their logs on their own threads; requests to them wait). An error:
- * nothing runs, *fault says what the operator can do. */
+ * (they open their logs on their own threads; requests to them wait). With `peers` in an
+ * empty folder it waits for these brokers without a limit. An error: nothing runs, *fault
+ * says what the operator can do; KQ_STOPPING: it was interrupted. */
 enum kq_err cluster_start(struct cluster **cluster, const struct cluster_options *options, struct fault *fault);
 /* Main thread, after whoever makes requests has stopped and before engine_stop();
  * waiting requests are answered KQ_STOPPING. Blocks until all partitions are closed. */

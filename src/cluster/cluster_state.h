@@ -14,9 +14,13 @@
 #define KQ_CLUSTER_CLUSTER_STATE_H
 
 #include "base/map.h"
+#include "cluster/calls.h"
 #include "cluster/cluster.h"
 #include "cluster/home.h"
+#include "cluster/links.h"
 #include "cluster/metadata.h"
+#include "cluster/notes.h"
+#include "cluster/peers.h"
 
 #include <pthread.h>
 
@@ -29,25 +33,42 @@ enum {
     CLUSTER_TITLE_BYTES = TOPIC_NAME_MAX_BYTES + 16,
 };
 
-/* ---- hosted topics (reconcile.c) --------------------------------------------------- */
+/* ---- hosted topics (reconcile.c, replica.c) ------------------------------------------ */
 
-enum part_state { PART_NONE, PART_OPENING, PART_SERVING, PART_FAILED, PART_STOPPED };
+enum part_state {
+    PART_NONE,
+    PART_OPENING,
+    PART_SERVING,
+    PART_FAILED,
+    PART_LOST, /* its folder was there once and is not any more: to be replaced by a new replica */
+    PART_STOPPED,
+};
+
+/* What becomes of the folder of a replica that is stopped. */
+enum part_end { PART_STAYS, PART_ASIDE, PART_GOES };
 
 struct part {
     struct hosted *hosted;
     uint32_t number;
     enum part_state state;
-    bool local;    /* a replica is to be here */
-    bool replaced; /* its folder belonged to another topic and was put aside once */
-    bool stop_told;
-    struct partition *partition;    /* with a reference; NULL: not started */
-    struct group_machine *group;    /* of a coordinator */
-    struct partition_limits limits; /* keeper: as it was started or configured last */
-    struct fault *fault;            /* FAILED */
+    enum part_end end;    /* told to stop: what for */
+    bool stop_told;       /* of `partition` */
+    bool local;           /* a replica is to be here */
+    bool noted;           /* in REPLICAS, as it is now */
+    bool reporting;       /* a question about it is under way (duties.c) */
+    uint32_t sole_broker; /* nobody else holds it; 0: several do */
+    int64_t failed_us;
+    struct partition *partition;                    /* with a reference; NULL: not started */
+    struct group_machine *group;                    /* of a coordinator */
+    struct uuid incarnation;                        /* of the replica, as it was started */
+    struct partition_limits limits;                 /* keeper: as it was started or configured last */
+    struct raft_seat target[METADATA_REPLICAS_MAX]; /* keeper: as told last */
+    uint32_t target_count;
+    struct fault *fault; /* FAILED */
 };
 
-/* A topic whose partitions are here, from its first start until its folders are
- * gone or the cluster stops. */
+/* A topic, from its first sight until its folders are gone or the cluster stops; also
+ * one without replicas here. */
 struct hosted {
     struct cluster *cluster;
     struct uuid id;
@@ -56,8 +77,6 @@ struct hosted {
     bool ending; /* its partitions are told to stop */
     bool gone;   /* not in the metadata: its folders go too */
     uint32_t part_count;
-    uint32_t local_count; /* of these have a replica here */
-    uint32_t serving_count;
     uint32_t failed_count;
     uint32_t stop_left;    /* ending: so many are not stopped yet */
     uint64_t seen_version; /* of the image that named it last */
@@ -80,10 +99,54 @@ struct step {
     enum step_state state;
     bool calling; /* `call` is the metadata's at present */
     bool created; /* by this request */
+    bool seen;    /* in the image, what was created */
     int64_t due_us;
-    struct metadata_call call;
+    uint32_t ready_count; /* READY: of the first partitions a leader was seen */
+    struct controller_call control;
     char *topic, *key, *value; /* the call's */
     struct fault fault;        /* what to answer after ROLLBACK */
+};
+
+enum {
+    CLUSTER_VOTERS_MAX = 5, /* of the metadata's group; all others learn */
+};
+
+/* ---- catching up with the controller (catch_up.c) ------------------------------------- */
+
+/* With the lock held. Requests come together: each round asks for an offset once, for all
+ * that waited when it began. */
+struct catch_up {
+    struct cluster_request *waiting; /* for the next round */
+    struct cluster_request *asking;  /* for the present one */
+    struct cluster_request *reading; /* until the image has everything below `off` */
+    uint64_t off;                    /* the highest that any of them waits for */
+    int64_t due_us;
+    bool under_way; /* a round */
+    struct ask ask; /* of the round */
+    struct partition_ask barrier;
+    struct iovec part;
+    uint8_t body[8];
+};
+
+/* ---- what this broker owes to the cluster (duties.c) ------------------------------------- */
+
+struct duties {
+    struct link_address *peers; /* as told to the links last */
+    size_t peer_count;
+    struct raft_seat seats[METADATA_BROKERS_MAX]; /* of the metadata's group, as told last */
+    uint32_t seat_count;
+    struct controller_call registration;
+    bool registering;
+    struct cluster_request currency;
+    bool asking_currency;
+    struct controller_call growth;
+    bool growing;
+    int64_t poked_us;           /* the metadata's group, to lead itself */
+    int64_t scanned_us;         /* all replicas, for those that failed while they ran */
+    int64_t balanced_us;        /* leaders, as the controller */
+    _Atomic int64_t came_us;    /* when a broker came to life last */
+    _Atomic uint32_t transfers; /* under way */
+    int64_t register_at_us;
 };
 
 /* ---- the cluster ------------------------------------------------------------------------ */
@@ -95,12 +158,19 @@ struct cluster {
     char *host;
     struct io *io;
     struct identity identity;
-    char **found; /* main thread, during start: what lay in the data folder before */
+    char **found; /* what lay in the data folder before the start; the main thread's, the keeper's once found_told */
     size_t found_count;
     struct metadata *metadata;
-    struct partition *metadata_partition;
+    _Atomic(struct partition *) metadata_partition; /* set by the main thread, once; dropped last */
+    _Atomic(struct links *) links;                  /* the same */
+    struct notes *notes;                            /* keeper, and the main thread at start */
+    struct peer_list contacts;                      /* where to find the cluster while the metadata does not say */
     struct job reconcile_job;
     struct job sweep_job;
+    struct job duties_job;
+    struct engine_deadline duties_deadline;
+    struct engine_deadline calls_deadline; /* of who waits for a controller */
+    struct engine_deadline catch_up_deadline;
     struct engine_deadline deadline; /* of the step that is due first */
     _Atomic uint64_t next_session_id;
 
@@ -115,18 +185,28 @@ struct cluster {
     struct cluster_request *producer_waiting; /* oldest first */
     struct cluster_request **producer_waiting_end;
     bool producer_calling;
-    struct metadata_call producer_call; /* the metadata's while producer_calling */
+    struct controller_call producer_call; /* under way while producer_calling */
     int64_t producer_next;
     int64_t producer_end;
     bool stopping;
     bool reconcile_posted;
     bool sweep_posted;
     uint64_t reconciled_version; /* the image whose topics are all started */
-    uint32_t work_count;         /* jobs on the keeper, calls under way */
+    uint32_t work_count;         /* jobs on the keeper */
+    uint32_t call_count;         /* calls under way that end with the links and the metadata */
     bool metadata_ready;
     struct fault metadata_fault;
     bool metadata_stopped;
-    bool registered;
+    bool registered; /* as it is now */
+    bool current;    /* the image had all that was committed at some time since the start */
+    bool found_told;
+    bool swept; /* strays are put aside */
+    bool duties_posted;
+    struct fault registration_fault;
+    struct controller_call *calls_waiting;
+    uint64_t floor_off; /* the metadata had everything up to here when it was opened */
+    struct catch_up catch_up;
+    struct duties duties; /* keeper, but for what says otherwise */
 };
 
 /* ---- cluster.c ----------------------------------------------------------------------------- */
@@ -135,11 +215,32 @@ struct cluster {
 void cluster_publish(struct cluster *c, struct image *(*make)(struct cluster *c, struct image *before, void *context),
                      void *context);
 struct partition_limits cluster_default_limits(const struct cluster *c);
-/* Whether this broker is to hold partition p. */
-bool cluster_is_local(const struct cluster *c, const struct image_topic *topic, uint32_t p);
+/* Metadata actor's turn: metadata_options.changed. */
+void cluster_metadata_changed(void *context, const struct metadata *metadata);
+/* The broker that leads the metadata's group, as far as known; 0: not known. */
+uint32_t cluster_controller(struct cluster *c);
+/* The cluster has no other broker. */
+bool cluster_is_alone(struct cluster *c);
+/* With the lock held: the links' table of leaders is read under it. */
+uint32_t cluster_part_leader(const struct cluster *c, const struct part *part, uint64_t *term);
+/* The local replica of a group with a reference, or NULL. */
+struct partition *cluster_find_replica(struct cluster *c, const struct group_id *group);
+bool cluster_is_stopping(struct cluster *c);
 /* Something that start or stop waits for. With the lock held. */
 void cluster_work_begin(struct cluster *c);
 void cluster_work_end(struct cluster *c);
+/* A call on its way that the end of a stop waits for. False: the cluster stops. With the lock held. */
+bool cluster_call_begin(struct cluster *c);
+void cluster_call_end(struct cluster *c);
+/* Posts the job to the keeper unless it is posted (*posted) or the cluster stops. */
+void cluster_post_job(struct cluster *c, struct job *job, bool *posted);
+
+/* ---- forming_run.c ------------------------------------------------------------------------ */
+
+/* Main thread, at start. Blocks until c->identity has a founding, durably. KQ_STOPPING: interrupted. */
+enum kq_err forming_run(struct cluster *c, const struct peer_list *list, struct fault *fault);
+/* Receiver thread, for links_options.form: what this broker's cluster was founded with. */
+bool forming_answer(void *context, const uint8_t *body, size_t body_bytes, struct buf *answer);
 
 /* ---- reconcile.c ------------------------------------------------------------------------------ */
 
@@ -147,10 +248,97 @@ void cluster_work_end(struct cluster *c);
 void reconcile_post(struct cluster *c);
 /* Keeper. The job behind it. */
 void reconcile_run(struct job *job);
-/* Main thread, at stop, when no reconcile runs. All partitions begin to stop. */
-void reconcile_stop_all(struct cluster *c);
+/* Main thread, at stop, when no reconcile runs. All partitions begin to stop, or those of users' topics. */
+void reconcile_stop_all(struct cluster *c, bool internal);
 /* Lock held. */
 struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_id);
+/* Keeper. One partition less of a topic that ends. */
+void reconcile_one_stopped(struct hosted *h);
+
+/* ---- replica.c (keeper) ---------------------------------------------------------------------- */
+
+/* What the metadata wants of this broker for one partition. */
+struct replica_wish {
+    bool local;           /* a replica here */
+    bool alone;           /* nobody else holds it */
+    bool old;             /* of a topic from before clusters */
+    bool founder;         /* the replica is one of the group's founders */
+    uint32_t sole_broker; /* alone: who */
+    struct uuid mix;
+    struct uuid incarnation; /* of the replica */
+    struct raft_member founders[METADATA_REPLICAS_MAX];
+    uint32_t founder_count;
+};
+struct replica_wish replica_wish(const struct cluster *c, const struct image *image, const struct image_topic *topic,
+                                 uint32_t p);
+void replica_title(const struct part *part, char title[CLUSTER_TITLE_BYTES]);
+/* Looks at the folder and makes it ready. True: REPLICAS is to be flushed, then it is to be
+ * started (or refused, when the flush failed). */
+bool replica_prepare(struct part *part, const struct replica_wish *wish);
+void replica_start(struct part *part, const struct replica_wish *wish, const struct partition_limits *limits);
+void replica_refuse(struct part *part, const struct fault *fault);
+/* It runs, and is not noted though it must be; it is with the next flush. */
+bool replica_must_be_noted(struct part *part, const struct replica_wish *wish);
+/* It runs under a name from before clusters, which the metadata is to be told. */
+bool replica_is_unowned(const struct part *part, const struct replica_wish *wish);
+/* Limits and target. */
+void replica_follow(struct part *part, struct partition *partition, const struct replica_wish *wish,
+                    const struct image *image, const struct image_topic *topic);
+/* Whether it was told the target that the image has. */
+bool replica_has_target(const struct part *part, const struct image *image, const struct image_topic *topic);
+void replica_stop(struct part *part, enum part_end end);
+void replica_stopped(void *context, struct partition *partition);
+
+/* ---- controller.c (keeper) ------------------------------------------------------------------- */
+
+/* What the cluster's controller does by itself: the broker's own topics grow, preferred
+ * leaders come back. When it is to be looked at again. */
+int64_t controller_turn(struct cluster *c, const struct image *image, int64_t now_us);
+/* Links thread. A broker came or went. */
+void controller_peer_changed(struct cluster *c, bool alive);
+
+/* ---- duties.c -------------------------------------------------------------------------------- */
+
+/* Who are to be the members of the metadata's group: five vote, the others learn; those that
+ * are drained vote only if nobody else could. The number of seats. */
+uint32_t duties_metadata_seats(const struct image *image, struct raft_seat *seats, uint32_t room);
+/* Any thread. The keeper looks what this broker owes to the cluster. */
+void duties_post(struct cluster *c);
+void duties_run(struct job *job);
+/* Timer. */
+void duties_fire(struct engine_deadline *deadline);
+
+/* ---- catch_up.c -------------------------------------------------------------------------------- */
+
+/* Any thread. The image or the controller is another. */
+void catch_up_wake(struct cluster *c);
+void catch_up_fire(struct engine_deadline *deadline);
+/* Main thread, at stop. */
+void catch_up_stop(struct cluster *c);
+
+/* ---- orders.c, survey.c ------------------------------------------------------------------------- */
+
+/* Receiver thread: ASK_TRANSFER, ASK_STATUS. */
+void orders_serve_transfer(void *context, struct asked *asked);
+void survey_serve(void *context, struct asked *asked);
+/* Any thread. Asks the leader of the partition, if one is known, to hand over to `to` (0: the
+ * best); done(context, fault). */
+struct transfer {
+    void (*done)(struct transfer *transfer);
+    void *owner;
+    struct fault fault;
+    struct uuid topic_id;
+    uint32_t partition;
+    uint32_t to;
+    int64_t deadline_us;
+    /* orders.c's: */
+    struct ask ask;
+    struct partition_ask local;
+    struct partition *held;
+    uint8_t body[32];
+    struct iovec part;
+};
+void transfer_begin(struct cluster *c, struct transfer *transfer);
 
 /* ---- coordinators.c -------------------------------------------------------------------------------- */
 
@@ -165,9 +353,8 @@ void coordinator_drop_topics_everywhere(struct cluster *c);
 /* Main thread, at start, before anything runs. Looks what lies in the folder;
  * refuses one whose replicas have lost their metadata. */
 enum kq_err sweep_check(struct cluster *c, struct fault *fault);
-/* Main thread, at start, when the image is current. Replicas that it does not know
- * are put aside. */
-void sweep_put_aside_strays(struct cluster *c, const struct image *image);
+/* Main thread, at start, before the first reconcile. Says which replicas will start empty. */
+void sweep_report_missing(struct cluster *c);
 /* Any thread. Removes what was put aside and may go. */
 void sweep_post(struct cluster *c);
 /* Keeper. The job behind it. */
@@ -184,8 +371,8 @@ void requests_stop(struct cluster *c);
 
 /* ---- producer_ids.c ------------------------------------------------------------------------------ */
 
-/* Metadata actor's turn. */
-void producer_ids_block_done(struct machine_call *base);
+/* Any thread. */
+void producer_ids_block_done(struct controller_call *control);
 /* Main thread, at stop. */
 void producer_ids_stop(struct cluster *c);
 

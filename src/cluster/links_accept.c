@@ -265,12 +265,24 @@ static void serve_raft(struct inbound *in)
 
 /* ---- a connection's thread ----------------------------------------------------------------------- */
 
-/* Who forms a cluster has read in the hello that there is one: it ends this. */
+/* A broker without a cluster asks what this one was founded with. */
 static void serve_form(struct inbound *in)
 {
+    enum { FORM_LIMIT_BYTES = 16 * 1024 };
+    struct links *links = in->links;
     struct peer_frame frame;
-    uint8_t *body;
-    (void)peer_socket_receive(in->socket, 0, clock_mono_us() + LINK_HELLO_US, &frame, &body, NULL);
+    uint8_t *body = NULL;
+    struct fault fault;
+    int64_t deadline_us = clock_mono_us() + LINK_HELLO_US;
+    enum kq_err err = peer_socket_receive(in->socket, FORM_LIMIT_BYTES, deadline_us, &frame, &body, &fault);
+    struct buf answer;
+    buf_init(&answer, FORM_LIMIT_BYTES);
+    if (err == KQ_OK && frame.type == PEER_FORM && links->options.form != NULL &&
+        links->options.form(links->options.context, body, frame.body_bytes, &answer)) {
+        struct slice part = slice_of(answer.data, answer.len);
+        (void)peer_socket_send(in->socket, PEER_FORM, &part, 1, deadline_us, &fault);
+    }
+    buf_fini(&answer);
     free(body);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Start order: text front (what its sessions share), listening sockets (so that a
- * taken port is said at once; who connects waits in the backlog), broker (engine,
+ * Start order: text front (what its sessions share), listening sockets, of clients and
+ * of brokers (so that a taken port is said at once; who connects waits in the backlog), broker (engine,
  * metadata, and the partitions that it names), server.
  *
  * Stop order: server (no more is accepted, what was read is answered, workers
@@ -14,6 +14,8 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/require.h"
+#include "cluster/peers.h"
+#include "cluster/raft_port.h"
 #include "log/io.h"
 #include "server/server.h"
 #include "server/text_session.h"
@@ -32,11 +34,14 @@ struct service {
     struct broker broker;
     struct text_front *front;
     struct server *server;
+    int raft_fd; /* until the broker takes it */
+    uint16_t raft_port;
     struct engine_deadline beat; /* asked for by service_turns; comes at once */
     _Atomic bool beat_came;
     bool beat_asked;
 };
 
+/* For clients and for brokers. */
 static enum kq_err listen_first(struct service *s, struct fault *fault)
 {
     const struct server_options options = {
@@ -44,22 +49,52 @@ static enum kq_err listen_first(struct service *s, struct fault *fault)
         .protocol = text_protocol(),
         .context = s->front,
     };
-    return server_listen(&s->server, &options, fault);
+    enum kq_err err = server_listen(&s->server, &options, fault);
+    if (err != KQ_OK)
+        return err;
+    err = raft_port_listen(s->config->host, (uint16_t)s->config->raft_port, &s->raft_fd, &s->raft_port, fault);
+    if (err != KQ_OK)
+        server_free(&s->server);
+    return err;
 }
 
-static enum kq_err start_broker(struct service *s, const char *version, struct fault *fault)
+/* Where others reach this broker: as told, or as it listens, or (listening everywhere) as
+ * the list of peers calls it. */
+static void find_address(const struct service *s, char host[CONFIG_TEXT_BYTES])
 {
+    const struct config *cfg = s->config;
+    bool everywhere = strcmp(cfg->host, "0.0.0.0") == 0 || strcmp(cfg->host, "::") == 0;
+    const char *found = cfg->advertised_host[0] != '\0' ? cfg->advertised_host : cfg->host;
+    struct peer_list list;
+    const struct peer_address *listed = NULL;
+    if (cfg->advertised_host[0] == '\0' && everywhere && peers_parse(cfg->peers, &list, NULL) == KQ_OK)
+        listed = peers_find(&list, (uint32_t)cfg->broker_id);
+    if (listed != NULL)
+        found = listed->host;
+    else if (cfg->advertised_host[0] == '\0' && everywhere)
+        found = "127.0.0.1";
+    (void)snprintf(host, CONFIG_TEXT_BYTES, "%.255s", found);
+}
+
+static enum kq_err start_broker(struct service *s, const char *version, bool (*interrupted)(void), struct fault *fault)
+{
+    char host[CONFIG_TEXT_BYTES];
+    find_address(s, host);
     const struct broker_options options = {
         .config = s->config,
         .data_dir = s->config->data_dir,
         .version = version,
+        .host = host,
         .port = server_port(s->server),
+        .raft_port = s->raft_port,
+        .raft_fd = s->raft_fd,
+        .interrupted = interrupted,
     };
     return broker_start(&s->broker, &options, fault);
 }
 
 enum kq_err service_start(struct service **service, const struct config *cfg, const char *version,
-                          enum service_part *failed, struct fault *fault)
+                          bool (*interrupted)(void), enum service_part *failed, struct fault *fault)
 {
     *failed = SERVICE_MEMORY;
     struct service *s = calloc(1, sizeof *s);
@@ -76,7 +111,7 @@ enum kq_err service_start(struct service **service, const struct config *cfg, co
     if (err != KQ_OK)
         goto free_front;
     *failed = SERVICE_BROKER;
-    err = start_broker(s, version, fault);
+    err = start_broker(s, version, interrupted, fault);
     if (err != KQ_OK)
         goto free_server;
     *failed = SERVICE_LISTENERS;
@@ -140,6 +175,12 @@ bool service_turns(struct service *service)
     service->beat.fire = beat_comes;
     engine_set_deadline(service->broker.engine, &service->beat, clock_mono_us());
     return true;
+}
+
+unsigned service_raft_port(const struct service *service)
+{
+    TAG_CHECK(service, SERVICE_TAG);
+    return service->raft_port;
 }
 
 void service_address(const struct service *service, char address[SERVICE_ADDRESS_BYTES],

@@ -20,11 +20,12 @@ enum { SERVICE_ADDRESS_BYTES = CONFIG_TEXT_BYTES + 16 };
 /* What a start failed at. */
 enum service_part { SERVICE_NOTHING, SERVICE_MEMORY, SERVICE_BROKER, SERVICE_LISTENERS };
 
-/* Main thread. cfg is borrowed until service_stop; cfg->data_dir is open and
+/* Main thread. interrupted says whether a start that waits for other brokers is to give up
+ * (KQ_STOPPING then; NULL: never). cfg is borrowed until service_stop; cfg->data_dir is open and
  * locked. When it returns KQ_OK clients are served. Else *failed says at what, and
  * everything that had started is stopped again. */
 enum kq_err service_start(struct service **service, const struct config *cfg, const char *version,
-                          enum service_part *failed, struct fault *fault);
+                          bool (*interrupted)(void), enum service_part *failed, struct fault *fault);
 
 /* Main thread. Accepts no more, finishes what was read, flushes, closes. Joins
  * every thread. *service becomes NULL. */
@@ -41,5 +42,7 @@ bool service_turns(struct service *service);
  * that was taken; and the host that one would type to reach it, and the port. */
 void service_address(const struct service *service, char address[SERVICE_ADDRESS_BYTES],
                      char host[SERVICE_ADDRESS_BYTES], unsigned *port);
+/* Main thread. The port on which other brokers reach it. */
+unsigned service_raft_port(const struct service *service);
 
 #endif

@@ -145,7 +145,7 @@ static void *broker_main(void *argument)
     if (made == 0)
         made = disk_io(b->node->disk)->ops->sync_dir(disk_io(b->node->disk), "/");
     (void)made; /* there already, or the disk fails, which the service will say */
-    if (service_start(&service, config, "simulated", &failed, &fault) == KQ_OK) {
+    if (service_start(&service, config, "simulated", NULL, &failed, &fault) == KQ_OK) {
         trace_say(TRACE_BROKER, "%s: serves", b->node->name);
         b->serves = true;
         while (!b->stop_asked)

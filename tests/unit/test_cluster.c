@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/require.h"
 #include "cluster/cluster.h"
+#include "cluster/raft_port.h"
 #include "support/folder.h"
 #include "support/unit.h"
 
@@ -83,12 +84,16 @@ static enum kq_err try_start(struct fault *fault)
                                      .mark_delay_us = 1000,
                                      .flush_always = true};
     CU_ASSERT_EQUAL_FATAL(engine_start(&engine, &options, fault), KQ_OK);
+    int fd;
+    uint16_t raft_port;
+    CU_ASSERT_EQUAL_FATAL(raft_port_listen("127.0.0.1", 0, &fd, &raft_port, fault), KQ_OK);
     struct cluster_options cluster_options = {.engine = engine,
+                                              .listen_fd = fd,
                                               .config = &config,
                                               .data_dir = dir,
                                               .host = "127.0.0.1",
                                               .port = 8080,
-                                              .raft_port = 7070,
+                                              .raft_port = raft_port,
                                               .notify = notify};
     enum kq_err err = cluster_start(&cluster, &cluster_options, fault);
     if (err != KQ_OK)
