@@ -541,9 +541,15 @@ static enum kq_err look_at_replica(struct tool *t, const char *dir)
                  (unsigned long long)t->state.version, (unsigned long long)t->state.term,
                  (unsigned long long)t->mark.flushed_idx, t->mark.clean ? ", closed cleanly" : "",
                  one_bad ? ", ONE SLOT OF THE HARD STATE DOES NOT CHECK OUT" : "");
-        err = look_at_segments(t, &f);
     }
-    if (err == KQ_OK)
+    bool cut = err == KQ_OK && log_mark_is_set(&t->mark) && t->mark.cut != LOG_CUT_NONE;
+    if (cut) /* what is to go would be taken for damage */
+        tool_say(t, "  entries from %llu on are being %s: the broker finishes that when it starts; look again then",
+                 (unsigned long long)t->mark.cut_idx,
+                 t->mark.cut == LOG_CUT_RESET ? "begun anew" : "cut, as another leader has others");
+    if (err == KQ_OK && !cut)
+        err = look_at_segments(t, &f);
+    if (err == KQ_OK && !cut)
         err = look_at_snapshot(t, &f);
     if (t->place != NULL)
         place_drop(t->place);
