@@ -203,12 +203,12 @@ static void answer(struct pump *p, int fd)
         err = peer_socket_hear(socket, &other, clock_mono_us() + TALK_US, &fault);
     if (err == KQ_OK && hello_judge(&self, &other, peer_socket_place(socket), &fault) != KQ_OK) {
         SAY_WARNING("%s", fault_text(&fault));
-        peer_socket_refuse(socket, fault_text(&fault), clock_mono_us() + TALK_US);
+        peer_socket_refuse(socket, &fault, clock_mono_us() + TALK_US);
         err = fault.err;
     }
     if (err == KQ_OK && other.kind != PEER_KIND_FORM) {
-        peer_socket_refuse(socket, "this broker has no cluster yet", clock_mono_us() + TALK_US);
-        err = KQ_INVALID;
+        err = fault_set(&fault, KQ_AGAIN, "broker %u has no cluster yet", self.broker_id);
+        peer_socket_refuse(socket, &fault, clock_mono_us() + TALK_US);
     }
     if (err == KQ_OK)
         err = peer_socket_answer(socket, &self, &other, clock_mono_us() + TALK_US, &fault);

@@ -30,6 +30,8 @@ bool link_table_compose(struct link_table *t, uint32_t broker_id, int64_t now_us
     if (p == NULL || !p->out_up)
         return false;
     bool news = p->sent_version < t->version;
+    if (now_us < p->not_before_us)
+        return false;
     if (!p->anew && !news && !p->urgent && now_us < p->beat_at_us)
         return false;
     struct beat beat = {.number = p->number + 1,
@@ -70,6 +72,14 @@ bool link_table_compose(struct link_table *t, uint32_t broker_id, int64_t now_us
     return true;
 }
 
+void link_table_put_off(struct link_table *t, uint32_t broker_id, int64_t now_us)
+{
+    TAG_CHECK(t, LINK_TABLE_TAG);
+    struct peer *p = link_peer(t, broker_id);
+    if (p != NULL)
+        p->not_before_us = now_us + t->beat_us / 4;
+}
+
 void link_peer_acked(struct link_table *t, struct peer *p, uint64_t number, int64_t now_us)
 {
     const struct sent_beat *sent = &p->sent[number % SENT_BEATS];
@@ -98,6 +108,8 @@ int64_t link_table_deadline_us(const struct link_table *t)
     for (const struct peer *p = t->peers; p != NULL; p = p->next) {
         if (p->out_up) {
             int64_t at_us = p->urgent || p->anew || p->sent_version < t->version ? 0 : p->beat_at_us;
+            if (at_us < p->not_before_us)
+                at_us = p->not_before_us;
             due_us = at_us < due_us ? at_us : due_us;
         }
         if (p->out_up && p->confirmed && p->acked_us + t->election_us < due_us)

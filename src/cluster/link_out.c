@@ -167,6 +167,9 @@ void link_say(struct link *link, const struct fault *fault, enum peer_kind kind)
     if (refused)
         SAY_WARNING("broker %u is not linked (%s): %s", link->address.broker_id, peer_kind_name(kind),
                     fault_text(fault));
+    else if (fault->err == KQ_AGAIN)
+        SAY_INFO("broker %u is not linked yet (%s): %s", link->address.broker_id, peer_kind_name(kind),
+                 fault_text(fault));
     else
         SAY_NOTICE("broker %u is not reached (%s): %s; it is tried again", link->address.broker_id,
                    peer_kind_name(kind), fault_text(fault));

@@ -295,6 +295,7 @@ void link_table_out_up(struct link_table *t, uint32_t broker_id, uint64_t sessio
     p->acked_version = 0;
     p->confirmed = false;
     p->beat_at_us = now_us;
+    p->not_before_us = now_us;
     memset(p->sent, 0, sizeof p->sent);
     if (was)
         link_settle_all(t, p);

@@ -86,6 +86,9 @@ void link_table_tick(struct link_table *table, int64_t now_us);
  * beat that is due and not asked for yet loses nothing. */
 bool link_table_compose(struct link_table *table, uint32_t broker_id, int64_t now_us, struct buf *out);
 
+/* The last beat has not left yet: none is due to this peer for a while. */
+void link_table_put_off(struct link_table *table, uint32_t broker_id, int64_t now_us);
+
 /* What must hold between calls; for tests. */
 void link_table_check(const struct link_table *table);
 

@@ -57,6 +57,7 @@ struct peer {
     bool confirmed; /* acknowledgements come */
     int64_t acked_us;
     int64_t beat_at_us;
+    int64_t not_before_us; /* whatever is due */
     struct sent_beat sent[SENT_BEATS];
     /* from it */
     bool in_up;

@@ -83,10 +83,10 @@ static enum kq_err judge_here(const struct links *links, const struct link *link
     if (hello->kind != PEER_KIND_RAFT && hello->kind != PEER_KIND_CATCH_UP)
         return KQ_OK;
     if (link == NULL)
-        return fault_set(fault, KQ_INVALID, "broker %u at %s is not known to broker %u yet", hello->broker_id, place,
+        return fault_set(fault, KQ_AGAIN, "broker %u at %s is not known to broker %u yet", hello->broker_id, place,
                          links->options.self.broker_id);
     if (!uuid_is_zero(&link->address.incarnation) && !uuid_equal(&link->address.incarnation, &hello->incarnation))
-        return fault_set(fault, KQ_INVALID,
+        return fault_set(fault, KQ_AGAIN,
                          "broker %u at %s has a new data folder: it takes part when the cluster has taken it in",
                          hello->broker_id, place);
     return KQ_OK;
@@ -135,6 +135,8 @@ static void say_refused(struct links *links, const struct fault *fault)
         return;
     if (fault->err == KQ_EXISTS)
         SAY_WARNING("a connection to the raft port was refused: %s", fault_text(fault));
+    else if (fault->err == KQ_AGAIN)
+        SAY_INFO("a connection to the raft port was refused: %s", fault_text(fault));
     else
         SAY_NOTICE("a connection to the raft port was refused: %s", fault_text(fault));
 }
@@ -156,7 +158,7 @@ static bool welcome(struct inbound *in)
     if (err == KQ_OK)
         err = peer_socket_answer(in->socket, &self, &hello, deadline_us, &fault);
     else if (err != KQ_EOF && err != KQ_IO && err != KQ_STOPPING)
-        peer_socket_refuse(in->socket, fault_text(&fault), deadline_us);
+        peer_socket_refuse(in->socket, &fault, deadline_us);
     if (err == KQ_OK) {
         links_count(&links->counters.connects, 1);
         return true;

@@ -274,8 +274,10 @@ static void take_event(struct links *links, struct event *event, int64_t now_us)
 static void compose_all(struct links *links, int64_t now_us, struct buf *body)
 {
     for (struct link *link = links->list; link != NULL; link = link->next) {
-        if (link_has_beats(link))
-            continue; /* those wait for the socket; what is news now rides on the next */
+        if (link_has_beats(link)) { /* the socket is full; what is news now rides on the next */
+            link_table_put_off(links->table, link->address.broker_id, now_us);
+            continue;
+        }
         while (link_table_compose(links->table, link->address.broker_id, now_us, body))
             link_put_beat(link, body);
     }

@@ -425,6 +425,20 @@ static enum kq_err send_hello(struct peer_socket *s, struct hello *self, int64_t
     return send_seeded(s, 0, PEER_HELLO, &part, 1, deadline_us, fault);
 }
 
+/* What the other side's refusal says. */
+static enum kq_err refusal(const struct peer_socket *s, uint8_t *body, uint32_t body_bytes, struct fault *fault)
+{
+    if (body_bytes < 2)
+        return fault_set(fault, KQ_INVALID, "%s refuses the connection", s->place);
+    uint16_t err = get_le16(body);
+    int n = body_bytes - 2 < FAULT_TEXT_BYTES ? (int)body_bytes - 2 : FAULT_TEXT_BYTES - 1;
+    for (int i = 2; i < n + 2; i++)
+        if (body[i] < ' ' || body[i] > '~')
+            body[i] = '?';
+    bool known = err == KQ_EXISTS || err == KQ_AGAIN || err == KQ_BAD_VERSION;
+    return fault_set(fault, known ? (enum kq_err)err : KQ_INVALID, "%.*s", n, (const char *)body + 2);
+}
+
 enum kq_err peer_socket_hear(struct peer_socket *s, struct hello *other, int64_t deadline_us, struct fault *fault)
 {
     struct peer_frame frame;
@@ -433,11 +447,7 @@ enum kq_err peer_socket_hear(struct peer_socket *s, struct hello *other, int64_t
     if (err != KQ_OK)
         return err;
     if (frame.type == PEER_REFUSAL) {
-        int n = frame.body_bytes < FAULT_TEXT_BYTES ? (int)frame.body_bytes : FAULT_TEXT_BYTES - 1;
-        for (int i = 0; i < n; i++)
-            if (body[i] < ' ' || body[i] > '~')
-                body[i] = '?';
-        err = fault_set(fault, KQ_INVALID, "%.*s", n, (const char *)body);
+        err = refusal(s, body, frame.body_bytes, fault);
     } else if (frame.type != PEER_HELLO || hello_decode(body, frame.body_bytes, other) == KQ_GARBAGE) {
         err = fault_set(fault, KQ_GARBAGE, "%s does not greet as a broker does", s->place);
     } else if (other->version != PEER_VERSION) {
@@ -472,8 +482,10 @@ enum kq_err peer_socket_answer(struct peer_socket *s, struct hello *self, const 
     return err;
 }
 
-void peer_socket_refuse(struct peer_socket *s, const char *text, int64_t deadline_us)
+void peer_socket_refuse(struct peer_socket *s, const struct fault *fault, int64_t deadline_us)
 {
-    struct slice part = slice_text(text);
-    (void)send_seeded(s, 0, PEER_REFUSAL, &part, 1, deadline_us, NULL);
+    uint8_t err[2];
+    put_le16(err, (uint16_t)fault->err);
+    const struct slice parts[] = {slice_of(err, sizeof err), slice_text(fault_text(fault))};
+    (void)send_seeded(s, 0, PEER_REFUSAL, parts, 2, deadline_us, NULL);
 }

@@ -48,9 +48,11 @@ enum kq_err peer_socket_take(struct peer_socket *socket, int fd, struct fault *f
 
 /* ---- the hello ------------------------------------------------------------------------ */
 
-/* A dialer greets, and gets the other's hello; self->session is chosen here. KQ_INVALID:
- * the other refuses, and *fault has its words; KQ_GARBAGE, KQ_BAD_VERSION: no broker, or
- * another version; else as peer_socket_receive(). *other is set with KQ_OK. */
+/* A dialer greets, and gets the other's hello; self->session is chosen here. The other
+ * refuses, and *fault has its words: KQ_INVALID, KQ_EXISTS (two with one id, or itself),
+ * KQ_BAD_VERSION, KQ_AGAIN (not known there yet). KQ_GARBAGE: no broker. Else as
+ * peer_socket_receive(). *other is set with KQ_OK; whether it is the one that was wanted
+ * says hello_judge(). */
 enum kq_err peer_socket_greet(struct peer_socket *socket, struct hello *self, struct hello *other, int64_t deadline_us,
                               struct fault *fault);
 /* An acceptor hears the hello, ... */
@@ -58,7 +60,7 @@ enum kq_err peer_socket_hear(struct peer_socket *socket, struct hello *other, in
 /* ... and answers with its own (self->session is chosen here), or with what is wrong. */
 enum kq_err peer_socket_answer(struct peer_socket *socket, struct hello *self, const struct hello *other,
                                int64_t deadline_us, struct fault *fault);
-void peer_socket_refuse(struct peer_socket *socket, const char *text, int64_t deadline_us);
+void peer_socket_refuse(struct peer_socket *socket, const struct fault *fault, int64_t deadline_us);
 
 /* ---- frames --------------------------------------------------------------------------- */
 

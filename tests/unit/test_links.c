@@ -117,7 +117,7 @@ static void messages_arrive_as_they_were_sent(void)
     begin(2);
     CU_ASSERT_TRUE(wait_linked(&nodes[0], &nodes[1]));
     for (uint64_t i = 0; i < 50; i++)
-        rig_append(&nodes[0], 2, 1, 2 * i, 2, (uint32_t)(i * i * 40));
+        rig_append(&nodes[0], 2, 1, 2 * i, 2, (uint32_t)(i * i * 6)); /* 0.5 MB: all may wait at once */
     struct partition *p = &nodes[1].partitions[1];
     CU_ASSERT_TRUE(rig_wait(has_100_entries, p));
     CU_ASSERT_EQUAL(p->entries, 100);

@@ -164,10 +164,10 @@ static void strangers_are_refused_with_their_reason(void)
     CU_ASSERT_EQUAL(judge(&self, &other, "not broker 2"), KQ_INVALID);
     other = hello_of(2, 1);
     other.incarnation = id_of(60);
-    CU_ASSERT_EQUAL(judge(&self, &other, "new data folder"), KQ_INVALID);
+    CU_ASSERT_EQUAL(judge(&self, &other, "new data folder"), KQ_AGAIN);
     other = hello_of(2, 1);
     other.to_incarnation = id_of(60);
-    CU_ASSERT_EQUAL(judge(&self, &other, "emptied"), KQ_INVALID);
+    CU_ASSERT_EQUAL(judge(&self, &other, "emptied"), KQ_AGAIN);
 }
 
 /* ---- raft ------------------------------------------------------------------------------ */

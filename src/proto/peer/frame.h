@@ -31,7 +31,7 @@ enum {
 
 enum peer_frame_type {
     PEER_HELLO = 1,
-    PEER_REFUSAL = 2, /* body: text; the connection ends */
+    PEER_REFUSAL = 2, /* body: le16 enum kq_err, text for a person; the connection ends */
     PEER_BEAT = 3,
     PEER_RAFT = 4,
     PEER_ASK = 5,

@@ -77,12 +77,12 @@ enum kq_err hello_judge(const struct hello *self, const struct hello *other, con
                          uuid_format(&self->cluster_id, ours));
     }
     if (!uuid_is_zero(&other->to_incarnation) && !uuid_equal(&other->to_incarnation, &self->incarnation))
-        return fault_set(fault, KQ_INVALID,
+        return fault_set(fault, KQ_AGAIN,
                          "broker %u at %s looks for broker %u as it was before its data folder was emptied: it will "
                          "learn of the new one by itself",
                          other->broker_id, place, self->broker_id);
     if (!uuid_is_zero(&self->to_incarnation) && !uuid_equal(&self->to_incarnation, &other->incarnation))
-        return fault_set(fault, KQ_INVALID,
+        return fault_set(fault, KQ_AGAIN,
                          "broker %u at %s has a new data folder: it takes part when the cluster has taken it in",
                          other->broker_id, place);
     return KQ_OK;

@@ -49,7 +49,8 @@ enum kq_err hello_decode(const uint8_t *body, size_t body_bytes, struct hello *h
  * same cluster unless the kind is FORM, two different brokers, and each the one that
  * the other wants to reach. *fault: what is wrong, and what to do, said by `self` of the
  * one at `place` ("10.0.0.7:7070"). KQ_INVALID: another cluster, or not who was wanted;
- * KQ_EXISTS: itself, or two brokers with one id. */
+ * KQ_EXISTS: itself, or two brokers with one id; KQ_AGAIN: one of them has a new data
+ * folder that the other does not know of yet. */
 enum kq_err hello_judge(const struct hello *self, const struct hello *other, const char *place, struct fault *fault);
 
 const char *peer_kind_name(enum peer_kind kind);

@@ -1,0 +1,349 @@
+/* What comes to a raft port that should not: strangers, garbage, sizes, silence, two
+ * brokers with one id, recordings. Each is refused, and the links go on. */
+#include "support/links_rig.h"
+#include "support/unit.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct rig_node nodes[3];
+
+static bool sees_2(void *context)
+{
+    struct rig_node *node = context;
+    return links_is_alive(node->links, 2);
+}
+
+static bool sees_3(void *context)
+{
+    struct rig_node *node = context;
+    return links_is_alive(node->links, 3);
+}
+
+static bool sees_1(void *context)
+{
+    struct rig_node *node = context;
+    return links_is_alive(node->links, 1);
+}
+
+static void begin(void)
+{
+    for (int i = 0; i < 2; i++) {
+        rig_init(&nodes[i], (uint32_t)i + 1, 50);
+        rig_start(&nodes[i]);
+    }
+    rig_link(nodes, 2);
+    CU_ASSERT_TRUE(rig_wait(sees_2, &nodes[0]));
+    CU_ASSERT_TRUE(rig_wait(sees_1, &nodes[1]));
+}
+
+/* The links are as they were. */
+static void end(void)
+{
+    CU_ASSERT_TRUE(links_is_alive(nodes[0].links, 2));
+    CU_ASSERT_TRUE(links_is_alive(nodes[1].links, 1));
+    rig_stop(&nodes[0]);
+    rig_stop(&nodes[1]);
+}
+
+static uint64_t refusals(const struct rig_node *node)
+{
+    return links_counters(node->links)->refusals;
+}
+
+static uint64_t refusals_before;
+
+static bool refused_more(void *context)
+{
+    return refusals(context) > refusals_before;
+}
+
+static void send_bytes(int fd, const void *bytes, size_t count)
+{
+    (void)!send(fd, bytes, count, MSG_NOSIGNAL);
+}
+
+/* A whole connection that sends these bytes and must be ended by the other side. */
+static void is_turned_away(const void *bytes, size_t count)
+{
+    int fd = rig_connect(nodes[0].port);
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    send_bytes(fd, bytes, count);
+    CU_ASSERT_TRUE(rig_is_closed(fd));
+    (void)close(fd);
+}
+
+static void garbage_is_turned_away(void)
+{
+    begin();
+    static const char http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    is_turned_away(http, sizeof http - 1);
+    uint8_t bytes[5000];
+    uint32_t random = 1;
+    for (int round = 0; round < 50; round++) {
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = (uint8_t)((random = random * 1103515245 + 12345) >> 16);
+        is_turned_away(bytes, sizeof bytes);
+    }
+    uint8_t huge[PEER_FRAME_HEAD_BYTES] = {0, 0, 0, 0x80, 1, 2, 3, 4, PEER_HELLO, 0, 0, 0}; /* 2 GiB */
+    is_turned_away(huge, sizeof huge);
+    huge[3] = 0;
+    huge[2] = 2; /* 128 KiB: more than a hello may have */
+    is_turned_away(huge, sizeof huge);
+    CU_ASSERT_EQUAL(refusals(&nodes[0]), 53);
+    end();
+}
+
+static void whoever_says_nothing_is_turned_away(void)
+{
+    begin();
+    int64_t from_us = clock_mono_us();
+    is_turned_away("", 0);
+    is_turned_away("\x54\x00\x00", 3); /* begins a frame, and no more */
+    CU_ASSERT_TRUE(clock_mono_us() - from_us < 3 * LINK_HELLO_US);
+    end();
+}
+
+static void there_may_be_few_strangers_at_a_time(void)
+{
+    begin();
+    int fds[LINK_STRANGERS_MAX + 20];
+    int count = sizeof fds / sizeof fds[0];
+    for (int i = 0; i < count; i++)
+        fds[i] = rig_connect(nodes[0].port);
+    CU_ASSERT_TRUE(rig_is_closed(fds[count - 1]));
+    for (int i = 0; i < count; i++)
+        (void)close(fds[i]);
+    end();
+}
+
+/* Connects as a broker would. */
+static enum kq_err greet(struct hello *self, struct fault *fault, struct peer_socket **socket)
+{
+    struct hello other;
+    *socket = peer_socket_new();
+    int64_t deadline_us = clock_mono_us() + 20 * 1000 * 1000;
+    bool refused;
+    self->version = PEER_VERSION;
+    enum kq_err err = peer_socket_connect(*socket, "localhost", nodes[0].port, deadline_us, &refused, fault);
+    return err != KQ_OK ? err : peer_socket_greet(*socket, self, &other, deadline_us, fault);
+}
+
+static struct hello hello_of(uint32_t id, enum peer_kind kind)
+{
+    return (struct hello){.kind = kind,
+                          .cluster_id = rig_uuid(50),
+                          .broker_id = id,
+                          .incarnation = rig_uuid((uint8_t)(100 + id)),
+                          .boot = 1,
+                          .to_broker_id = 1};
+}
+
+static void is_refused(struct hello hello, enum kq_err err, const char *word)
+{
+    struct fault fault = {.err = KQ_OK};
+    struct peer_socket *socket;
+    CU_ASSERT_EQUAL(greet(&hello, &fault, &socket), err);
+    if (strstr(fault.text, word) == NULL)
+        CU_FAIL("the reason is not the one that was expected");
+    peer_socket_free(&socket);
+}
+
+static void who_does_not_belong_is_told_why(void)
+{
+    begin();
+    struct hello hello = hello_of(2, PEER_KIND_RAFT);
+    hello.cluster_id = rig_uuid(51);
+    is_refused(hello, KQ_INVALID, "another cluster");
+    is_refused(hello_of(7, PEER_KIND_RAFT), KQ_AGAIN, "not known");
+    is_refused(hello_of(7, PEER_KIND_CATCH_UP), KQ_AGAIN, "not known");
+    is_refused(hello_of(1, PEER_KIND_ASK), KQ_EXISTS, "reached itself");
+    hello = hello_of(2, PEER_KIND_RAFT);
+    hello.to_broker_id = 3;
+    is_refused(hello, KQ_INVALID, "looks for broker 3");
+    hello = hello_of(2, PEER_KIND_RAFT);
+    hello.incarnation = rig_uuid(9);
+    is_refused(hello, KQ_EXISTS, "two brokers have the id 2");
+    hello.kind = PEER_KIND_ASK;
+    is_refused(hello, KQ_EXISTS, "two brokers have the id 2");
+    hello = hello_of(2, PEER_KIND_RAFT);
+    hello.boot = 0;
+    is_refused(hello, KQ_EXISTS, "older process");
+    end();
+}
+
+/* Of another version: the frame is right, its content is of the future. */
+static void another_version_is_told_apart(void)
+{
+    begin();
+    struct hello hello = hello_of(2, PEER_KIND_RAFT);
+    hello.version = PEER_VERSION + 1;
+    uint8_t body[HELLO_BYTES];
+    hello_encode(&hello, body);
+    struct slice part = slice_of(body, sizeof body);
+    uint8_t frame[PEER_FRAME_HEAD_BYTES + HELLO_BYTES];
+    peer_frame_head(frame, 0, PEER_HELLO, 0, &part, 1);
+    memcpy(frame + PEER_FRAME_HEAD_BYTES, body, sizeof body);
+    struct peer_socket *socket = peer_socket_new();
+    struct fault fault = {.err = KQ_OK};
+    int64_t deadline_us = clock_mono_us() + 20 * 1000 * 1000;
+    CU_ASSERT_EQUAL(peer_socket_connect(socket, "127.0.0.1", nodes[0].port, deadline_us, NULL, &fault), KQ_OK);
+    struct iovec iov = {.iov_base = frame, .iov_len = sizeof frame};
+    CU_ASSERT_EQUAL(peer_socket_write(socket, &iov, 1, deadline_us, &fault), KQ_OK);
+    CU_ASSERT_EQUAL(peer_socket_hear(socket, &hello, deadline_us, &fault), KQ_BAD_VERSION);
+    CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, "speaks version 2"));
+    peer_socket_free(&socket);
+    end();
+}
+
+static void who_forms_a_cluster_is_told_that_there_is_one(void)
+{
+    begin();
+    struct hello hello = hello_of(8, PEER_KIND_FORM);
+    hello.cluster_id = (struct uuid){{0}};
+    struct fault fault = {.err = KQ_OK};
+    struct hello other;
+    struct peer_socket *socket = peer_socket_new();
+    int64_t deadline_us = clock_mono_us() + 20 * 1000 * 1000;
+    CU_ASSERT_EQUAL(peer_socket_connect(socket, "127.0.0.1", nodes[0].port, deadline_us, NULL, &fault), KQ_OK);
+    CU_ASSERT_EQUAL(peer_socket_greet(socket, &hello, &other, deadline_us, &fault), KQ_OK);
+    struct uuid cluster_id = rig_uuid(50);
+    CU_ASSERT_TRUE(uuid_equal(&other.cluster_id, &cluster_id));
+    CU_ASSERT_EQUAL(other.broker_id, 1);
+    peer_socket_free(&socket);
+    end();
+}
+
+/* Two brokers of one id, both told of broker 1: the second is not let in while the first lives. */
+static void a_second_broker_with_the_id_of_a_live_one_stays_out(void)
+{
+    begin();
+    refusals_before = refusals(&nodes[0]);
+    rig_init(&nodes[2], 2, 50);
+    nodes[2].options.self.incarnation = rig_uuid(200);
+    rig_start(&nodes[2]);
+    struct link_address one = rig_address(&nodes[0]);
+    links_set_peers(nodes[2].links, &one, 1);
+    CU_ASSERT_TRUE(rig_wait(refused_more, &nodes[0]));
+    CU_ASSERT_FALSE(links_is_alive(nodes[2].links, 1));
+    rig_stop(&nodes[2]);
+    end();
+}
+
+/* A frame that belongs to the connection, but is not one that a peer may send. */
+static void a_peer_that_breaks_the_protocol_is_cut(void)
+{
+    begin();
+    const enum peer_frame_type wrong[] = {PEER_HELLO, PEER_ASK, PEER_ANSWER, PEER_FORM, PEER_RAFT, PEER_BEAT};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct hello hello = hello_of(2, PEER_KIND_CATCH_UP);
+        struct fault fault = {.err = KQ_OK};
+        struct peer_socket *socket;
+        CU_ASSERT_EQUAL(greet(&hello, &fault, &socket), KQ_OK);
+        struct slice part = slice_text("not what it should be");
+        int64_t deadline_us = clock_mono_us() + 20 * 1000 * 1000;
+        CU_ASSERT_EQUAL(peer_socket_send(socket, wrong[i], &part, 1, deadline_us, &fault), KQ_OK);
+        struct peer_frame frame;
+        uint8_t *body;
+        enum kq_err err = peer_socket_receive(socket, 1000, deadline_us, &frame, &body, &fault);
+        CU_ASSERT_TRUE(err == KQ_EOF || err == KQ_IO);
+        peer_socket_free(&socket);
+    }
+    end();
+}
+
+/* What was recorded on one connection is played on others. */
+static void a_recording_of_a_leader_vouches_for_nobody(void)
+{
+    for (int i = 0; i < 2; i++) {
+        rig_init(&nodes[i], (uint32_t)i + 1, 50);
+        rig_start(&nodes[i]);
+    }
+    struct rig_proxy proxy;
+    rig_proxy_start(&proxy, nodes[0].port);
+    struct link_address one = rig_address(&nodes[0]);
+    struct link_address two = rig_address(&nodes[1]);
+    one.port = proxy.port;
+    rig_news(&nodes[1], 0, 5, 2);
+    rig_news(&nodes[0], 0, 5, 2);
+    links_set_peers(nodes[1].links, &one, 1);
+    links_set_peers(nodes[0].links, &two, 1);
+    CU_ASSERT_TRUE(rig_wait(sees_2, &nodes[0]));
+    for (uint64_t i = 0; i < 20; i++)
+        rig_append(&nodes[1], 1, 1, i, 1, 100);
+    (void)pthread_mutex_lock(&proxy.lock);
+    size_t bytes = proxy.record_bytes;
+    uint8_t *record = malloc(bytes);
+    memcpy(record, proxy.record, bytes);
+    (void)pthread_mutex_unlock(&proxy.lock);
+    CU_ASSERT_TRUE(bytes > PEER_FRAME_HEAD_BYTES + HELLO_BYTES + BEAT_HEAD_BYTES);
+    rig_stop(&nodes[1]);
+    rig_proxy_stop(&proxy);
+    uint64_t received = RIG_LOCKED(&nodes[0].partitions[1], nodes[0].partitions[1].received);
+    for (int round = 0; round < 5; round++) {
+        int fd = rig_connect(nodes[0].port);
+        send_bytes(fd, record, bytes);
+        CU_ASSERT_TRUE(rig_is_closed(fd));
+        (void)close(fd);
+        CU_ASSERT_FALSE(links_is_alive(nodes[0].links, 2));
+    }
+    CU_ASSERT_FALSE(RIG_LOCKED(&nodes[0].partitions[0], nodes[0].partitions[0].claimed));
+    CU_ASSERT_EQUAL(RIG_LOCKED(&nodes[0].partitions[1], nodes[0].partitions[1].received), received);
+    free(record);
+    rig_stop(&nodes[0]);
+}
+
+static void a_new_incarnation_may_ask_but_not_vote(void)
+{
+    begin();
+    rig_stop(&nodes[1]);
+    struct hello hello = hello_of(2, PEER_KIND_RAFT);
+    hello.incarnation = rig_uuid(9);
+    bool refused = false;
+    for (int i = 0; i < 2000 && !refused; i++) { /* until the old one is not heard any more */
+        struct fault fault = {.err = KQ_OK};
+        struct peer_socket *socket;
+        enum kq_err err = greet(&hello, &fault, &socket);
+        CU_ASSERT_TRUE(err == KQ_AGAIN || err == KQ_EXISTS);
+        refused = strstr(fault.text, "new data folder") != NULL;
+        peer_socket_free(&socket);
+    }
+    CU_ASSERT_TRUE(refused);
+    hello.kind = PEER_KIND_ASK;
+    struct fault fault = {.err = KQ_OK};
+    struct peer_socket *socket;
+    CU_ASSERT_EQUAL(greet(&hello, &fault, &socket), KQ_OK);
+    peer_socket_free(&socket);
+    rig_stop(&nodes[0]);
+}
+
+static void a_third_broker_comes_when_it_is_known(void)
+{
+    begin();
+    rig_init(&nodes[2], 3, 50);
+    rig_start(&nodes[2]);
+    struct link_address one = rig_address(&nodes[0]);
+    refusals_before = refusals(&nodes[0]);
+    links_set_peers(nodes[2].links, &one, 1);
+    CU_ASSERT_TRUE(rig_wait(refused_more, &nodes[0]));
+    rig_link(nodes, 3);
+    CU_ASSERT_TRUE(rig_wait(sees_3, &nodes[0]));
+    CU_ASSERT_TRUE(rig_wait(sees_1, &nodes[2]));
+    rig_stop(&nodes[2]);
+    end();
+}
+
+static const struct unit_case cases[] = {
+    {"garbage is turned away", garbage_is_turned_away},
+    {"whoever says nothing is turned away", whoever_says_nothing_is_turned_away},
+    {"there may be few strangers at a time", there_may_be_few_strangers_at_a_time},
+    {"who does not belong is told why", who_does_not_belong_is_told_why},
+    {"another version is told apart", another_version_is_told_apart},
+    {"who forms a cluster is told that there is one", who_forms_a_cluster_is_told_that_there_is_one},
+    {"a second broker with the id of a live one stays out", a_second_broker_with_the_id_of_a_live_one_stays_out},
+    {"a peer that breaks the protocol is cut", a_peer_that_breaks_the_protocol_is_cut},
+    {"a recording of a leader vouches for nobody", a_recording_of_a_leader_vouches_for_nobody},
+    {"a new incarnation may ask, but not vote", a_new_incarnation_may_ask_but_not_vote},
+    {"a third broker comes when it is known", a_third_broker_comes_when_it_is_known},
+};
+UNIT_MAIN("links, rude", cases)
