@@ -106,7 +106,6 @@ static void take_job(struct actor *actor, struct actor_job_mail *mail)
     if (done.view_changed) {
         actor->view_dirty = true;
         actor->retention_due_ms = 0;
-        note_log_start(actor);
     }
 }
 
@@ -263,10 +262,15 @@ static void look_at_retention(struct actor *actor)
     }
 }
 
+/* A sole member leads when there is something to append; one that had others, and so
+ * cannot know whether its term was theirs, at once. */
 static bool needs_to_lead(const struct actor *actor)
 {
-    return actor->waiting.first != NULL || actor->start_wanted || actor->records_open ||
-           (actor->target_count > 0 && actor_is_alone(actor) && actor->target_count > 1);
+    const struct raft *raft = &actor->raft;
+    if (raft->role != RAFT_FOLLOWER || raft->leader.broker_id != 0 || !actor_is_alone(actor))
+        return false;
+    return actor->waiting.first != NULL || actor->start_wanted || actor->records_open || actor->target_count > 1 ||
+           raft->config.idx != 0;
 }
 
 /* Another leads, and is known: whoever asks had better ask there. */
@@ -275,7 +279,7 @@ static void send_elsewhere(struct actor *actor)
     const struct raft *raft = &actor->raft;
     if (actor->waiting.first == NULL)
         return;
-    bool other = raft->role != RAFT_LEADER && raft->leader.broker_id != 0 && !actor_is_alone(actor);
+    bool other = raft->role != RAFT_LEADER && raft->leader.broker_id != 0;
     if (other || actor->parting)
         actor_refuse_waiting(actor, KQ_NOT_LEADER, NULL);
 }
@@ -345,7 +349,7 @@ static void store_snapshot(struct actor *actor)
 static void lead(struct actor *actor)
 {
     look_at_retention(actor);
-    if (needs_to_lead(actor) && actor->raft.role == RAFT_FOLLOWER) {
+    if (needs_to_lead(actor)) {
         struct raft_event event = {.type = RAFT_EV_WANT_LEAD, .now_us = actor->now.mono_us};
         actor_raft_event(actor, &event);
     }
@@ -461,7 +465,7 @@ int64_t actor_deadline_us(const struct actor *actor)
 {
     if (actor->failure.err != KQ_OK)
         return CLOCK_NEVER;
-    int64_t raft_us = actor_is_alone(actor) ? CLOCK_NEVER : raft_deadline_us(&actor->raft);
+    int64_t raft_us = raft_deadline_us(&actor->raft);
     if (actor->stopping)
         return actor_is_alone(actor) || actor->inflight.first == NULL ? CLOCK_NEVER
                                                                       : least(raft_us, actor->stop_until_us);
@@ -500,6 +504,8 @@ void actor_turn(struct actor *actor, struct mail_list *control, struct mail_list
         take_control(actor, mail);
     take_data(actor, data);
     advance(actor);
+    if (log_first_idx(actor->log) > actor->raft.base_idx + 1)
+        note_log_start(actor);
     actor_send_messages(actor);
     if (actor->view_dirty)
         actor_show_view(actor);

@@ -169,8 +169,9 @@ void actor_note_entry(struct actor *actor, enum log_entry_type type, uint64_t id
 /* What was lost in this turn with the lead is answered, and the machine goes back to
  * what is committed. */
 void actor_settle_loss(struct actor *actor);
-/* It leads, or would as soon as somebody wants it: the sole member of a group. */
+/* The sole member of its group. */
 bool actor_is_alone(const struct actor *actor);
+/* It leads, or could without asking anybody as soon as somebody wants an append. */
 bool actor_leads(const struct actor *actor);
 bool actor_may_propose(const struct actor *actor);
 void actor_stop_machine(struct actor *actor);

@@ -262,7 +262,7 @@ void actor_take_ask(struct actor *actor, struct partition_ask *ask)
     } else if (ask->question == PARTITION_ASK_MEMBERS) {
         list_members(actor, ask);
         finish_ask(actor, ask, KQ_OK, NULL);
-    } else if (ask->question == PARTITION_ASK_BARRIER && actor_is_alone(actor)) {
+    } else if (ask->question == PARTITION_ASK_BARRIER && actor->raft.role != RAFT_LEADER && actor_leads(actor)) {
         finish_barrier(actor, ask, actor->raft.commit_idx);
     } else if (actor->raft.role != RAFT_LEADER) {
         finish_ask(actor, ask, KQ_NOT_LEADER, NULL);

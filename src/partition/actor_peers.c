@@ -321,7 +321,8 @@ static void let_go(struct packet **packet)
 
 static void send(struct actor *actor, struct packet *packet)
 {
-    if (actor->options.env.send == NULL || !actor->boot_durable)
+    bool own = packet->message.to.broker_id == actor->raft.self.broker_id; /* of a disk that this broker lost */
+    if (actor->options.env.send == NULL || !actor->boot_durable || own)
         let_go(&packet);
     else
         actor->options.env.send(actor->options.env.context, packet);

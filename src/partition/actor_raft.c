@@ -20,9 +20,10 @@ bool actor_leads(const struct actor *actor)
     const struct raft *raft = &actor->raft;
     if (actor->failure.err != KQ_OK)
         return false;
-    if (raft->role == RAFT_LEADER)
-        return actor_is_alone(actor) || (raft->noop_idx != 0 && raft->commit_idx >= raft->noop_idx);
-    return actor_is_alone(actor);
+    if (raft->role == RAFT_LEADER && raft->noop_idx != 0 && raft->commit_idx >= raft->noop_idx)
+        return true;
+    /* Nobody else ever led a group that never had another member. */
+    return actor_is_alone(actor) && raft->config.idx == 0;
 }
 
 /* All that came before this reign is committed, and applied. */

@@ -313,7 +313,7 @@ int64_t raft_deadline_us(const struct raft *raft)
     if (raft->role == RAFT_LEADER)
         return leader_deadline(raft);
     if (raft->claimed || raft->rank == RAFT_RANK_NEVER || !raft_may_campaign(raft) ||
-        (raft->config.count == 1 && raft_is_sole_voter(raft)))
+        (raft->config.count == 1 && raft_is_sole_voter(raft) && raft->leader.broker_id == 0))
         return RAFT_NEVER_US;
     return raft->election_at_us;
 }

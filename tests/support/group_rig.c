@@ -425,6 +425,7 @@ struct group *group_new(uint64_t seed, int founders)
     group->seed = seed;
     group->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     group->founders = founders;
+    group->retention_bytes = -1;
     group->delay_us = 1500;
     group->disk_us = 2000;
     group->now_us = 1000000;
@@ -457,6 +458,7 @@ void group_open(struct group *group, int n)
     o->founders = founders;
     o->founder_count = node->joins ? 0 : (uint32_t)group->founders;
     o->joins = node->joins;
+    o->limits.retention_bytes = group->retention_bytes;
     o->seed = group_random(group, UINT64_MAX >> 11);
     o->election_us = ELECTION_US;
     o->beat_us = BEAT_US;
@@ -479,6 +481,7 @@ void group_open(struct group *group, int n)
     }
     node->exists = true;
     node->up = true;
+    node->armed_us = CLOCK_NEVER;
     node->checked_idx = 0;
     node->shown_end_off = 0;
     node->news = (struct replica_news){.self = member_of(group, n)};
@@ -544,7 +547,7 @@ void group_crash(struct group *group, int n, enum io_mem_mercy mercy)
     io_mem_cut_at(node->mem, io_mem_calls(node->mem) + 1, mercy, seed);
     bury(group, node);
     io_mem_reboot(node->mem, mercy, seed);
-    if (group->links && node->news.leads)
+    if (group->links)
         vouch(group, n, false);
     node->news.leads = false;
 }
@@ -561,6 +564,8 @@ void group_stop(struct group *group, int n)
         group_fail(group, "node %d does not stop", n);
     node->up = false;
     bury(group, node);
+    if (group->links)
+        vouch(group, n, false);
     node->news.leads = false;
 }
 

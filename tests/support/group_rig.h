@@ -54,6 +54,7 @@ struct group_node {
     bool joins;
     int64_t job_at_us[LOG_LANE_COUNT];
     struct mail tick;
+    int64_t armed_us;
     uint64_t checked_idx; /* the ledger was compared so far */
     int64_t shown_end_off;
     struct replica_news news;
@@ -64,7 +65,8 @@ struct group_node {
 struct group_publish {
     struct pump_publish publish;
     uint32_t number;
-    int64_t producer_id;
+    size_t bytes;
+    bool maybe; /* an earlier answer left it open, or it was sent more than once */
 };
 
 struct wire;
@@ -80,6 +82,7 @@ struct group {
     uint32_t doubled_per_mille;
     int64_t delay_us;
     int64_t disk_us;
+    int64_t retention_bytes;
     int64_t now_us;
     uint64_t random;
     uint64_t seed;
@@ -133,12 +136,18 @@ int group_leader(const struct group *group); /* -1: none */
 
 /* One message of so many bytes, at this node. */
 struct group_publish *group_publish(struct group *group, int n, size_t bytes, int64_t producer_id, int32_t sequence);
+/* The same message once more, after its answer. */
+void group_publish_again(struct group *group, int n, struct group_publish *publish, int64_t producer_id,
+                         int32_t sequence);
 struct toy_call *group_call(struct group *group, int n);
 /* Puts a question and waits for its answer. */
 void group_ask(struct group *group, int n, struct partition_ask *ask);
 
 /* Parcels whose time has come. */
 void group_deliver(struct group *group);
+
+/* Every replica's numbers, for whoever looks for a fault. */
+void group_show(const struct group *group);
 
 /* All that was promised holds. */
 void group_check(struct group *group);
