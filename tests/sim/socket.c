@@ -90,6 +90,17 @@ static void own_end(struct file *file, struct end *end)
     end->changed = end_changed;
 }
 
+void socket_pair(struct file *a, struct file *b)
+{
+    struct end *x = net_end_new(a->node), *y = net_end_new(b->node);
+    x->peer = y;
+    y->peer = x;
+    x->peer_node = y->peer_node = a->node;
+    x->state = y->state = END_OPEN;
+    own_end(a, x);
+    own_end(b, y);
+}
+
 static void file_free(struct file *file)
 {
     table[file->node->id][(file->fd - SOCKET_FD_FIRST) % SOCKET_FILES_MAX] = NULL;
@@ -232,6 +243,10 @@ int __wrap_accept4(int fd, struct sockaddr *peer, socklen_t *bytes, int flags)
     fiber_point();
     REQUIRE(file->kind == FILE_LISTENER);
     while (file->backlog_count == 0) {
+        if (file->listening_over) {
+            errno = EINVAL;
+            return -1;
+        }
         if (file->nonblock) {
             errno = EAGAIN;
             return -1;
@@ -603,7 +618,13 @@ int __wrap_shutdown(int fd, int how)
 {
     struct file *file = socket_file(fd);
     fiber_point();
-    if (file->kind == FILE_LISTENER || file->end == NULL || file->end->state == END_DEAD) {
+    if (file->kind == FILE_LISTENER) { /* as on Linux: it listens no more, and who waits for it wakes */
+        net_unlisten(&file->listening);
+        file->listening_over = true;
+        socket_changed(file);
+        return 0;
+    }
+    if (file->end == NULL || file->end->state == END_DEAD) {
         errno = ENOTCONN;
         return -1;
     }

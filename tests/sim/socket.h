@@ -37,6 +37,7 @@ struct file {
     struct listening listening; /* FILE_LISTENER */
     struct end *backlog[SOCKET_BACKLOG_MAX];
     int backlog_count, backlog_max;
+    bool listening_over;        /* shut down */
     uint64_t counter;           /* FILE_COUNTER */
     struct watch *set;          /* FILE_EPOLL: what it watches */
     struct waiters set_waiters; /* and who waits for it */
@@ -47,6 +48,8 @@ struct file {
 /* NULL and errno: no such file of the running node. */
 struct file *socket_file(int fd);
 struct file *socket_file_new(enum file_kind kind);
+/* Two files of one node, connected. */
+void socket_pair(struct file *a, struct file *b);
 /* EPOLLIN and so on, that are so now. */
 uint32_t socket_events(const struct file *file);
 void socket_changed(struct file *file);

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -47,7 +48,8 @@ uint32_t socket_events(const struct file *file)
 {
     switch (file->kind) {
     case FILE_LISTENER:
-        return file->backlog_count > 0 ? EPOLLIN : 0;
+        return (file->backlog_count > 0 ? (uint32_t)EPOLLIN : 0) |
+               (file->listening_over ? (uint32_t)EPOLLIN | EPOLLHUP : 0);
     case FILE_STREAM:
         return stream_events(file->end);
     case FILE_COUNTER:
@@ -114,6 +116,12 @@ int __wrap_epoll_create1(int flags);
 int __wrap_epoll_ctl(int set, int what, int fd, struct epoll_event *event);
 int __wrap_epoll_wait(int set, struct epoll_event *events, int most, int wait_ms);
 int __wrap_eventfd(unsigned first, int flags);
+int __wrap_eventfd_read(int fd, eventfd_t *value);
+int __wrap_eventfd_write(int fd, eventfd_t value);
+ssize_t __wrap_read(int fd, void *data, size_t bytes);
+ssize_t __wrap_write(int fd, const void *data, size_t bytes);
+int __wrap_pipe(int ends[2]);
+int __wrap_pipe2(int ends[2], int flags);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int wait_ms);
 int __wrap___poll_chk(struct pollfd *fds, nfds_t count, int wait_ms, size_t room);
 int __wrap_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **found);
@@ -206,6 +214,34 @@ int __wrap_eventfd(unsigned first, int flags)
     file->counter = first;
     file->nonblock = (flags & EFD_NONBLOCK) != 0;
     return file->fd;
+}
+
+int __wrap_eventfd_read(int fd, eventfd_t *value)
+{
+    return __wrap_read(fd, value, sizeof *value) == (ssize_t)sizeof *value ? 0 : -1;
+}
+
+int __wrap_eventfd_write(int fd, eventfd_t value)
+{
+    return __wrap_write(fd, &value, sizeof value) == (ssize_t)sizeof value ? 0 : -1;
+}
+
+/* A connection of the computer with itself: what the product uses a pipe for, to wake
+ * somebody in poll(2), it does as well. */
+int __wrap_pipe2(int ends[2], int flags)
+{
+    struct file *from = socket_file_new(FILE_STREAM), *to = socket_file_new(FILE_STREAM);
+    REQUIRE(from != NULL && to != NULL);
+    socket_pair(from, to);
+    from->nonblock = to->nonblock = (flags & O_NONBLOCK) != 0;
+    ends[0] = from->fd;
+    ends[1] = to->fd;
+    return 0;
+}
+
+int __wrap_pipe(int ends[2])
+{
+    return __wrap_pipe2(ends, 0);
 }
 
 /* ---- poll ---------------------------------------------------------------------------------- */
