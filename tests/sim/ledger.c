@@ -148,6 +148,7 @@ static bool disk_state(struct group *g, unsigned broker, struct durable *disk, s
 struct ends {
     uint64_t last_idx;
     uint64_t wanted_idx, wanted_term; /* the term found at that idx; 0: not there */
+    char line[120];                   /* the last that the log tool said */
 };
 
 static void see_entry(void *context, const struct tool_entry *entry)
@@ -161,8 +162,8 @@ static void see_entry(void *context, const struct tool_entry *entry)
 
 static void see_line(void *context, const char *line)
 {
-    (void)context;
-    (void)line;
+    struct ends *e = context;
+    (void)snprintf(e->line, sizeof e->line, "%s", line);
 }
 
 /* ---- entries ----------------------------------------------------------------------------- */
@@ -289,11 +290,12 @@ static void promise_match(struct group *g, const struct raft_message *m)
     struct fault fault;
     ledger.promises++;
     if (!disk_state(g, m->from.broker_id, &disk, &state) ||
-        tool_dump(&disk.io, g->dirs[m->from.broker_id - 1], 0, false, 0, &out, &counts, &fault) != KQ_OK)
+        tool_dump(&disk.io, g->dirs[m->from.broker_id - 1], -1, false, 0, &out, &counts, &fault) != KQ_OK)
         return; /* told by other checks, or under repair */
     if (ends.last_idx < m->match_idx)
-        judge_fails("broker %u acknowledges up to idx %" PRIu64 " in term %" PRIu64 ", and its disk ends at %" PRIu64,
-                    m->from.broker_id, m->match_idx, m->term, ends.last_idx);
+        judge_fails("broker %u acknowledges up to idx %" PRIu64 " in term %" PRIu64
+                    ", and %s on its disk ends at %" PRIu64 " (%s)",
+                    m->from.broker_id, m->match_idx, m->term, g->dirs[m->from.broker_id - 1], ends.last_idx, ends.line);
 }
 
 static void take_message(struct group *g, const struct raft_frame *f)

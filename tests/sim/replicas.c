@@ -113,7 +113,7 @@ static bool read_replica(struct replica *r, const char *dir)
     if (counts.damaged > 0 || counts.torn_bytes > 0)
         return differs("broker %u, %s: %u damaged places, %" PRIu64 " torn bytes after a stop in order", r->broker,
                        r->name, counts.damaged, counts.torn_bytes);
-    if (tool_dump(io, dir, 0, true, 0, &out, &counts, &fault) != KQ_OK)
+    if (tool_dump(io, dir, -1, true, 0, &out, &counts, &fault) != KQ_OK)
         return differs("broker %u, %s: %s", r->broker, r->name, fault_text(&fault));
     struct log_hard_state state;
     struct log_mark mark;

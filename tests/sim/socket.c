@@ -408,7 +408,11 @@ int __wrap_ioctl(int fd, unsigned long what, ...)
     va_end(arguments);
     if (!is_ours(fd))
         return __real_ioctl(fd, what, number);
-    const struct file *file = socket_file(fd);
+    struct file *file = socket_file(fd);
+    if (what == FIONBIO) {
+        file->nonblock = *number != 0;
+        return 0;
+    }
     REQUIRE(file->end != NULL && (what == FIONREAD || what == SIOCOUTQ));
     *number = (int)(what == FIONREAD ? file->end->in_bytes : file->end->flight_bytes);
     return 0;
