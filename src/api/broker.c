@@ -39,6 +39,14 @@ static bool interrupted(void *context)
     return broker->interrupted != NULL && broker->interrupted();
 }
 
+/* Any thread. */
+static void leader_changed(void *context, const struct uuid *topic_id, uint32_t partition)
+{
+    struct broker *broker = context;
+    atomic_fetch_add_explicit(&broker->leader_changes, 1, memory_order_relaxed);
+    leader_waits_changed(&broker->waits, topic_id, partition);
+}
+
 static enum kq_err start_engine(struct broker *broker, const struct broker_options *options, struct fault *fault)
 {
     const struct config *config = options->config;
@@ -85,16 +93,24 @@ enum kq_err broker_start(struct broker *broker, const struct broker_options *opt
         .listen_fd = options->raft_fd,
         .interrupted = interrupted,
         .notify = notify,
+        .leader_changed = leader_changed,
         .context = broker,
     };
+    leader_waits_init(&broker->waits, broker->engine);
     err = cluster_start(&broker->cluster, &cluster, fault);
-    if (err != KQ_OK)
-        engine_stop(&broker->engine);
+    if (err == KQ_OK)
+        return KQ_OK;
+    leader_waits_stop(&broker->waits);
+    engine_stop(&broker->engine);
+    leader_waits_fini(&broker->waits);
     return err;
 }
 
 void broker_stop(struct broker *broker)
 {
+    atomic_store(&broker->stopping, true);
+    leader_waits_stop(&broker->waits);
     cluster_stop(&broker->cluster);
     engine_stop(&broker->engine);
+    leader_waits_fini(&broker->waits);
 }

@@ -5,6 +5,7 @@
 #ifndef KQ_API_BROKER_H
 #define KQ_API_BROKER_H
 
+#include "api/leader_wait.h"
 #include "base/config.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -16,6 +17,9 @@ struct broker {
     struct engine *engine;
     struct cluster *cluster;
     int64_t started_us; /* CLOCK_MONOTONIC */
+    struct leader_waits waits;
+    _Atomic uint64_t leader_changes; /* of any partition; relaxed */
+    _Atomic bool stopping;           /* nobody is waited for any more */
     const char *version;
     /* Set by the front end before the cluster starts; on an actor's turn, must not block. */
     void (*event)(void *context, const struct group_event *event);

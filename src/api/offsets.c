@@ -12,10 +12,12 @@ static enum kq_err check_off(struct broker *broker, const struct group_call *cal
     struct image_topic *topic;
     struct route route;
     enum kq_err err = route_topic(image, call->topic, strlen(call->topic), &topic, fault);
-    if (err == KQ_OK && route_partition(topic, call->id.partition, &route, NULL) != KQ_OK)
+    if (err == KQ_OK && route_check(topic, call->id.partition, NULL) != KQ_OK)
         err = fault_set(fault, KQ_UNKNOWN_SUBSCRIPTION, "%s", err_text(KQ_UNKNOWN_SUBSCRIPTION));
     int64_t start_off, end_off;
-    if (err == KQ_OK && fetch_bounds(route.local, &start_off, &end_off) && call->off > end_off)
+    if (err == KQ_OK)
+        route_find(broker, topic, call->id.partition, &route);
+    if (err == KQ_OK && route.local != NULL && fetch_bounds(route.local, &start_off, &end_off) && call->off > end_off)
         err = fault_set(fault, KQ_OFFSET_OUT_OF_RANGE, "offset %lld is beyond the end of the log, which is %lld",
                         (long long)call->off, (long long)end_off);
     image_drop(&image);

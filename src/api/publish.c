@@ -1,7 +1,6 @@
 /*
- * Locking: none of its own. A part belongs to the filling thread until it is
- * sent, then to the partition until part_done, then to the owner; only `crowded`
- * is the sender's until publish_fold_send returns.
+ * Filling a fold. Locking: none. A part belongs to the filling thread until it is
+ * sent; `crowded` and `held` are the sender's until publish_fold_send returns.
  */
 #include "api/publish.h"
 
@@ -14,10 +13,9 @@
 
 enum { PART_FIRST_BYTES = 512, EXPECTED_MAX_BYTES = 512 * 1024 };
 
-void publish_fold_init(struct publish_fold *fold, int64_t time_ms, int64_t deadline_us,
-                       void (*part_done)(struct publish_part *part))
+void publish_fold_init(struct publish_fold *fold, struct publish_flight *flight, int64_t time_ms, int64_t deadline_us)
 {
-    *fold = (struct publish_fold){.time_ms = time_ms, .deadline_us = deadline_us, .part_done = part_done};
+    *fold = (struct publish_fold){.time_ms = time_ms, .deadline_us = deadline_us, .flight = flight};
 }
 
 void publish_fold_fini(struct publish_fold *fold)
@@ -35,8 +33,7 @@ void publish_fold_fini(struct publish_fold *fold)
 
 static void request_done(struct publish_request *request)
 {
-    struct publish_part *part = CONTAINER_OF(request, struct publish_part, request);
-    part->fold->part_done(part);
+    publish_part_answered(CONTAINER_OF(request, struct publish_part, request));
 }
 
 /* ---- parts ---------------------------------------------------------------------------- */
@@ -78,8 +75,8 @@ static int32_t batch_limit(const struct image_topic *topic)
 }
 
 /* NULL: out of memory, or too many parts. */
-static struct publish_part *fold_new_part(struct publish_fold *fold, const struct image_topic *topic,
-                                          struct partition *partition, size_t expected_bytes)
+static struct publish_part *fold_new_part(struct publish_fold *fold, struct image_topic *topic, uint32_t p,
+                                          size_t expected_bytes)
 {
     if (!fold_grow_parts(fold))
         return NULL;
@@ -87,7 +84,14 @@ static struct publish_part *fold_new_part(struct publish_fold *fold, const struc
     if (part == NULL)
         return NULL;
     part->fold = fold;
-    part->partition = partition_hold(partition);
+    struct partition *partition = image_partition(topic, p);
+    part->partition = partition == NULL ? NULL : partition_hold(partition);
+    part->topic = topic;
+    part->topic_id = *image_topic_id(topic);
+    part->number = p;
+    uint32_t replica_count;
+    (void)image_replicas(topic, p, &replica_count);
+    part->alone = replica_count == 1;
     part->limit_bytes = batch_limit(topic);
     buf_init(&part->batches, INT32_MAX);
     size_t first_bytes = PART_FIRST_BYTES + expected_bytes / image_topic_partitions(topic);
@@ -98,13 +102,13 @@ static struct publish_part *fold_new_part(struct publish_fold *fold, const struc
 }
 
 /* The index of the partition's part, or part_count. */
-static uint32_t fold_find(const struct publish_fold *fold, const struct partition *partition)
+static uint32_t fold_find(const struct publish_fold *fold, const struct image_topic *topic, uint32_t p)
 {
     uint32_t count = fold->part_count;
     for (uint32_t i = 0, at = fold->hint; i < count; i++, at++) {
         if (at >= count)
             at = 0;
-        if (fold->parts[at]->partition == partition)
+        if (fold->parts[at]->number == p && fold->parts[at]->topic == topic)
             return at;
     }
     return count;
@@ -134,12 +138,11 @@ static void part_add(struct publish_part *part, const struct publish_message *me
 static enum kq_err fold_part_for(struct publish_fold *fold, struct image_topic *topic, uint32_t p, size_t payload_bytes,
                                  size_t expected_bytes, uint32_t *index, struct fault *fault)
 {
-    struct route route;
-    enum kq_err err = route_partition(topic, p, &route, fault);
+    enum kq_err err = route_check(topic, p, fault);
     if (err != KQ_OK)
         return err;
     size_t most_bytes = payload_bytes + BATCH_RECORD_OVERHEAD_BYTES;
-    uint32_t at = fold_find(fold, route.local);
+    uint32_t at = fold_find(fold, topic, p);
     bool fresh = at == fold->part_count;
     if (!fresh && fold->parts[at]->batches.len + most_bytes > (size_t)fold->parts[at]->limit_bytes)
         return KQ_FULL;
@@ -150,7 +153,7 @@ static enum kq_err fold_part_for(struct publish_fold *fold, struct image_topic *
     bool noted = fold->part_count + (fresh ? 1 : 0) > 1;
     if (!fold_grow_messages(fold, noted))
         return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
-    if (fresh && fold_new_part(fold, topic, route.local, expected_bytes) == NULL)
+    if (fresh && fold_new_part(fold, topic, p, expected_bytes) == NULL)
         return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
     *index = at;
     return KQ_OK;
@@ -214,6 +217,8 @@ static void part_finish(struct publish_part *part, int64_t deadline_us, const st
         .batch_count = 1,
         .deadline_us = deadline_us,
     };
+    part->item.deadline_us = deadline_us;
+    part->item.producer = producer != NULL;
 }
 
 enum kq_err publish_fold_produce(struct publish_fold *fold, struct image_topic *topic,
@@ -244,18 +249,9 @@ size_t publish_fold_bytes(const struct publish_fold *fold)
     return bytes;
 }
 
-uint32_t publish_fold_send(struct publish_fold *fold)
+void publish_fold_close(struct publish_fold *fold)
 {
-    REQUIRE(fold->part_count > 0);
-    uint32_t crowded = 0, count = fold->part_count;
-    for (uint32_t i = 0; i < count; i++) {
-        struct publish_part *part = fold->parts[i];
-        if (part->request.done == NULL)
-            part_finish(part, fold->deadline_us, NULL);
-        if (partition_publish(part->partition, &part->request)) {
-            part->crowded = true;
-            crowded++;
-        }
-    }
-    return crowded;
+    for (uint32_t i = 0; i < fold->part_count; i++)
+        if (fold->parts[i]->request.batches == NULL)
+            part_finish(fold->parts[i], fold->deadline_us, NULL);
 }

@@ -1,5 +1,9 @@
 #include "api/route.h"
 
+#include "base/require.h"
+
+#include <stdio.h>
+
 enum kq_err route_topic(struct image *image, const char *name, size_t name_bytes, struct image_topic **topic,
                         struct fault *fault)
 {
@@ -11,17 +15,62 @@ enum kq_err route_topic(struct image *image, const char *name, size_t name_bytes
     return KQ_OK;
 }
 
-enum kq_err route_partition(const struct image_topic *topic, uint32_t p, struct route *route, struct fault *fault)
+enum kq_err route_unknown(const char *name, const struct fault *caught_up, struct fault *fault)
 {
-    *route = (struct route){0};
+    if (caught_up->err == KQ_OK)
+        return fault_set(fault, KQ_UNKNOWN_TOPIC, "%s", err_text(KQ_UNKNOWN_TOPIC));
+    return fault_set(fault, caught_up->err,
+                     "topic %s is not known to this broker, and nobody leads the cluster now who could tell; try again",
+                     name);
+}
+
+enum kq_err route_check(const struct image_topic *topic, uint32_t p, struct fault *fault)
+{
     if (p >= image_topic_partitions(topic))
         return fault_set(fault, KQ_BAD_PARTITIONS, "topic %s has no partition %u: they go from 0 to %u",
                          image_topic_name(topic), p, image_topic_partitions(topic) - 1);
-    route->local = image_partition(topic, p);
-    if (route->local == NULL)
-        return fault_set(fault, KQ_NO_LEADER, "no leader yet: partition %u of topic %s is being made; try again", p,
-                         image_topic_name(topic));
-    uint32_t count;
-    route->leader_broker_id = image_replicas(topic, p, &count)[0];
     return KQ_OK;
+}
+
+void route_find(struct broker *broker, const struct image_topic *topic, uint32_t p, struct route *route)
+{
+    uint32_t self = cluster_self(broker->cluster), count;
+    const uint32_t *replicas = image_replicas(topic, p, &count);
+    bool alone = count == 1 && replicas[0] == self;
+    *route = (struct route){.local = image_partition(topic, p)};
+    /* A sole voter opens its term with its first append: nothing is bound to the one before. */
+    route->broker_id = route->local == NULL ? 0 : partition_leader(route->local, alone ? NULL : &route->term);
+    if (route->broker_id != self)
+        route->broker_id = cluster_leader(broker->cluster, image_topic_id(topic), p, &route->term);
+    if (route->broker_id == 0 && alone && route->local != NULL)
+        route->broker_id = self; /* it opens: what is posted waits for that */
+    if (route->broker_id == self && route->local == NULL)
+        route->broker_id = 0;
+    if (route->broker_id == self)
+        route->kind = ROUTE_LOCAL;
+    else if (route->broker_id != 0)
+        route->kind = ROUTE_REMOTE;
+    else
+        route->kind = cluster_majority_alive(broker->cluster, topic, p) ? ROUTE_NOBODY : ROUTE_GONE;
+    if (alone && route->kind == ROUTE_LOCAL)
+        route->term = 0;
+}
+
+enum kq_err route_fault(const struct image_topic *topic, uint32_t p, enum route_kind kind, struct fault *fault)
+{
+    REQUIRE(kind == ROUTE_NOBODY || kind == ROUTE_GONE);
+    uint32_t count;
+    const uint32_t *replicas = image_replicas(topic, p, &count);
+    char brokers[128] = "";
+    for (uint32_t i = 0, at = 0; i < count && at + 16 < sizeof(brokers); i++)
+        at += (uint32_t)snprintf(brokers + at, sizeof(brokers) - at, "%s%u", i == 0 ? "" : ", ", replicas[i]);
+    if (kind == ROUTE_GONE)
+        return fault_set(fault, KQ_NOT_ENOUGH_REPLICAS,
+                         "not enough replicas: partition %u of topic %s is on broker%s %s, and %s not alive; try again "
+                         "when they are back",
+                         p, image_topic_name(topic), count == 1 ? "" : "s", brokers,
+                         count == 1 ? "it is" : "a majority of them is");
+    return fault_set(fault, KQ_NO_LEADER,
+                     "no leader: partition %u of topic %s (on broker%s %s) has none now; try again", p,
+                     image_topic_name(topic), count == 1 ? "" : "s", brokers);
 }

@@ -29,16 +29,12 @@ static void copy_name(char *to, size_t cap, struct slice from)
     to[len] = '\0';
 }
 
-/* NULL: out of memory, and answered. */
-static struct text_errand *errand_new(struct text_session *session, const struct text_command *command)
+/* NULL: out of memory. */
+static struct text_errand *errand_try_new(struct text_session *session, const struct text_command *command)
 {
     struct text_errand *errand = calloc(1, sizeof(*errand));
-    if (errand == NULL) {
-        conn_lock(session->conn);
-        text_put_fault(session, KQ_NO_MEMORY, NULL);
-        conn_unlock(session->conn);
+    if (errand == NULL)
         return NULL;
-    }
     errand->refs = 1;
     errand->verb = command->verb;
     errand->session = session;
@@ -51,6 +47,18 @@ static struct text_errand *errand_new(struct text_session *session, const struct
     session->errand = errand;
     conn_unlock(session->conn);
     (void)conn_hold(session->conn); /* for the answer */
+    return errand;
+}
+
+/* NULL: out of memory, and answered. */
+static struct text_errand *errand_new(struct text_session *session, const struct text_command *command)
+{
+    struct text_errand *errand = errand_try_new(session, command);
+    if (errand == NULL) {
+        conn_lock(session->conn);
+        text_put_fault(session, KQ_NO_MEMORY, NULL);
+        conn_unlock(session->conn);
+    }
     return errand;
 }
 
@@ -145,7 +153,7 @@ static void run_topic(struct text_session *session, const struct text_command *c
 
 static void producer_done(struct cluster_request *request)
 {
-    struct text_errand *errand = CONTAINER_OF(request, struct text_errand, ask.producer);
+    struct text_errand *errand = CONTAINER_OF(request, struct text_errand, ask.cluster);
     struct buf reply;
     buf_init(&reply, TEXT_REPLY_MAX_BYTES);
     if (request->fault.err == KQ_OK)
@@ -161,8 +169,29 @@ static void run_producer(struct text_session *session, const struct text_command
     struct text_errand *errand = errand_new(session, command);
     if (errand == NULL)
         return;
-    errand->ask.producer.done = producer_done;
-    producer_id_next(session->front->broker, &errand->ask.producer);
+    errand->ask.cluster.done = producer_done;
+    producer_id_next(session->front->broker, &errand->ask.cluster);
+}
+
+/* ---- a publish to a topic that is not known here ------------------------------------------------ */
+
+static void caught_up(struct cluster_request *request)
+{
+    errand_answered(CONTAINER_OF(request, struct text_errand, ask.cluster), NULL);
+}
+
+bool text_publish_later(struct text_session *session, const struct text_command *command)
+{
+    struct text_errand *errand = errand_try_new(session, command);
+    if (errand == NULL)
+        return false;
+    errand->command = *command;
+    buf_put(&errand->piece, command->message.data, command->message.len);
+    errand->command.message = slice_of(errand->piece.data, errand->piece.len);
+    errand->command.topic = slice_text(errand->topic);
+    errand->ask.cluster.done = caught_up;
+    cluster_catch_up(session->front->broker->cluster, &errand->ask.cluster);
+    return true;
 }
 
 /* ---- groups ----------------------------------------------------------------------------------- */
@@ -342,10 +371,13 @@ static void write_look(struct text_errand *errand, struct buf *reply)
 
 void text_errand_work(struct text_errand *errand, struct worker *worker)
 {
-    (void)worker;
     struct conn *conn = errand->session->conn;
     if (errand->verb == TEXT_CONS || errand->verb == TEXT_TAIL) {
         text_read_work(errand);
+        return;
+    }
+    if (errand->verb == TEXT_PUBS || errand->verb == TEXT_PUBX) {
+        text_publish_again(errand, worker);
         return;
     }
     if (errand->verb == TEXT_DESC) {

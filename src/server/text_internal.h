@@ -1,5 +1,6 @@
-/* What text_session.c (lines, folds, order), text_errand.c (commands that take
- * time) and text_read.c (CONS, TAIL) share. Nobody else includes it. */
+/* What text_session.c (order, the protocol's table), text_input.c (lines, folds),
+ * text_errand.c (commands that take time), text_read.c (CONS, TAIL), text_look.c
+ * (what is known) and text_front.c share. Nobody else includes it. */
 #ifndef KQ_SERVER_TEXT_INTERNAL_H
 #define KQ_SERVER_TEXT_INTERNAL_H
 
@@ -69,7 +70,8 @@ struct text_session {
     /* Under the connection's lock. */
     struct text_pending *first;
     struct text_pending **last;
-    int64_t waiting;  /* commands in that list */
+    int64_t waiting; /* commands in that list */
+    struct publish_flight flight;
     uint32_t crowded; /* parts at partitions that have enough */
     bool wants_quiet; /* the next command waits for all before it */
     struct text_errand *errand;
@@ -104,11 +106,14 @@ struct text_errand {
     bool has_off;
     union {
         struct topic_request topic;
-        struct cluster_request producer;
+        struct cluster_request cluster; /* a producer id; or to know what is committed */
         struct group_request group;
         struct groups_list groups;
     } ask;
     void (*ask_fini)(struct text_errand *errand); /* NULL: nothing to free */
+
+    /* PUBS and PUBX to a topic that was not known; the message is in `piece`. */
+    struct text_command command;
 
     /* CONS and TAIL. */
     struct fetch fetch;
@@ -137,6 +142,21 @@ void text_put(struct text_session *session, struct buf *reply);
 void text_put_fault(struct text_session *session, enum kq_err err, const struct fault *fault);
 /* Lock held. What was held back while a reply was under way. */
 void text_put_events(struct text_session *session);
+
+/* Lock held. A line of its own, in its place among the replies. */
+void text_put_line(struct text_session *session, struct buf *reply);
+/* No lock held. A list of folds that nobody needs any more. */
+void text_folds_free(struct text_fold *fold);
+
+/* text_input.c */
+/* conn_protocol's input. */
+void text_take_input(void *session, uint8_t *data, size_t size_bytes, struct worker *worker, struct conn_taken *taken);
+/* The worker; the errand of text_publish_later, its stage is WORK. */
+void text_publish_again(struct text_errand *errand, struct worker *worker);
+
+/* text_errand.c: the worker, no lock held. An errand publishes it when this broker
+ * knows what is committed. False: it cannot be made. */
+bool text_publish_later(struct text_session *session, const struct text_command *command);
 
 /* text_errand.c: the worker, no lock held. The command is quiet: nothing before it
  * is unanswered. It answers at once or leaves an errand. */

@@ -319,7 +319,9 @@ static bool read_open(struct text_errand *errand)
     if (err == KQ_OK && !uuid_equal(image_topic_id(topic), &call->topic_id))
         err = fault_set(&fault, KQ_UNKNOWN_SUBSCRIPTION, "%s", err_text(KQ_UNKNOWN_SUBSCRIPTION));
     if (err == KQ_OK)
-        err = route_partition(topic, call->partition, &route, &fault);
+        err = route_check(topic, call->partition, &fault);
+    if (err == KQ_OK)
+        route_find(errand->session->front->broker, topic, call->partition, &route);
     if (err == KQ_OK)
         err = fetch_open(&errand->fetch, route.local, read_from(errand, route.local), &fault);
     bool waits = err == KQ_AGAIN && text_wait_open(errand, route.local);
