@@ -6,6 +6,7 @@
  */
 #include "base/fnv.h"
 #include "base/require.h"
+#include "cluster/links.h"
 #include "server/text_session.h"
 #include "support/unit.h"
 
@@ -44,6 +45,7 @@ static struct partition the_partitions[PARTITIONS];
 static struct image_topic the_topics[] = {
     {.name = "one", .partitions = 1, .limits = {.max_message_bytes = 1 << 20}},
     {.name = "many", .partitions = PARTITIONS, .limits = {.max_message_bytes = 1 << 20}},
+    {.name = "late", .partitions = 1, .limits = {.max_message_bytes = 1 << 20}},
     {.name = "tiny", .partitions = 1, .limits = {.max_message_bytes = 300}},
 };
 static struct {
@@ -53,6 +55,8 @@ static struct {
     size_t answered;
     struct cluster_request *creates[16];
     size_t create_count;
+    struct cluster_request *catch_up;
+    bool late_topic_known;
 } asked;
 
 bool cluster_producer_id_given(struct cluster *cluster, const struct image *image, int64_t id)
@@ -78,15 +82,14 @@ struct image_topic *image_find(const struct image *image, const char *name, size
     (void)image;
     for (size_t i = 0; i < sizeof(the_topics) / sizeof(the_topics[0]); i++)
         if (strlen(the_topics[i].name) == name_bytes && memcmp(the_topics[i].name, name, name_bytes) == 0)
-            return &the_topics[i];
+            return strcmp(the_topics[i].name, "late") != 0 || asked.late_topic_known ? &the_topics[i] : NULL;
     return NULL;
 }
 
 struct image_topic *image_find_id(const struct image *image, const struct uuid *id)
 {
     (void)image;
-    (void)id;
-    return NULL;
+    return &the_topics[id->bytes[0]];
 }
 
 size_t image_topic_count(const struct image *image)
@@ -108,9 +111,10 @@ const char *image_topic_name(const struct image_topic *topic)
 
 const struct uuid *image_topic_id(const struct image_topic *topic)
 {
-    static const struct uuid id;
-    (void)topic;
-    return &id;
+    static struct uuid ids[sizeof(the_topics) / sizeof(the_topics[0])];
+    struct uuid *id = &ids[topic - the_topics];
+    id->bytes[0] = (uint8_t)(topic - the_topics);
+    return id;
 }
 
 uint32_t image_topic_partitions(const struct image_topic *topic)
@@ -194,6 +198,26 @@ void cluster_create_topic(struct cluster *cluster, struct cluster_request *reque
     asked.creates[asked.create_count++] = request;
 }
 
+uint32_t cluster_self(const struct cluster *cluster)
+{
+    (void)cluster;
+    return 1;
+}
+
+uint32_t partition_leader(const struct partition *partition, uint64_t *term)
+{
+    (void)partition;
+    if (term != NULL)
+        *term = 1;
+    return 1;
+}
+
+void cluster_catch_up(struct cluster *cluster, struct cluster_request *request)
+{
+    (void)cluster;
+    asked.catch_up = request;
+}
+
 uint64_t cluster_next_session_id(struct cluster *cluster)
 {
     (void)cluster;
@@ -207,6 +231,10 @@ uint64_t cluster_next_session_id(struct cluster *cluster)
         abort();                                                                                                       \
     }
 #pragma GCC diagnostic ignored "-Wunused-parameter"
+NEVER(uint32_t, cluster_leader, struct cluster *a, const struct uuid *b, uint32_t c, uint64_t *d)
+NEVER(bool, cluster_majority_alive, struct cluster *a, const struct image_topic *b, uint32_t c)
+NEVER(struct links *, cluster_links, struct cluster *a)
+NEVER(void, links_ask, struct links *a, struct ask *b)
 NEVER(void, cluster_delete_topic, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_topic_config, struct cluster *a, struct cluster_request *b)
 NEVER(enum kq_err, cluster_check_topic_config, const char *a, const char *b, struct fault *c)
@@ -263,6 +291,7 @@ static struct rig *rig_new(const char *const *settings)
     for (; settings != NULL && *settings != NULL; settings++)
         CU_ASSERT_EQUAL_FATAL(config_set(&rig->config, *settings, "test", NULL), KQ_OK);
     rig->broker.config = &rig->config;
+    leader_waits_init(&rig->broker.waits, NULL);
     CU_ASSERT_EQUAL_FATAL(text_front_new(&rig->front, &rig->broker, NULL), KQ_OK);
     struct conn_home *home = &rig->home;
     home->config = &rig->config;
@@ -367,10 +396,23 @@ static void answer(size_t i, enum kq_err err)
     request->done(request);
 }
 
+/* A worker of the pool then publishes, and the session goes on. */
+static void answer_catch_up(struct rig *rig, enum kq_err err)
+{
+    struct cluster_request *request = asked.catch_up;
+    asked.catch_up = NULL;
+    request->fault.err = err;
+    request->done(request);
+    while (!rig_ready(rig))
+        (void)sched_yield();
+}
+
 /* Answers everything, until nothing more is asked for. */
 static void answer_all(struct rig *rig)
 {
-    for (; asked.answered < asked.count || asked.create_count > 0; rig_go_on(rig)) {
+    for (; asked.answered < asked.count || asked.create_count > 0 || asked.catch_up != NULL; rig_go_on(rig)) {
+        if (asked.catch_up != NULL)
+            answer_catch_up(rig, KQ_OK);
         for (; asked.answered < asked.count; asked.answered++)
             if (asked.publishes[asked.answered] != NULL)
                 answer(asked.answered, KQ_OK);
@@ -556,6 +598,31 @@ static void a_line_too_long_gets_one_error_wherever_it_is_cut(void)
     }
 }
 
+static void a_topic_that_is_not_known_here_is_asked_for(void)
+{
+    struct rig *rig = rig_new(NULL);
+    rig_text(rig, "PUBS one {\"Body\":\"a\"}\nPUBS late \"{\"\"Body\"\":\"\"b\"\"}\"\nPUBS one {\"Body\":\"c\"}\n");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(asked.catch_up);
+    CU_ASSERT(!rig_ready(rig));
+    CU_ASSERT_EQUAL(asked.count, 1); /* what follows waits */
+    asked.late_topic_known = true;
+    answer_catch_up(rig, KQ_OK);
+    rig_go_on(rig);
+    CU_ASSERT_EQUAL(asked.count, 3);
+    CU_ASSERT_STRING_EQUAL(the_partitions[0].bodies, "a b c ");
+    answer_all(rig);
+    CU_ASSERT_STRING_EQUAL(rig_replies(rig), "Done\nDone\nDone\n");
+    asked.late_topic_known = false;
+    rig_text(rig, "PUBS late {\"Body\":\"d\"}\nPUBS late {\"Body\":\"e\"}\n");
+    answer_catch_up(rig, KQ_NO_LEADER);
+    rig_go_on(rig);
+    answer_catch_up(rig, KQ_OK);
+    const char *replies = rig_replies(rig);
+    CU_ASSERT_PTR_NOT_NULL(strstr(replies, "Error, topic late is not known to this broker, and nobody leads"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(replies, "\nError, topic does not exist\n"));
+    rig_free(rig);
+}
+
 static void a_late_line_is_told_behind_what_is_unanswered(void)
 {
     struct rig *rig = rig_new(NULL);
@@ -592,6 +659,7 @@ static const struct unit_case cases[] = {
     {"a crowded partition holds its clients back", a_crowded_partition_holds_its_clients_back},
     {"a fold is cut at the largest batch", a_fold_is_cut_at_the_largest_batch},
     {"a line too long gets one error wherever it is cut", a_line_too_long_gets_one_error_wherever_it_is_cut},
+    {"a topic that is not known here is asked for", a_topic_that_is_not_known_here_is_asked_for},
     {"a late line is told behind what is unanswered", a_late_line_is_told_behind_what_is_unanswered},
     {"other protocols are told and let go", other_protocols_are_told_and_let_go},
 };
