@@ -1,5 +1,6 @@
 #include "api/broker.h"
 
+#include "api/serve.h"
 #include "base/clock.h"
 #include "log/io.h"
 
@@ -29,7 +30,9 @@ static struct uuid machine_boot_id(void)
 static void notify(void *context, const struct group_event *event)
 {
     struct broker *broker = context;
-    if (event->session.broker_id == (uint32_t)broker->config->broker_id && broker->event != NULL)
+    if (event->session.broker_id != (uint32_t)broker->config->broker_id)
+        serve_tell(broker, event);
+    else if (broker->event != NULL)
         broker->event(broker->event_context, event);
 }
 
@@ -98,8 +101,10 @@ enum kq_err broker_start(struct broker *broker, const struct broker_options *opt
     };
     leader_waits_init(&broker->waits, broker->engine);
     err = cluster_start(&broker->cluster, &cluster, fault);
-    if (err == KQ_OK)
+    if (err == KQ_OK) {
+        serve_start(broker);
         return KQ_OK;
+    }
     leader_waits_stop(&broker->waits);
     engine_stop(&broker->engine);
     leader_waits_fini(&broker->waits);

@@ -55,6 +55,37 @@ enum kq_err fetch_open(struct fetch *fetch, struct partition *partition, int64_t
     return KQ_OK;
 }
 
+static const char *title_of(const struct fetch *fetch)
+{
+    return fetch->remote ? fetch->title : partition_title(fetch->partition);
+}
+
+void fetch_open_remote(struct fetch *fetch, const char *title, int64_t off, int64_t end_off)
+{
+    *fetch = (struct fetch){.remote = true, .title = title, .next_off = off, .end_off = end_off};
+    buf_init(&fetch->pulled, SIZE_MAX / 2);
+}
+
+void fetch_make_remote(struct fetch *fetch, const char *title)
+{
+    int64_t next_off = fetch->next_off, end_off = fetch->end_off;
+    fetch_close(fetch);
+    fetch_open_remote(fetch, title, next_off, end_off);
+}
+
+void fetch_feed(struct fetch *fetch, struct buf *answer, size_t head_bytes)
+{
+    REQUIRE(fetch->remote);
+    REQUIRE(head_bytes <= answer->len);
+    buf_fini(&fetch->pulled);
+    fetch->pulled = *answer;
+    buf_init(answer, answer->limit);
+    fetch->entry = (struct log_slice){.body = fetch->pulled.data};
+    fetch->batches = cursor_over(fetch->pulled.data + head_bytes, fetch->pulled.len - head_bytes);
+    fetch->in_entry = cursor_left(&fetch->batches) > 0;
+    fetch->in_batch = false;
+}
+
 bool fetch_extend(struct fetch *fetch)
 {
     int64_t start_off, end_off;
@@ -67,13 +98,16 @@ void fetch_rest(struct fetch *fetch)
 {
     if (fetch->view != NULL)
         log_view_drop(&fetch->view);
-    fetch->in_entry = fetch->in_batch = false;
+    if (!fetch->remote) /* else what was pulled is shown first */
+        fetch->in_entry = fetch->in_batch = false;
 }
 
 void fetch_close(struct fetch *fetch)
 {
     fetch_rest(fetch);
     partition_drop(&fetch->partition);
+    buf_fini(&fetch->pulled);
+    *fetch = (struct fetch){0};
 }
 
 /* Takes a view and stands at next_off. The log start may have passed it while
@@ -193,7 +227,7 @@ static void walk_entry(void *context)
 
 static enum kq_err walk_fault(const struct walk *w, struct fault *fault)
 {
-    const char *title = partition_title(w->fetch->partition);
+    const char *title = title_of(w->fetch);
     if (w->err == KQ_BAD_VERSION)
         return fault_set(fault, w->err,
                          "%s: the messages from offset %lld on are compressed (codec %d); read them with a "
@@ -206,15 +240,21 @@ static enum kq_err walk_fault(const struct walk *w, struct fault *fault)
 enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct record *record), void *context,
                        struct fault *fault)
 {
-    REQUIRE(fetch->partition != NULL);
+    REQUIRE(fetch_is_open(fetch));
     struct walk walk = {.fetch = fetch, .each = each, .context = context};
     while (fetch->next_off < fetch->end_off) {
+        if (!fetch->in_entry && fetch->remote) {
+            buf_fini(&fetch->pulled);
+            return KQ_AGAIN;
+        }
         if (!fetch->in_entry) {
             enum kq_err err = fetch_entry(fetch, fault);
             if (err != KQ_OK)
                 return err;
         }
-        if (!io_guarded(fetch->entry.body, fetch->entry.body_bytes, walk_entry, &walk))
+        if (fetch->remote)
+            walk_entry(&walk);
+        else if (!io_guarded(fetch->entry.body, fetch->entry.body_bytes, walk_entry, &walk))
             return fault_set(fault, KQ_IO, "%s: the disk could not read the messages around offset %lld",
                              partition_title(fetch->partition), (long long)fetch->next_off);
         if (walk.err == KQ_OK || walk.err == KQ_EOF)
@@ -223,4 +263,70 @@ enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct r
             return walk_fault(&walk, fault);
     }
     return KQ_EOF;
+}
+
+/* ---- whole batches, for another broker ------------------------------------------------------ */
+
+struct copy {
+    struct fetch *fetch;
+    struct buf *out;
+    size_t max_bytes;
+    enum kq_err err; /* KQ_OK: enough; KQ_AGAIN: the entry is done; KQ_EOF: the end */
+};
+
+static void copy_entry(void *context)
+{
+    struct copy *copy = context;
+    struct fetch *fetch = copy->fetch;
+    for (;;) {
+        struct cursor before = fetch->batches;
+        struct batch_info info;
+        const uint8_t *batch;
+        if (cursor_left(&fetch->batches) == 0) {
+            copy->err = KQ_AGAIN;
+            return;
+        }
+        copy->err = batch_next(&fetch->batches, &info, &batch);
+        if (copy->err != KQ_OK)
+            return;
+        if (info.base_off >= fetch->end_off) {
+            copy->err = KQ_EOF;
+            return;
+        }
+        int64_t last_off = info.base_off + info.last_offset_delta;
+        if (last_off < fetch->next_off)
+            continue;
+        if (copy->out->len > 0 && copy->out->len + (size_t)info.size_bytes > copy->max_bytes) {
+            fetch->batches = before;
+            return;
+        }
+        buf_put(copy->out, batch, (size_t)info.size_bytes);
+        fetch->next_off = last_off + 1;
+    }
+}
+
+enum kq_err fetch_batches(struct fetch *fetch, struct buf *out, size_t max_bytes, struct fault *fault)
+{
+    REQUIRE(fetch->partition != NULL);
+    struct copy copy = {.fetch = fetch, .out = out, .max_bytes = max_bytes};
+    while (fetch->next_off < fetch->end_off && out->len < max_bytes) {
+        if (!fetch->in_entry) {
+            enum kq_err err = fetch_entry(fetch, fault);
+            if (err != KQ_OK)
+                return err;
+        }
+        (void)buf_reserve(out, fetch->entry.body_bytes); /* nothing is to be allocated under the guard */
+        if (out->bad)
+            return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
+        if (!io_guarded(fetch->entry.body, fetch->entry.body_bytes, copy_entry, &copy))
+            return fault_set(fault, KQ_IO, "%s: the disk could not read the messages around offset %lld",
+                             partition_title(fetch->partition), (long long)fetch->next_off);
+        if (copy.err == KQ_OK || copy.err == KQ_EOF)
+            return copy.err;
+        if (copy.err != KQ_AGAIN)
+            return fault_set(fault, copy.err, "%s: what is stored at offset %lld is no record batch",
+                             partition_title(fetch->partition), (long long)fetch->next_off);
+        fetch->in_entry = false;
+    }
+    return fetch->next_off < fetch->end_off ? KQ_OK : KQ_EOF;
 }

@@ -1,10 +1,13 @@
 /*
  * Reading what is committed, from an offset to an end that is fixed when the
- * reading begins, in pieces of the reader's choice. Nothing is copied here: each
- * record is shown where it lies in the mapped segment.
+ * reading begins, in pieces of the reader's choice. There are two sources: a replica
+ * here, where nothing is copied and each record is shown where it lies in the mapped
+ * segment; and batches pulled from another broker, which are shown where they lie in
+ * its answer.
  *
  * A fetch belongs to one thread at a time. It holds the segments it reads, so it
- * is not kept open while waiting for new records.
+ * is not kept open while waiting for new records. Where to read, and what to do when a
+ * leader moves, is reader.h's.
  */
 #ifndef KQ_API_FETCH_H
 #define KQ_API_FETCH_H
@@ -13,8 +16,11 @@
 #include "log/batch.h"
 
 struct fetch {
-    struct partition *partition; /* a reference; NULL: not open */
-    struct log_view *view;       /* NULL: let go of, taken anew when needed */
+    struct partition *partition; /* a reference; NULL: not open, or remote */
+    bool remote;
+    struct buf pulled;     /* remote: whole batches; empty: more is to be pulled */
+    const char *title;     /* remote: for messages; borrowed */
+    struct log_view *view; /* NULL: let go of, taken anew when needed */
     struct log_iter iter;
     int64_t next_off;
     int64_t end_off;
@@ -34,15 +40,30 @@ enum { FETCH_FROM_START = -1 };
  * and what else the partition says. After an error it is not open. */
 enum kq_err fetch_open(struct fetch *fetch, struct partition *partition, int64_t off, struct fault *fault);
 
+static inline bool fetch_is_open(const struct fetch *fetch)
+{
+    return fetch->partition != NULL || fetch->remote;
+}
+/* From off to end_off by what fetch_feed brings. title ("topic-3") is borrowed. */
+void fetch_open_remote(struct fetch *fetch, const char *title, int64_t off, int64_t end_off);
+/* Takes whole batches, from next_off on: head_bytes of answer are passed over. */
+void fetch_feed(struct fetch *fetch, struct buf *answer, size_t head_bytes);
+/* What was read of one source is read on from another. */
+void fetch_make_remote(struct fetch *fetch, const char *title);
+
 /* Shows records from next_off on to each(context, record), until it says false
- * (which takes that record too): KQ_OK; or the end is reached: KQ_EOF. each must
- * hold no lock and own no memory that an early return would leak: an I/O error
+ * (which takes that record too): KQ_OK; or the end is reached: KQ_EOF; or, remote, more
+ * is to be fed: KQ_AGAIN. each must hold no lock and own no memory that an early return would leak: an I/O error
  * under the mapping leaves it in the middle. *fault says which file and position
  * is out of service, or that the records cannot be read. */
 enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct record *record), void *context,
                        struct fault *fault);
 
-/* Moves the end to the high watermark of now; true: there is more to read. */
+/* Appends whole batches from next_off on to out: the first however large, then as many as
+ * make at most max_bytes. Local only. KQ_OK, KQ_EOF and as fetch_some. */
+enum kq_err fetch_batches(struct fetch *fetch, struct buf *out, size_t max_bytes, struct fault *fault);
+
+/* Local only. Moves the end to the high watermark of now; true: there is more to read. */
 bool fetch_extend(struct fetch *fetch);
 /* Lets go of the segments; fetch_some takes them again. */
 void fetch_rest(struct fetch *fetch);

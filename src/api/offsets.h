@@ -2,6 +2,7 @@
 #ifndef KQ_API_OFFSETS_H
 #define KQ_API_OFFSETS_H
 
+#include "api/reader.h"
 #include "api/subscribe.h"
 
 /* CMIT: call.topic, call.id, call.off. KQ_OFFSET_OUT_OF_RANGE: beyond the end of

@@ -9,7 +9,6 @@
  */
 #include "server/text_internal.h"
 
-#include "api/info.h"
 #include "api/offsets.h"
 #include "api/producer.h"
 #include "base/require.h"
@@ -51,7 +50,7 @@ static struct text_errand *errand_try_new(struct text_session *session, const st
 }
 
 /* NULL: out of memory, and answered. */
-static struct text_errand *errand_new(struct text_session *session, const struct text_command *command)
+struct text_errand *text_errand_new(struct text_session *session, const struct text_command *command)
 {
     struct text_errand *errand = errand_try_new(session, command);
     if (errand == NULL) {
@@ -76,8 +75,8 @@ void text_errand_drop(struct text_errand *errand)
     text_read_unlist(errand);
     if (errand->ask_fini != NULL)
         errand->ask_fini(errand);
-    if (errand->fetch.partition != NULL)
-        fetch_close(&errand->fetch);
+    if (errand->reading)
+        reader_fini(&errand->reader);
     partition_drop(&errand->partition);
     buf_fini(&errand->piece);
     free(errand);
@@ -93,7 +92,7 @@ void text_errand_end(struct text_errand *errand)
 }
 
 /* Any thread: the answer has come. `reply` is whole; or the errand wants a worker. */
-static void errand_answered(struct text_errand *errand, struct buf *reply)
+void text_errand_answered(struct text_errand *errand, struct buf *reply)
 {
     struct conn *conn = errand->session->conn;
     conn_lock(conn);
@@ -108,7 +107,7 @@ static void errand_answered(struct text_errand *errand, struct buf *reply)
     conn_drop(conn);
 }
 
-static void errand_answered_fault(struct text_errand *errand, const struct fault *fault)
+void text_errand_answered_fault(struct text_errand *errand, const struct fault *fault)
 {
     struct buf reply;
     buf_init(&reply, TEXT_REPLY_MAX_BYTES);
@@ -116,20 +115,46 @@ static void errand_answered_fault(struct text_errand *errand, const struct fault
         reply_done(&reply);
     else
         reply_fault(&reply, fault->err, fault);
-    errand_answered(errand, &reply);
+    text_errand_answered(errand, &reply);
     buf_fini(&reply);
+}
+
+static void caught_up(struct cluster_request *request)
+{
+    text_errand_answered(CONTAINER_OF(request, struct text_errand, catch_up), NULL);
+}
+
+void text_errand_asks(struct text_errand *errand)
+{
+    struct conn *conn = errand->session->conn;
+    conn_lock(conn);
+    errand->stage = ERRAND_ASKED;
+    (void)conn_hold(conn); /* for the answer */
+    conn_unlock(conn);
+}
+
+bool text_errand_catch_up(struct text_errand *errand)
+{
+    struct text_session *session = errand->session;
+    if (errand->caught_up)
+        return false;
+    errand->caught_up = true;
+    text_errand_asks(errand);
+    errand->catch_up = (struct cluster_request){.done = caught_up};
+    cluster_catch_up(session->front->broker->cluster, &errand->catch_up);
+    return true;
 }
 
 /* ---- topics, producer ids ------------------------------------------------------------------ */
 
 static void topic_done(struct topic_request *request)
 {
-    errand_answered_fault(request->owner, &request->fault);
+    text_errand_answered_fault(request->owner, &request->fault);
 }
 
 static void run_topic(struct text_session *session, const struct text_command *command)
 {
-    struct text_errand *errand = errand_new(session, command);
+    struct text_errand *errand = text_errand_new(session, command);
     if (errand == NULL)
         return;
     struct topic_request *request = &errand->ask.topic;
@@ -153,32 +178,27 @@ static void run_topic(struct text_session *session, const struct text_command *c
 
 static void producer_done(struct cluster_request *request)
 {
-    struct text_errand *errand = CONTAINER_OF(request, struct text_errand, ask.cluster);
+    struct text_errand *errand = CONTAINER_OF(request, struct text_errand, ask.producer);
     struct buf reply;
     buf_init(&reply, TEXT_REPLY_MAX_BYTES);
     if (request->fault.err == KQ_OK)
         reply_producer(&reply, request->producer_id, 0);
     else
         reply_fault(&reply, request->fault.err, &request->fault);
-    errand_answered(errand, &reply);
+    text_errand_answered(errand, &reply);
     buf_fini(&reply);
 }
 
 static void run_producer(struct text_session *session, const struct text_command *command)
 {
-    struct text_errand *errand = errand_new(session, command);
+    struct text_errand *errand = text_errand_new(session, command);
     if (errand == NULL)
         return;
-    errand->ask.cluster.done = producer_done;
-    producer_id_next(session->front->broker, &errand->ask.cluster);
+    errand->ask.producer.done = producer_done;
+    producer_id_next(session->front->broker, &errand->ask.producer);
 }
 
 /* ---- a publish to a topic that is not known here ------------------------------------------------ */
-
-static void caught_up(struct cluster_request *request)
-{
-    errand_answered(CONTAINER_OF(request, struct text_errand, ask.cluster), NULL);
-}
 
 bool text_publish_later(struct text_session *session, const struct text_command *command)
 {
@@ -189,8 +209,9 @@ bool text_publish_later(struct text_session *session, const struct text_command 
     buf_put(&errand->piece, command->message.data, command->message.len);
     errand->command.message = slice_of(errand->piece.data, errand->piece.len);
     errand->command.topic = slice_text(errand->topic);
-    errand->ask.cluster.done = caught_up;
-    cluster_catch_up(session->front->broker->cluster, &errand->ask.cluster);
+    errand->caught_up = true;
+    errand->catch_up = (struct cluster_request){.done = caught_up};
+    cluster_catch_up(session->front->broker->cluster, &errand->catch_up);
     return true;
 }
 
@@ -218,14 +239,9 @@ static void group_fini(struct text_errand *errand)
     group_request_fini(&errand->ask.group);
 }
 
-static void groups_fini(struct text_errand *errand)
-{
-    groups_list_fini(&errand->ask.groups);
-}
-
 static void group_done(struct group_request *request)
 {
-    errand_answered_fault(request->owner, &request->call.call.fault);
+    text_errand_answered_fault(request->owner, &request->call.call.fault);
 }
 
 static void subscribe_done(struct group_request *request)
@@ -246,7 +262,7 @@ static void subscribe_done(struct group_request *request)
     }
     json_close(&json, ']');
     reply_data_end(&json);
-    errand_answered(request->owner, &reply);
+    text_errand_answered(request->owner, &reply);
     buf_fini(&reply);
 }
 
@@ -256,13 +272,7 @@ static void resolve_done(struct group_request *request)
     if (request->call.call.fault.err != KQ_OK)
         group_done(request);
     else
-        errand_answered(request->owner, NULL);
-}
-
-/* GRPS with a name, and without one; INFO: a worker writes what may be long. */
-static void described(struct group_request *request)
-{
-    errand_answered(request->owner, NULL);
+        text_errand_answered(request->owner, NULL);
 }
 
 static struct group_request *group_request_of(struct text_errand *errand, void (*done)(struct group_request *request))
@@ -283,12 +293,12 @@ static struct group_request *group_request_of(struct text_errand *errand, void (
 static void run_with_id(struct text_session *session, const struct text_command *command)
 {
     struct broker *broker = session->front->broker;
-    struct text_errand *errand = errand_new(session, command);
+    struct text_errand *errand = text_errand_new(session, command);
     if (errand == NULL)
         return;
     if (!subscription_id_parse((const char *)command->id.data, command->id.len, &errand->id)) {
         struct fault fault = {.err = KQ_UNKNOWN_SUBSCRIPTION};
-        errand_answered_fault(errand, &fault);
+        text_errand_answered_fault(errand, &fault);
     } else if (command->verb == TEXT_CMIT) {
         offset_commit(broker, group_request_of(errand, group_done));
     } else if (command->verb == TEXT_UNSB) {
@@ -300,7 +310,7 @@ static void run_with_id(struct text_session *session, const struct text_command 
 
 static void run_subscribe(struct text_session *session, const struct text_command *command)
 {
-    struct text_errand *errand = errand_new(session, command);
+    struct text_errand *errand = text_errand_new(session, command);
     if (errand == NULL)
         return;
     struct group_request *request = group_request_of(errand, subscribe_done);
@@ -324,78 +334,28 @@ static void run_ping(struct text_session *session, const struct text_command *co
     if (!renews)
         conn_put(session->conn, "Done\n", 5);
     conn_unlock(session->conn);
-    struct text_errand *errand = renews ? errand_new(session, command) : NULL;
+    struct text_errand *errand = renews ? text_errand_new(session, command) : NULL;
     if (errand != NULL)
         subscription_renew(session->front->broker, group_request_of(errand, group_done));
 }
 
-static void run_groups(struct text_session *session, const struct text_command *command)
-{
-    struct text_errand *errand = errand_new(session, command);
-    if (errand == NULL)
-        return;
-    if (errand->group[0] != '\0') {
-        group_describe(session->front->broker, group_request_of(errand, described));
-        return;
-    }
-    errand->ask_fini = groups_fini;
-    errand->ask.groups.request.done = described;
-    errand->ask.groups.request.owner = errand;
-    groups_list(session->front->broker, &errand->ask.groups);
-}
-
-static void run_describe(struct text_session *session, const struct text_command *command)
-{
-    struct text_errand *errand = errand_new(session, command);
-    if (errand != NULL)
-        errand_answered(errand, NULL); /* a worker looks, and waits for what is being opened */
-}
-
 /* ---- a worker's part ------------------------------------------------------------------------------ */
-
-static void write_look(struct text_errand *errand, struct buf *reply)
-{
-    const struct fault *fault = errand->ask_fini == group_fini ? &errand->ask.group.call.call.fault
-                                                               : &errand->ask.groups.request.call.call.fault;
-    if (errand->verb == TEXT_DESC)
-        text_look_topic(errand->session->front->broker, errand->topic, reply);
-    else if (errand->verb == TEXT_INFO)
-        text_look_info(errand->session->front, fault->err == KQ_OK ? &errand->ask.groups : NULL, reply);
-    else if (fault->err != KQ_OK)
-        reply_fault(reply, fault->err, fault);
-    else if (errand->ask_fini == group_fini)
-        text_look_group(&errand->ask.group, reply);
-    else
-        text_look_groups(&errand->ask.groups, reply);
-}
 
 void text_errand_work(struct text_errand *errand, struct worker *worker)
 {
-    struct conn *conn = errand->session->conn;
-    if (errand->verb == TEXT_CONS || errand->verb == TEXT_TAIL) {
+    switch (errand->verb) {
+    case TEXT_CONS:
+    case TEXT_TAIL:
         text_read_work(errand);
         return;
-    }
-    if (errand->verb == TEXT_PUBS || errand->verb == TEXT_PUBX) {
+    case TEXT_PUBS:
+    case TEXT_PUBX:
         text_publish_again(errand, worker);
         return;
+    default:
+        text_look_work(errand);
+        return;
     }
-    if (errand->verb == TEXT_DESC) {
-        /* After a start a partition may take a moment to open: its ends are not known before. */
-        struct partition *opening = text_look_opening(errand->session->front->broker, errand->topic);
-        bool waits = opening != NULL && text_wait_open(errand, opening);
-        partition_drop(&opening);
-        if (waits)
-            return;
-    }
-    struct buf reply;
-    buf_init(&reply, TEXT_REPLY_MAX_BYTES);
-    write_look(errand, &reply);
-    conn_lock(conn);
-    text_put(errand->session, &reply);
-    text_errand_end(errand);
-    conn_unlock(conn);
-    buf_fini(&reply);
 }
 
 /* ---- all commands ------------------------------------------------------------------------------------ */
@@ -441,23 +401,18 @@ void text_run(struct text_session *session, const struct text_command *command)
         break;
     case TEXT_GRPS:
     case TEXT_INFO:
-        run_groups(session, command);
+    case TEXT_CLUS:
+        text_run_look(session, command);
         break;
     case TEXT_PING:
         run_ping(session, command);
         break;
     case TEXT_DESC:
-        run_describe(session, command);
+        text_run_look(session, command);
         break;
     case TEXT_LIST:
     case TEXT_HELP:
         run_at_once(session, command);
-        break;
-    case TEXT_CLUS:
-        conn_lock(session->conn);
-        text_put_fault(session, KQ_INVALID,
-                       &(struct fault){.err = KQ_INVALID, .text = "this broker takes no orders for the cluster"});
-        conn_unlock(session->conn);
         break;
     case TEXT_PUBS:
     case TEXT_PUBX:

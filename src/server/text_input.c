@@ -193,7 +193,7 @@ static void reading_publish(struct reading *r, uint8_t *line, size_t line_bytes)
 void text_publish_again(struct text_errand *errand, struct worker *worker)
 {
     struct text_session *session = errand->session;
-    const struct fault *caught_up = &errand->ask.cluster.fault;
+    const struct fault *caught_up = &errand->catch_up.fault;
     struct reading r = {.session = session, .worker = worker, .parser = worker_parser(worker), .room = 1};
     struct fault fault = {0};
     enum kq_err err = KQ_NO_MEMORY;

@@ -4,9 +4,11 @@
 #ifndef KQ_SERVER_TEXT_INTERNAL_H
 #define KQ_SERVER_TEXT_INTERNAL_H
 
-#include "api/fetch.h"
+#include "api/describe.h"
 #include "api/groups.h"
 #include "api/publish.h"
+#include "api/reader.h"
+#include "api/route.h"
 #include "api/subscribe.h"
 #include "api/topics.h"
 #include "base/map.h"
@@ -91,6 +93,7 @@ struct text_session {
 enum errand_stage {
     ERRAND_ASKED, /* done will come, on some thread */
     ERRAND_WORK,  /* a worker is wanted */
+    ERRAND_READS, /* CONS, TAIL: what is to be shown is on its way */
     ERRAND_WAITS, /* for a partition: to open, or for the next record */
 };
 
@@ -106,25 +109,34 @@ struct text_errand {
     bool has_off;
     union {
         struct topic_request topic;
-        struct cluster_request cluster; /* a producer id; or to know what is committed */
+        struct cluster_request producer;
         struct group_request group;
         struct groups_list groups;
+        struct group_description group_look;
+        struct topic_description describe;
+        struct cluster_order order;
+        struct cluster_survey survey;
     } ask;
     void (*ask_fini)(struct text_errand *errand); /* NULL: nothing to free */
 
     /* PUBS and PUBX to a topic that was not known; the message is in `piece`. */
     struct text_command command;
 
-    /* CONS and TAIL. */
-    struct fetch fetch;
+    struct cluster_request catch_up; /* to know what is committed, once */
+    bool caught_up;
+
+    /* DESC, while a partition opens. */
     struct wait_request wait;
-    struct partition *partition; /* while waiting: a reference */
+    struct partition *partition; /* a reference */
+
+    /* CONS and TAIL. */
+    struct reader reader;
+    bool reading; /* the reader is there */
     struct buf piece;
-    bool begun;       /* the first bytes of the reply are out */
-    bool first;       /* no record yet */
-    bool ends;        /* TAIL: when it has caught up */
-    bool interrupted; /* TAIL: at once */
-    bool wait_cancelled;
+    bool begun;         /* the first bytes of the reply are out */
+    bool first;         /* no record yet */
+    bool ends;          /* TAIL: when it has caught up */
+    bool interrupted;   /* TAIL: at once */
     struct fault ended; /* TAIL: with this error; err KQ_OK: none */
     /* Under the front's lock. */
     struct text_errand *next_tail, *prev_tail;
@@ -137,6 +149,15 @@ void text_errand_end(struct text_errand *errand);
 /* Lock held. */
 struct text_errand *text_errand_hold(struct text_errand *errand);
 void text_errand_drop(struct text_errand *errand);
+/* The worker, no lock held. An errand for a command, which somebody is asked to answer:
+ * text_errand_answered() lets go of it. NULL: out of memory, and answered. */
+struct text_errand *text_errand_new(struct text_session *session, const struct text_command *command);
+/* Any thread: the answer has come. `reply` is whole; or (NULL) the errand wants a worker. */
+void text_errand_answered(struct text_errand *errand, struct buf *reply);
+/* Any thread. `Done`, or the error. */
+void text_errand_answered_fault(struct text_errand *errand, const struct fault *fault);
+/* The worker, no lock held; its stage is WORK. Somebody is asked again. */
+void text_errand_asks(struct text_errand *errand);
 /* Lock held. Appends a whole reply; what could not be made ends the session. */
 void text_put(struct text_session *session, struct buf *reply);
 void text_put_fault(struct text_session *session, enum kq_err err, const struct fault *fault);
@@ -163,13 +184,13 @@ bool text_publish_later(struct text_session *session, const struct text_command 
 void text_run(struct text_session *session, const struct text_command *command);
 /* The worker; the errand's stage is WORK. */
 void text_errand_work(struct text_errand *errand, struct worker *worker);
+/* The worker; the errand's stage is WORK, and will be again when this broker knows what is
+ * committed. False: it was asked before. */
+bool text_errand_catch_up(struct text_errand *errand);
 /* The session's group identity, made when first needed. */
 struct group_session text_group_session(struct text_session *session);
 
 /* text_read.c */
-/* The worker; the errand's stage is WORK, and will be again when the partition is
- * open or has failed. False: it is not to wait. */
-bool text_wait_open(struct text_errand *errand, struct partition *partition);
 void text_read_work(struct text_errand *errand);
 /* No lock held. Ends a TAIL: at once, or when it has caught up. */
 void text_read_interrupt(struct text_session *session, bool at_once);
@@ -178,13 +199,17 @@ void text_read_unlist(struct text_errand *errand);
 void text_renew_job(struct pool_job *job, struct worker *worker);
 void text_renew_fire(struct engine_deadline *deadline);
 
+/* text_ask.c: GRPS, INFO, DESC, CLUS. The worker, no lock held. */
+void text_run_look(struct text_session *session, const struct text_command *command);
+void text_look_work(struct text_errand *errand);
+
 /* text_look.c: LIST, DESC, GRPS, INFO, as whole replies. */
 void text_look_topics(struct broker *broker, struct buf *reply);
-void text_look_topic(struct broker *broker, const char *name, struct buf *reply);
+void text_look_topic(const struct topic_description *description, struct buf *reply);
 /* The topic's first partition that is being opened, with a reference; NULL: none. */
 struct partition *text_look_opening(struct broker *broker, const char *name);
 void text_look_groups(const struct groups_list *list, struct buf *reply);
-void text_look_group(const struct group_request *request, struct buf *reply);
+void text_look_group(const struct group_description *description, struct buf *reply);
 void text_look_info(struct text_front *front, const struct groups_list *groups, struct buf *reply);
 
 #endif

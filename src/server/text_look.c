@@ -50,30 +50,30 @@ static void put_broker_ids(struct json *json, const char *name, const uint32_t *
     json_close(json, ']');
 }
 
-static void put_partition(struct json *json, const struct image_topic *topic, uint32_t p)
+static void put_or_null(struct json *json, const char *name, int64_t value)
 {
-    struct partition_status status = {.state = PARTITION_OPENING};
-    struct partition *partition = image_partition(topic, p);
-    if (partition != NULL)
-        partition_status(partition, &status);
-    uint32_t count;
-    const uint32_t *replicas = image_replicas(topic, p, &count);
-    bool serves = status.state == PARTITION_SERVING;
+    json_key(json, name);
+    if (value < 0)
+        json_add_null(json);
+    else
+        json_add_number(json, value);
+}
+
+static void put_partition(struct json *json, const struct describe_row *row, uint32_t p)
+{
     json_open(json, '{');
     json_put_number(json, "Partition", p);
-    json_key(json, "Leader");
-    if (status.leads)
-        json_add_number(json, replicas[0]);
-    else
-        json_add_null(json);
-    put_broker_ids(json, "Replicas", replicas, count);
-    put_broker_ids(json, "InSync", replicas, serves ? count : 0);
-    json_put_number(json, "Start", status.log_start_off);
-    json_put_number(json, "End", status.high_watermark);
-    json_put_number(json, "Bytes", (int64_t)status.size_bytes);
-    json_put_text(json, "State", state_name(status.state));
-    if (status.state == PARTITION_FAILED)
-        json_put_text(json, "Reason", fault_text(&status.fault));
+    put_or_null(json, "Leader", row->leader == 0 ? -1 : (int64_t)row->leader);
+    put_broker_ids(json, "Replicas", row->replicas, row->replica_count);
+    put_broker_ids(json, "InSync", row->in_sync, row->in_sync_count);
+    put_or_null(json, "Start", row->start_off);
+    put_or_null(json, "End", row->end_off);
+    if (row->here) {
+        json_put_number(json, "Bytes", (int64_t)row->status.size_bytes);
+        json_put_text(json, "State", state_name(row->status.state));
+    }
+    if (row->here && row->status.state == PARTITION_FAILED)
+        json_put_text(json, "Reason", fault_text(&row->status.fault));
     json_close(json, '}');
 }
 
@@ -95,15 +95,9 @@ struct partition *text_look_opening(struct broker *broker, const char *name)
     return opening;
 }
 
-void text_look_topic(struct broker *broker, const char *name, struct buf *reply)
+void text_look_topic(const struct topic_description *description, struct buf *reply)
 {
-    struct image *image = cluster_image(broker->cluster);
-    struct image_topic *topic = image_find(image, name, strlen(name));
-    if (topic == NULL) {
-        reply_fault(reply, KQ_UNKNOWN_TOPIC, NULL);
-        image_drop(&image);
-        return;
-    }
+    const struct image_topic *topic = description->found;
     const struct partition_limits *limits = image_topic_limits(topic);
     char id[UUID_TEXT_BYTES];
     struct json json;
@@ -121,11 +115,10 @@ void text_look_topic(struct broker *broker, const char *name, struct buf *reply)
     json_key(&json, "Partitions");
     json_open(&json, '[');
     for (uint32_t p = 0; p < image_topic_partitions(topic); p++)
-        put_partition(&json, topic, p);
+        put_partition(&json, &description->rows[p], p);
     json_close(&json, ']');
     json_close(&json, '}');
     reply_data_end(&json);
-    image_drop(&image);
 }
 
 static const char *kind_name(enum group_kind kind)
@@ -160,18 +153,9 @@ void text_look_groups(const struct groups_list *list, struct buf *reply)
     reply_data_end(&json);
 }
 
-static void put_or_null(struct json *json, const char *name, int64_t value)
+void text_look_group(const struct group_description *description, struct buf *reply)
 {
-    json_key(json, name);
-    if (value < 0)
-        json_add_null(json);
-    else
-        json_add_number(json, value);
-}
-
-void text_look_group(const struct group_request *request, struct buf *reply)
-{
-    const struct group_call *call = &request->call;
+    const struct group_call *call = &description->request.call;
     struct json json;
     reply_data_begin(&json, reply);
     json_open(&json, '{');
@@ -183,7 +167,7 @@ void text_look_group(const struct group_request *request, struct buf *reply)
     for (uint32_t i = 0; i < call->row_count; i++) {
         const struct group_partition_row *row = &call->rows[i];
         int64_t end_off;
-        int64_t lag = group_lag(request, row, &end_off);
+        int64_t lag = group_lag(description, i, &end_off);
         json_open(&json, '{');
         json_put_text(&json, "Topic", row->topic);
         json_put_number(&json, "Partition", row->partition);

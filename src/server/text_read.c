@@ -76,19 +76,14 @@ static void read_end(struct text_errand *errand)
     conn_unlock(session->conn);
 }
 
-/* ---- waiting at a partition ------------------------------------------------------------------------ */
+/* ---- asking the reader ---------------------------------------------------------------------------- */
 
-static void wait_done(struct wait_request *wait)
+/* Any thread. */
+static void reader_done(struct reader *reader)
 {
-    struct text_errand *errand = CONTAINER_OF(wait, struct text_errand, wait);
+    struct text_errand *errand = reader->owner;
     struct conn *conn = errand->session->conn;
     conn_lock(conn);
-    if (wait->err != KQ_OK && wait->err != KQ_AGAIN) {
-        struct partition_status status;
-        partition_status(errand->partition, &status);
-        bool told = status.state == PARTITION_FAILED;
-        fault_set(&errand->ended, wait->err, "%s", told ? fault_text(&status.fault) : err_text(wait->err));
-    }
     errand->stage = ERRAND_WORK;
     conn_answered(conn);
     text_errand_drop(errand);
@@ -96,35 +91,35 @@ static void wait_done(struct wait_request *wait)
     conn_drop(conn);
 }
 
-/* Worker. Until the high watermark passes off. False: something is to be done first. */
-static bool read_wait(struct text_errand *errand, struct partition *partition, int64_t off)
+/* Worker. Before a call of the reader: its done brings a worker back. */
+static void read_asks(struct text_errand *errand)
 {
     struct conn *conn = errand->session->conn;
-    if (errand->partition != partition)
-        partition_drop(&errand->partition);
-    if (errand->partition == NULL)
-        errand->partition = partition_hold(partition);
-    errand->wait = (struct wait_request){.done = wait_done, .off = off};
+    conn_lock(conn);
+    errand->stage = ERRAND_READS;
+    (void)conn_hold(conn);
+    (void)text_errand_hold(errand);
+    conn_unlock(conn);
+}
+
+/* Worker. Until there is more. False: something is to be done first. */
+static bool read_wait(struct text_errand *errand)
+{
+    struct conn *conn = errand->session->conn;
     conn_lock(conn);
     if (errand->session->gone) /* cancelled before there was anything to wake */
         errand->interrupted = true;
     bool wait = !errand->interrupted && !errand->ends && errand->ended.err == KQ_OK;
     if (wait) {
         errand->stage = ERRAND_WAITS;
-        errand->wait_cancelled = false;
         (void)conn_hold(conn);
         (void)text_errand_hold(errand);
         text_put_events(errand->session);
     }
     conn_unlock(conn);
     if (wait)
-        partition_wait(errand->partition, &errand->wait);
+        reader_wait(&errand->reader);
     return wait;
-}
-
-bool text_wait_open(struct text_errand *errand, struct partition *partition)
-{
-    return read_wait(errand, partition, -1);
 }
 
 /* No lock held. Whoever waits goes on at once. */
@@ -134,16 +129,13 @@ static void read_wake(struct text_session *session, bool (*change)(struct text_e
     struct conn *conn = session->conn;
     conn_lock(conn);
     struct text_errand *errand = session->errand;
-    bool wake = errand != NULL && errand->verb == TEXT_TAIL && change(errand, what) && errand->stage == ERRAND_WAITS &&
-                !errand->wait_cancelled;
-    if (wake) {
-        errand->wait_cancelled = true;
+    bool wake = errand != NULL && errand->verb == TEXT_TAIL && change(errand, what) && errand->stage == ERRAND_WAITS;
+    if (wake)
         (void)text_errand_hold(errand);
-    }
     conn_unlock(conn);
     if (!wake)
         return;
-    partition_wait_cancel(errand->partition, &errand->wait);
+    reader_cancel(&errand->reader);
     conn_lock(conn);
     text_errand_drop(errand);
     conn_unlock(conn);
@@ -294,41 +286,43 @@ void text_renew_job(struct pool_job *job, struct worker *worker)
 
 /* ---- a worker's turn ---------------------------------------------------------------------------------------- */
 
-/* Where to begin: as asked, else where the group is, else at the log's start. */
-static int64_t read_from(const struct text_errand *errand, struct partition *partition)
-{
-    if (errand->has_off)
-        return errand->off;
-    int64_t committed_off = errand->ask.group.call.committed_off, start_off, end_off;
-    if (committed_off < 0)
-        return FETCH_FROM_START;
-    if (fetch_bounds(partition, &start_off, &end_off) && committed_off < start_off)
-        return FETCH_FROM_START; /* retention was faster than the group */
-    return committed_off;
-}
-
-/* True: the fetch is open. Else it was answered, or it waits for the partition. */
-static bool read_open(struct text_errand *errand)
+/* Begins to read, or answers, or asks what is committed. */
+static void read_open(struct text_errand *errand)
 {
     const struct group_call *call = &errand->ask.group.call;
+    struct broker *broker = errand->session->front->broker;
     struct fault fault = {0};
-    struct route route = {0};
-    struct image *image = cluster_image(errand->session->front->broker->cluster);
+    struct image *image = cluster_image(broker->cluster);
     struct image_topic *topic;
     enum kq_err err = route_topic(image, errand->topic, strlen(errand->topic), &topic, &fault);
-    if (err == KQ_OK && !uuid_equal(image_topic_id(topic), &call->topic_id))
-        err = fault_set(&fault, KQ_UNKNOWN_SUBSCRIPTION, "%s", err_text(KQ_UNKNOWN_SUBSCRIPTION));
-    if (err == KQ_OK)
+    bool known = err == KQ_OK && uuid_equal(image_topic_id(topic), &call->topic_id);
+    if (known)
         err = route_check(topic, call->partition, &fault);
-    if (err == KQ_OK)
-        route_find(errand->session->front->broker, topic, call->partition, &route);
-    if (err == KQ_OK)
-        err = fetch_open(&errand->fetch, route.local, read_from(errand, route.local), &fault);
-    bool waits = err == KQ_AGAIN && text_wait_open(errand, route.local);
+    else if (err == KQ_OK)
+        err = fault_set(&fault, KQ_UNKNOWN_SUBSCRIPTION, "%s", err_text(KQ_UNKNOWN_SUBSCRIPTION));
     image_drop(&image);
-    if (err != KQ_OK && !waits)
+    if (!known && err != KQ_BAD_TOPIC_NAME && text_errand_catch_up(errand))
+        return; /* what the coordinator knows may be newer than what is known here */
+    if (err == KQ_UNKNOWN_TOPIC)
+        err = route_unknown(errand->topic, &errand->catch_up.fault, &fault);
+    if (err != KQ_OK) {
         read_fault(errand, err, &fault);
-    return err == KQ_OK;
+        return;
+    }
+    struct reader *reader = &errand->reader;
+    reader->broker = broker;
+    reader->topic_id = call->topic_id;
+    reader->number = call->partition;
+    reader->done = reader_done;
+    reader->owner = errand;
+    reader_init(reader);
+    errand->reading = true;
+    read_asks(errand);
+    /* As asked, else where the group is (retention may have been faster), else at the log's start. */
+    if (errand->has_off)
+        reader_open(reader, errand->off, false);
+    else
+        reader_open(reader, call->committed_off < 0 ? FETCH_FROM_START : call->committed_off, true);
 }
 
 static void read_begin(struct text_errand *errand)
@@ -369,10 +363,36 @@ static void tail_caught_up(struct text_errand *errand)
 {
     if (errand->piece.len > 0)
         read_send(errand);
-    fetch_rest(&errand->fetch);
+    fetch_rest(&errand->reader.fetch);
     buf_fini(&errand->piece);
     buf_init(&errand->piece, TEXT_REPLY_MAX_BYTES);
-    (void)read_wait(errand, errand->fetch.partition, errand->fetch.next_off);
+    (void)read_wait(errand);
+}
+
+/* The piece as far as it is: then more of it is asked for. */
+static void read_more(struct text_errand *errand)
+{
+    if (errand->piece.len > 0)
+        read_send(errand);
+    read_asks(errand);
+    reader_more(&errand->reader);
+}
+
+/* What is out of service here may be had of another replica. */
+static bool read_elsewhere(struct text_errand *errand)
+{
+    if (errand->piece.len > 0)
+        read_send(errand);
+    read_asks(errand);
+    if (reader_elsewhere(&errand->reader))
+        return true;
+    struct conn *conn = errand->session->conn;
+    conn_lock(conn);
+    errand->stage = ERRAND_WORK;
+    text_errand_drop(errand);
+    conn_unlock(conn);
+    conn_drop(conn);
+    return false;
 }
 
 void text_read_work(struct text_errand *errand)
@@ -390,24 +410,35 @@ void text_read_work(struct text_errand *errand)
         read_end(errand);
         return;
     }
-    if (errand->fetch.partition == NULL) {
-        if (!read_open(errand))
-            return;
-        read_begin(errand);
+    struct reader *reader = &errand->reader;
+    if (!errand->reading) {
+        read_open(errand);
+        return;
     }
-    if (errand->verb == TEXT_TAIL)
-        (void)fetch_extend(&errand->fetch);
+    if (reader->fault.err != KQ_OK) {
+        read_fault(errand, reader->fault.err, &reader->fault);
+        return;
+    }
+    if (!errand->begun)
+        read_begin(errand);
+    if (errand->verb == TEXT_TAIL && !reader->fetch.remote)
+        (void)fetch_extend(&reader->fetch);
     struct piece piece = {.errand = errand, .out = &errand->piece, .whole_bytes = errand->piece.len};
     struct fault fault = {0};
     pool_block_begin(conn_home_of(conn)->pool); /* what is read may not be in memory */
-    enum kq_err err = fetch_some(&errand->fetch, piece_add, &piece, &fault);
+    enum kq_err err = fetch_some(&reader->fetch, piece_add, &piece, &fault);
     pool_block_end(conn_home_of(conn)->pool);
     if (errand->piece.bad)
         err = fault_set(&fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
     errand->piece.bad = false;
     errand->piece.len = piece.whole_bytes;
+    bool elsewhere = err == KQ_STOPPING || err == KQ_PARTITION_FAILED || err == KQ_CORRUPT || err == KQ_IO;
     if (err == KQ_OK) {
         read_send(errand);
+    } else if (err == KQ_AGAIN && reader->fetch.remote) {
+        read_more(errand);
+    } else if (elsewhere && read_elsewhere(errand)) {
+        return;
     } else if (err != KQ_EOF) {
         read_fault(errand, err, &fault);
     } else if (errand->verb == TEXT_CONS) {
