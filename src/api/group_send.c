@@ -88,6 +88,7 @@ static void answered(struct group_request *request, bool lost)
     case KQ_STOPPING:
     case KQ_AGAIN:
     case KQ_FULL:
+    case KQ_LIMIT: /* of a link */
     case KQ_COORDINATOR_LOADING:
         try_later(request);
         return;

@@ -121,6 +121,7 @@ static bool may_help_to_retry(const struct publish_part *part, enum kq_err err)
     case KQ_STOPPING:
     case KQ_AGAIN:
     case KQ_FULL:
+    case KQ_LIMIT: /* of a link */
         return true;
     case KQ_PARTITION_FAILED: /* another replica will lead */
         return !part->alone;

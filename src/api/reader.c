@@ -94,6 +94,7 @@ static bool may_help_to_retry(const struct reader *reader, const struct fault *f
     case KQ_STOPPING:
     case KQ_AGAIN:
     case KQ_FULL:
+    case KQ_LIMIT: /* of a link */
         return true;
     case KQ_CORRUPT:
     case KQ_IO:

@@ -4,6 +4,7 @@
  * leave in the order of the commands. The conn is a real one over a socket pair;
  * cluster and partitions are played by this file.
  */
+#include "api/ask_wire.h"
 #include "base/fnv.h"
 #include "base/require.h"
 #include "cluster/links.h"
@@ -57,7 +58,15 @@ static struct {
     size_t create_count;
     struct cluster_request *catch_up;
     bool late_topic_known;
+    struct ask *asks[64]; /* of other brokers */
+    size_t ask_count;
+    struct engine_deadline *deadline;
 } asked;
+static struct {
+    uint32_t broker_id; /* 0: nobody */
+    uint64_t term;
+    bool majority;
+} leader;
 
 bool cluster_producer_id_given(struct cluster *cluster, const struct image *image, int64_t id)
 {
@@ -141,11 +150,11 @@ struct partition *image_partition(const struct image_topic *topic, uint32_t p)
 
 const uint32_t *image_replicas(const struct image_topic *topic, uint32_t p, uint32_t *count)
 {
-    static const uint32_t one = 1;
+    static const uint32_t three[] = {1, 2, 3};
     (void)topic;
     (void)p;
-    *count = 1;
-    return &one;
+    *count = 3;
+    return three;
 }
 
 uint32_t image_topic_next_partition(struct image_topic *topic)
@@ -208,8 +217,45 @@ uint32_t partition_leader(const struct partition *partition, uint64_t *term)
 {
     (void)partition;
     if (term != NULL)
-        *term = 1;
-    return 1;
+        *term = leader.term;
+    return leader.broker_id;
+}
+
+uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, uint32_t p, uint64_t *term)
+{
+    (void)cluster;
+    (void)topic_id;
+    (void)p;
+    *term = leader.term;
+    return leader.broker_id;
+}
+
+bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p)
+{
+    (void)cluster;
+    (void)topic;
+    (void)p;
+    return leader.majority;
+}
+
+struct links *cluster_links(struct cluster *cluster)
+{
+    (void)cluster;
+    return NULL;
+}
+
+void links_ask(struct links *links, struct ask *ask)
+{
+    (void)links;
+    REQUIRE(asked.ask_count < sizeof(asked.asks) / sizeof(asked.asks[0]));
+    asked.asks[asked.ask_count++] = ask;
+}
+
+void engine_set_deadline(struct engine *engine, struct engine_deadline *deadline, int64_t due_us)
+{
+    (void)engine;
+    (void)due_us;
+    asked.deadline = deadline;
 }
 
 void cluster_catch_up(struct cluster *cluster, struct cluster_request *request)
@@ -231,17 +277,16 @@ uint64_t cluster_next_session_id(struct cluster *cluster)
         abort();                                                                                                       \
     }
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-NEVER(uint32_t, cluster_leader, struct cluster *a, const struct uuid *b, uint32_t c, uint64_t *d)
-NEVER(bool, cluster_majority_alive, struct cluster *a, const struct image_topic *b, uint32_t c)
-NEVER(struct links *, cluster_links, struct cluster *a)
-NEVER(void, links_ask, struct links *a, struct ask *b)
 NEVER(void, cluster_delete_topic, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_topic_config, struct cluster *a, struct cluster_request *b)
 NEVER(enum kq_err, cluster_check_topic_config, const char *a, const char *b, struct fault *c)
 NEVER(void, cluster_next_producer_id, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_ensure_offsets_topic, struct cluster *a, struct cluster_request *b)
-NEVER(struct partition *, cluster_coordinator, const struct image *a, const char *b, size_t c, uint32_t *d)
-NEVER(struct partition *, cluster_coordinator_at, const struct image *a, uint32_t b)
+NEVER(bool, links_is_alive, struct links *a, uint32_t b)
+NEVER(void, cluster_order, struct cluster *a, struct cluster_order *b)
+NEVER(void, cluster_survey, struct cluster *a, struct cluster_survey *b)
+NEVER(void, cluster_survey_fini, struct cluster_survey *a)
+NEVER(void, partition_ask, struct partition *a, struct partition_ask *b)
 NEVER(uint32_t, cluster_coordinator_count, const struct image *a)
 NEVER(void, cluster_status, struct cluster *a, struct cluster_status *b)
 NEVER(struct log_view *, partition_view, struct partition *a)
@@ -251,7 +296,6 @@ NEVER(void, partition_call, struct partition *a, struct machine_call *b)
 NEVER(void, partition_status, struct partition *a, struct partition_status *b)
 NEVER(const char *, partition_title, const struct partition *a)
 NEVER(struct engine_counters *, engine_counters, struct engine *a)
-NEVER(void, engine_set_deadline, struct engine *a, struct engine_deadline *b, int64_t c)
 
 void engine_cancel_deadline(struct engine *engine, struct engine_deadline *deadline)
 {
@@ -284,6 +328,9 @@ static struct rig *rig_new(const char *const *settings)
 {
     struct rig *rig = calloc(1, sizeof(*rig));
     memset(&asked, 0, sizeof(asked));
+    leader.broker_id = 1;
+    leader.term = 1;
+    leader.majority = true;
     memset(the_partitions, 0, sizeof(the_partitions));
     for (size_t i = 0; i < sizeof(the_topics) / sizeof(the_topics[0]); i++)
         the_topics[i].next = 0;
@@ -623,6 +670,174 @@ static void a_topic_that_is_not_known_here_is_asked_for(void)
     rig_free(rig);
 }
 
+/* ---- when another broker leads ------------------------------------------------------------------ */
+
+static void lead(struct rig *rig, uint32_t broker_id, uint64_t term)
+{
+    static const struct uuid one; /* the topic's id */
+    leader.broker_id = broker_id;
+    leader.term = term;
+    atomic_fetch_add(&rig->broker.leader_changes, 1);
+    leader_waits_changed(&rig->broker.waits, &one, 0);
+    if (asked.deadline != NULL)
+        asked.deadline->fire(asked.deadline);
+}
+
+/* The messages of the ask, each followed by a space. */
+static const char *ask_bodies(size_t i, struct ask_publish *question)
+{
+    static char bodies[1024];
+    struct buf body;
+    buf_init(&body, 1 << 20);
+    for (int k = 0; k < asked.asks[i]->part_count; k++)
+        buf_put(&body, asked.asks[i]->parts[k].iov_base, asked.asks[i]->parts[k].iov_len);
+    CU_ASSERT_EQUAL_FATAL(asked.asks[i]->verb, ASK_PUBLISH);
+    CU_ASSERT_EQUAL_FATAL(ask_publish_decode(question, body.data, body.len), KQ_OK);
+    struct cursor c = cursor_over(body.data + question->head_bytes, body.len - question->head_bytes);
+    bodies[0] = '\0';
+    while (cursor_left(&c) > 0) {
+        struct batch_info info;
+        const uint8_t *batch;
+        struct record_walk walk;
+        struct record record;
+        CU_ASSERT_EQUAL_FATAL(batch_next(&c, &info, &batch), KQ_OK);
+        for (record_walk_init(&walk, batch, &info); record_walk_next(&walk, &record) == KQ_OK;) {
+            size_t len = strlen(bodies);
+            (void)snprintf(bodies + len, sizeof(bodies) - len, "%.*s ", (int)record.value.len,
+                           (const char *)record.value.data);
+        }
+    }
+    buf_fini(&body);
+    return bodies;
+}
+
+static void answer_ask(size_t i, enum kq_err err, bool maybe_delivered)
+{
+    struct ask *ask = asked.asks[i];
+    uint8_t head[ASK_WIRE_HEAD_MAX_BYTES];
+    struct ask_published published = {.base_off = 7, .term = leader.term};
+    CU_ASSERT_PTR_NOT_NULL_FATAL(ask);
+    asked.asks[i] = NULL;
+    ask->fault.err = err;
+    ask->maybe_delivered = maybe_delivered;
+    buf_init(&ask->answer, 1024);
+    if (err == KQ_OK)
+        buf_put(&ask->answer, head, ask_published_encode(&published, head));
+    ask->done(ask);
+}
+
+static void publishes_go_to_the_broker_that_leads(void)
+{
+    struct rig *rig = rig_new(NULL);
+    struct ask_publish question;
+    lead(rig, 2, 5);
+    rig_text(rig, "PUBS one {\"Body\":\"a\"}\nPUBS one {\"Body\":\"b\"}\n");
+    CU_ASSERT_EQUAL(asked.count, 0);
+    CU_ASSERT_EQUAL_FATAL(asked.ask_count, 1);
+    CU_ASSERT_STRING_EQUAL(ask_bodies(0, &question), "a b ");
+    CU_ASSERT_EQUAL(question.in_term, 5);
+    CU_ASSERT_EQUAL(asked.asks[0]->broker_id, 2);
+    answer_ask(0, KQ_OK, false);
+    CU_ASSERT_STRING_EQUAL(rig_replies(rig), "Done\nDone\n");
+    rig_text(rig, "PUBS one {\"Body\":\"c\"}\n");
+    answer_ask(1, KQ_NO_SPACE, false);
+    CU_ASSERT_STRING_EQUAL(rig_replies(rig), "Done\nDone\nError, disk full\n");
+    rig_free(rig);
+}
+
+static void what_a_former_leader_refuses_goes_to_the_next_in_order(void)
+{
+    struct rig *rig = rig_new(NULL);
+    struct ask_publish question;
+    rig_text(rig, "PUBS one {\"Body\":\"a\"}\n");
+    rig_text(rig, "PUBS one {\"Body\":\"b\"}\n");
+    CU_ASSERT_EQUAL_FATAL(asked.count, 2);
+    leader.broker_id = 0; /* nobody leads */
+    answer(0, KQ_NOT_LEADER);
+    rig_text(rig, "PUBS one {\"Body\":\"c\"}\n");
+    lead(rig, 2, 5);
+    CU_ASSERT_EQUAL(asked.ask_count, 0); /* b is still to be decided */
+    answer(1, KQ_NOT_LEADER);
+    CU_ASSERT_EQUAL_FATAL(asked.ask_count, 1);
+    CU_ASSERT_STRING_EQUAL(ask_bodies(0, &question), "a ");
+    answer_ask(0, KQ_OK, false);
+    CU_ASSERT_EQUAL_FATAL(asked.ask_count, 3);
+    CU_ASSERT_STRING_EQUAL(ask_bodies(1, &question), "b ");
+    CU_ASSERT_EQUAL(question.in_term, 5);
+    CU_ASSERT_STRING_EQUAL(ask_bodies(2, &question), "c ");
+    CU_ASSERT_EQUAL(question.in_term, 5);
+    answer_ask(2, KQ_OK, false);
+    answer_ask(1, KQ_OK, false);
+    CU_ASSERT_STRING_EQUAL(rig_replies(rig), "Done\nDone\nDone\n");
+    asked.count = asked.answered = 0;
+    lead(rig, 1, 6);
+    rig_text(rig, "PUBS one {\"Body\":\"d\"}\n"); /* nothing is wrong any more: at once */
+    CU_ASSERT_EQUAL(asked.count, 1);
+    answer_all(rig);
+    rig_free(rig);
+}
+
+static void a_broker_that_is_lost_leaves_the_outcome_unknown(void)
+{
+    struct rig *rig = rig_new(NULL);
+    struct ask_publish question;
+    lead(rig, 2, 5);
+    rig_text(rig, "PUBS one {\"Body\":\"a\"}\n");
+    rig_text(rig, "PUBX one 0 1 0 0 {\"Body\":\"b\"}\n");
+    rig_text(rig, "PUBS one {\"Body\":\"c\"}\n");
+    CU_ASSERT_EQUAL_FATAL(asked.ask_count, 3);
+    leader.broker_id = 0;
+    answer_ask(0, KQ_NO_LEADER, true);
+    answer_ask(1, KQ_NO_LEADER, true);
+    answer_ask(2, KQ_NO_LEADER, false);
+    CU_ASSERT_EQUAL(asked.ask_count, 3);
+    lead(rig, 3, 6);
+    CU_ASSERT_EQUAL_FATAL(asked.ask_count, 4); /* the producer's first, alone */
+    CU_ASSERT_STRING_EQUAL(ask_bodies(3, &question), "b ");
+    answer_ask(3, KQ_OK, false);
+    CU_ASSERT_EQUAL_FATAL(asked.ask_count, 5);
+    CU_ASSERT_STRING_EQUAL(ask_bodies(4, &question), "c ");
+    answer_ask(4, KQ_OK, false);
+    const char *replies = rig_replies(rig);
+    CU_ASSERT_NSTRING_EQUAL(replies, "Error, outcome unknown: ", 24);
+    CU_ASSERT_STRING_EQUAL(strchr(replies, '\n'), "\nDone\nDone\n");
+    rig_free(rig);
+}
+
+static void without_a_majority_publishes_are_refused_at_once(void)
+{
+    struct rig *rig = rig_new(NULL);
+    leader.broker_id = 0;
+    leader.majority = false;
+    rig_text(rig, "PUBS one {\"Body\":\"a\"}\n");
+    CU_ASSERT_NSTRING_EQUAL(rig_replies(rig), "Error, not enough replicas", 26);
+    leader.majority = true;
+    rig_text(rig, "PUBS one {\"Body\":\"b\"}\n"); /* waits for a leader */
+    CU_ASSERT_EQUAL(asked.count + asked.ask_count, 0);
+    leader.majority = false;
+    lead(rig, 0, 0);
+    const char *second = strchr(rig_replies(rig), '\n');
+    CU_ASSERT_NSTRING_EQUAL(second, "\nError, not enough replicas", 27);
+    leader.majority = true;
+    lead(rig, 1, 2);
+    rig_text(rig, "PUBS one {\"Body\":\"c\"}\n");
+    CU_ASSERT_EQUAL(asked.count, 1);
+    answer_all(rig);
+    rig_free(rig);
+}
+
+static void when_the_broker_stops_who_waits_is_told(void)
+{
+    struct rig *rig = rig_new(NULL);
+    leader.broker_id = 0;
+    rig_text(rig, "PUBS one {\"Body\":\"a\"}\nPUBS many {\"Body\":\"b\"}\n");
+    CU_ASSERT_STRING_EQUAL(rig_replies(rig), "");
+    atomic_store(&rig->broker.stopping, true);
+    leader_waits_stop(&rig->broker.waits);
+    CU_ASSERT_STRING_EQUAL(rig_replies(rig), "Error, the broker is stopping\nError, the broker is stopping\n");
+    rig_free(rig);
+}
+
 static void a_late_line_is_told_behind_what_is_unanswered(void)
 {
     struct rig *rig = rig_new(NULL);
@@ -660,6 +875,11 @@ static const struct unit_case cases[] = {
     {"a fold is cut at the largest batch", a_fold_is_cut_at_the_largest_batch},
     {"a line too long gets one error wherever it is cut", a_line_too_long_gets_one_error_wherever_it_is_cut},
     {"a topic that is not known here is asked for", a_topic_that_is_not_known_here_is_asked_for},
+    {"publishes go to the broker that leads", publishes_go_to_the_broker_that_leads},
+    {"what a former leader refuses goes to the next, in order", what_a_former_leader_refuses_goes_to_the_next_in_order},
+    {"a broker that is lost leaves the outcome unknown", a_broker_that_is_lost_leaves_the_outcome_unknown},
+    {"without a majority publishes are refused at once", without_a_majority_publishes_are_refused_at_once},
+    {"when the broker stops, who waits is told", when_the_broker_stops_who_waits_is_told},
     {"a late line is told behind what is unanswered", a_late_line_is_told_behind_what_is_unanswered},
     {"other protocols are told and let go", other_protocols_are_told_and_let_go},
 };
