@@ -1,6 +1,7 @@
 #include "api/info.h"
 
 #include "base/clock.h"
+#include "cluster/links.h"
 
 static int64_t counter(const _Atomic uint64_t *value)
 {
@@ -28,6 +29,35 @@ static void write_counters(struct broker *broker, struct json *json)
     json_close(json, '}');
 }
 
+static void write_links(struct broker *broker, struct json *json)
+{
+    const struct links_counters *c = links_counters(cluster_links(broker->cluster));
+    json_key(json, "Links");
+    json_open(json, '{');
+    json_put_number(json, "messages_out", counter(&c->messages_out));
+    json_put_number(json, "messages_in", counter(&c->messages_in));
+    json_put_number(json, "beats_out", counter(&c->beats_out));
+    json_put_number(json, "writes", counter(&c->writes));
+    json_put_number(json, "bytes_out", counter(&c->bytes_out));
+    json_put_number(json, "catch_up_bytes", counter(&c->catch_up_bytes));
+    json_put_number(json, "dropped", counter(&c->dropped));
+    json_put_number(json, "asks_out", counter(&c->asks_out));
+    json_put_number(json, "connects", counter(&c->connects));
+    json_put_number(json, "refusals", counter(&c->refusals));
+    json_close(json, '}');
+}
+
+static void write_brokers(struct broker *broker, struct json *json)
+{
+    struct image *image = cluster_image(broker->cluster);
+    size_t count = image_broker_count(image), alive = 0;
+    for (size_t i = 0; i < count; i++)
+        alive += links_is_alive(cluster_links(broker->cluster), image_broker_at(image, i)->id);
+    image_drop(&image);
+    json_put_number(json, "Brokers", (int64_t)count);
+    json_put_number(json, "BrokersAlive", (int64_t)alive);
+}
+
 static void write_faults(const struct cluster_status *status, struct json *json)
 {
     json_key(json, "Failed");
@@ -51,7 +81,7 @@ void info_write(struct broker *broker, int64_t group_count, struct json *json)
     json_put_text(json, "Version", broker->version);
     json_put_text(json, "ClusterId", uuid_format(&status.cluster_id, id));
     json_put_number(json, "Controller", status.controller_id);
-    json_put_number(json, "Brokers", status.broker_count);
+    write_brokers(broker, json);
     json_put_number(json, "UptimeMs", (clock_mono_us() - broker->started_us) / 1000);
     json_put_number(json, "Topics", status.topic_count);
     json_put_number(json, "Partitions", status.partition_count);
@@ -66,5 +96,6 @@ void info_write(struct broker *broker, int64_t group_count, struct json *json)
     if (broker->describe_server != NULL)
         broker->describe_server(broker->describe_context, json);
     write_counters(broker, json);
+    write_links(broker, json);
     json_close(json, '}');
 }
