@@ -27,12 +27,15 @@ static struct uuid machine_boot_id(void)
     return id;
 }
 
+/* An actor's turn. While the cluster starts no other broker can be told: its client finds
+ * out when it uses the subscription. */
 static void notify(void *context, const struct group_event *event)
 {
     struct broker *broker = context;
-    if (event->session.broker_id != (uint32_t)broker->config->broker_id)
+    bool here = event->session.broker_id == (uint32_t)broker->config->broker_id;
+    if (!here && atomic_load_explicit(&broker->serves, memory_order_acquire))
         serve_tell(broker, event);
-    else if (broker->event != NULL)
+    else if (here && broker->event != NULL)
         broker->event(broker->event_context, event);
 }
 
@@ -103,6 +106,7 @@ enum kq_err broker_start(struct broker *broker, const struct broker_options *opt
     err = cluster_start(&broker->cluster, &cluster, fault);
     if (err == KQ_OK) {
         serve_start(broker);
+        atomic_store_explicit(&broker->serves, true, memory_order_release); /* behind broker->cluster */
         return KQ_OK;
     }
     leader_waits_stop(&broker->waits);

@@ -19,6 +19,7 @@ struct broker {
     int64_t started_us; /* CLOCK_MONOTONIC */
     struct leader_waits waits;
     _Atomic uint64_t leader_changes; /* of any partition; relaxed */
+    _Atomic bool serves;             /* the cluster is there */
     _Atomic bool stopping;           /* nobody is waited for any more */
     const char *version;
     /* Set by the front end before the cluster starts; on an actor's turn, must not block. */
