@@ -42,6 +42,7 @@ static void forget_end(struct log *log)
     log->need_bytes = 0;
     log->no_space = false;
     log->mark_due_us = CLOCK_NEVER;
+    heal_forget(&log->heal);
     (void)pthread_mutex_lock(&log->tip_lock);
     struct segment *before = log->tip.segment;
     log->tip.segment = NULL;

@@ -247,6 +247,11 @@ static struct log_job *next_keep(struct log *log, int64_t now_us)
         log->snapshot_waits = false;
         return job;
     }
+    if (log->heal.first_idx > 0) {
+        struct log_job *job = heal_begin(log);
+        if (job != NULL)
+            return job;
+    }
     if (log_deletable(log))
         return begin_delete(log);
     if (wants_ahead(log))
@@ -374,6 +379,9 @@ void log_job_run(struct log_job *job)
         break;
     case JOB_DELETE:
         job_run_delete(job);
+        break;
+    case JOB_HEAL:
+        job_run_heal(job);
         break;
     case JOB_RELEASE: /* the work is the owner's, once it takes a new view */
         break;
@@ -519,6 +527,9 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
             log->kept_idx = job->blob_idx;
         done->view_changed = true;
         break;
+    case JOB_HEAL:
+        heal_done(log, job, done);
+        break;
     case JOB_RELEASE:
         release_unread(log);
         done->view_changed = true;
@@ -549,6 +560,7 @@ static void let_go(struct log_job *job)
     free(job->footer.runs);
     free(job->page);
     free(job->doomed);
+    heal_forget(&job->heal);
     job->page = NULL;
     job->doomed = NULL;
     job->segment = NULL;

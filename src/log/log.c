@@ -56,6 +56,7 @@ void log_free(struct log *log)
     free(log->stored);
     free(log->snapshot);
     free(log->cut.state);
+    heal_forget(&log->heal);
     (void)pthread_mutex_destroy(&log->tip_lock);
     if (log->place != NULL)
         place_drop(log->place);

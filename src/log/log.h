@@ -28,6 +28,7 @@
 
 struct log;
 struct log_view;
+struct log_slice;
 
 enum { LOG_VOTERS_MAX = 16 };
 
@@ -267,6 +268,33 @@ enum kq_err log_reset(struct log *log, const struct log_reset_to *to);
 /* Truncations and resets since the log was opened. */
 uint64_t log_cuts(const struct log *log);
 
+/* ---- damage, and what others have in its place (owner's thread) --------------------- */
+
+/* Entries of a sealed segment that do not check out or cannot be read, as few as can
+ * be verified once others' bytes for them are here. */
+struct log_damage {
+    uint64_t first_idx;
+    uint64_t last_idx;
+    bool sealed; /* false: still in the active segment; log_force_roll first */
+};
+
+/* The lowest damage at or above from_idx that a reader, a scrubber or log_read has met
+ * (they say KQ_CORRUPT or KQ_IO meanwhile); checked again first, which may read the
+ * disk. False: there is none. What is met while too much is known already is known
+ * when it is met again. */
+bool log_next_damage(struct log *log, uint64_t from_idx, struct log_damage *damage);
+
+/* Writes entries again that a peer has given: consecutive, as log_read tells them
+ * there, first_idx to last_idx of a damage. Verified now: the bodies against the
+ * body_crc that the peer found with them, and all against what checks out around them
+ * here: place, lengths, offsets, terms, and the checksums in heads that are left;
+ * copied; written in place and read back from the disk by a LOG_LANE_KEEP job, after
+ * which log_done tells `repaired_idx` and readers are served again. May be done twice.
+ * KQ_INVALID: these are not the entries that stood here, or not all that are needed;
+ * *fault says more. KQ_NOT_FOUND: not in a sealed segment. KQ_AGAIN: one is on its way,
+ * or a cut. KQ_IO, KQ_NO_MEMORY. A cut forgets a repair that has not begun. */
+enum kq_err log_repair(struct log *log, const struct log_slice *entries, uint32_t count, struct fault *fault);
+
 /* New limit for segments to come. */
 void log_set_segment_bytes(struct log *log, uint64_t segment_bytes);
 
@@ -297,6 +325,8 @@ struct log_done {
     uint64_t hard_state_version; /* durable now; 0: no news */
     bool space;                  /* a waiting append may be tried again */
     bool view_changed;           /* segments came or went: take a new view */
+    uint64_t repaired_idx;       /* the last entry of a repair that has run; 0: none has */
+    enum kq_err repair_err;      /* of that: not KQ_OK: still damaged; not an error of the log */
 };
 /* Owner's thread, with the job that has run. */
 void log_job_done(struct log *log, struct log_job *job, struct log_done *done);
@@ -312,6 +342,8 @@ void log_view_drop(struct log_view **view); /* the last one lets go of its segme
 /* Any thread. Live numbers (they move on while a view is held). */
 int64_t log_view_high_watermark(const struct log_view *view); /* offset after the last committed record */
 int64_t log_view_start_off(const struct log_view *view);
+/* Any thread. Whether there may be something for log_next_damage. */
+bool log_view_has_damage(const struct log_view *view);
 
 struct log_iter {
     struct log_view *view; /* borrowed */
@@ -328,6 +360,7 @@ struct log_slice {
     int64_t first_off;
     uint32_t record_count;
     int64_t max_time_ms; /* filled in by log_read alone; -1: none */
+    uint32_t body_crc;   /* as in its head: of the body at its place, the same on every replica */
     const uint8_t *body;
     uint32_t body_bytes;
 };

@@ -37,7 +37,27 @@ enum {
     LOG_TAG = 0x10610610,
 };
 
-enum job_kind { JOB_FLUSH, JOB_MARK, JOB_CUT, JOB_ROLL, JOB_PREPARE, JOB_SPARE, JOB_SNAPSHOT, JOB_DELETE, JOB_RELEASE };
+enum job_kind {
+    JOB_FLUSH,
+    JOB_MARK,
+    JOB_CUT,
+    JOB_ROLL,
+    JOB_PREPARE,
+    JOB_SPARE,
+    JOB_SNAPSHOT,
+    JOB_DELETE,
+    JOB_RELEASE,
+    JOB_HEAL
+};
+
+/* Entries to be written again: heal.c. */
+struct healing {
+    uint64_t first_idx; /* 0: none waits */
+    uint64_t last_idx;
+    uint64_t pos;
+    uint8_t *bytes; /* owned */
+    size_t size_bytes;
+};
 
 struct log_job {
     struct log *log; /* for tip alone */
@@ -95,6 +115,9 @@ struct log_job {
     int64_t *doomed;       /* first offsets of segments to be deleted */
     uint32_t doomed_count; /* ascending */
     struct log_reset_to to;
+
+    struct healing heal; /* HEAL: in `segment` */
+    enum kq_err heal_err;
 };
 
 /* What the owner has cut, and the disk has not yet. */
@@ -171,6 +194,8 @@ struct log {
     size_t snapshot_bytes;
     uint64_t snapshot_idx;
     bool snapshot_waits;
+
+    struct healing heal; /* waits for its job */
 
     uint64_t marked_idx;
     int64_t mark_due_us; /* CLOCK_NEVER: none */
@@ -253,6 +278,12 @@ void job_run_cut(struct log_job *job);
 /* Also for recovery, each safe to be cut off and done again. Blocks. */
 enum kq_err cut_delete(struct place *p, const int64_t *offs, uint32_t count, struct fault *fault);
 enum kq_err cut_finish_reset(struct place *p, int64_t first_off, struct fault *fault);
+
+/* heal.c */
+void heal_forget(struct healing *heal);
+struct log_job *heal_begin(struct log *log); /* NULL: its segment is gone */
+void job_run_heal(struct log_job *job);
+void heal_done(struct log *log, struct log_job *job, struct log_done *done);
 
 /* retention.c */
 bool log_deletable(const struct log *log);              /* the oldest segment may go */

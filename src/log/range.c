@@ -112,6 +112,7 @@ enum kq_err log_read(struct log *log, uint64_t idx, struct log_slice *slice, str
         .first_off = head.first_off,
         .record_count = head.record_count,
         .max_time_ms = entry_max_time(&head, body->data),
+        .body_crc = head.body_crc,
         .body = body->data,
         .body_bytes = head.body_bytes,
     };

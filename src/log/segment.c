@@ -52,6 +52,7 @@ struct place *place_new(struct io *io, const char *dir, const char *title, const
         return NULL;
     }
     atomic_init(&p->refs, 1);
+    (void)pthread_mutex_init(&p->damage_lock, NULL);
     p->io = io;
     p->topic_id = *topic_id;
     p->partition = partition;
@@ -64,8 +65,50 @@ void place_drop(struct place *p)
 {
     if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
+    (void)pthread_mutex_destroy(&p->damage_lock);
     free(p->title);
     free(p);
+}
+
+void place_note_damage(struct place *p, uint64_t idx)
+{
+    (void)pthread_mutex_lock(&p->damage_lock);
+    uint32_t count = atomic_load_explicit(&p->damage_count, memory_order_relaxed);
+    uint32_t i = count;
+    while (i > 0 && p->damage[i - 1] > idx)
+        i--;
+    if ((i == 0 || p->damage[i - 1] != idx) && count < PLACE_DAMAGE_MAX) {
+        memmove(p->damage + i + 1, p->damage + i, (count - i) * sizeof p->damage[0]);
+        p->damage[i] = idx;
+        atomic_store_explicit(&p->damage_count, count + 1, memory_order_relaxed);
+    }
+    (void)pthread_mutex_unlock(&p->damage_lock);
+}
+
+void place_forget_damage(struct place *p, uint64_t first_idx, uint64_t last_idx)
+{
+    (void)pthread_mutex_lock(&p->damage_lock);
+    uint32_t kept = 0;
+    uint32_t count = atomic_load_explicit(&p->damage_count, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++)
+        if (p->damage[i] < first_idx || p->damage[i] > last_idx)
+            p->damage[kept++] = p->damage[i];
+    atomic_store_explicit(&p->damage_count, kept, memory_order_relaxed);
+    (void)pthread_mutex_unlock(&p->damage_lock);
+}
+
+uint64_t place_damage(struct place *p, uint64_t from_idx)
+{
+    uint64_t idx = 0;
+    if (atomic_load_explicit(&p->damage_count, memory_order_relaxed) == 0)
+        return 0;
+    (void)pthread_mutex_lock(&p->damage_lock);
+    uint32_t count = atomic_load_explicit(&p->damage_count, memory_order_relaxed);
+    for (uint32_t i = 0; i < count && idx == 0; i++)
+        if (p->damage[i] >= from_idx)
+            idx = p->damage[i];
+    (void)pthread_mutex_unlock(&p->damage_lock);
+    return idx;
 }
 
 enum kq_err place_datasync(struct place *p, struct io_file *file)
@@ -482,6 +525,7 @@ static enum kq_err damaged(struct segment *s, uint64_t idx, const struct index_r
                     s->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off, (unsigned long)row->pos,
                     (unsigned long long)idx, (long long)row->first_off,
                     err == KQ_IO ? "cannot be read: the disk reported an error" : "does not match its checksum");
+    place_note_damage(s->place, idx);
     if (tell && !atomic_exchange_explicit(&s->told, true, memory_order_relaxed))
         SAY_ERROR("%s: %s", s->place->title, fault_text(fault));
     return err;
@@ -524,8 +568,10 @@ enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entr
             (void)atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
     }
     *head = l.head;
-    if ((head->flags & ENTRY_LOST) != 0)
+    if ((head->flags & ENTRY_LOST) != 0) {
         head->body_bytes = 0;
+        place_note_damage(s->place, idx); /* others may have it */
+    }
     *body = l.at + ENTRY_HEAD_BYTES;
     return KQ_OK;
 }

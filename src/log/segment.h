@@ -30,6 +30,7 @@ enum {
     SEGMENT_CHUNK_BITS = 32768,
     SEGMENT_TAG = 0x5e95e95e,
     PAGE_BYTES = 4096,
+    PLACE_DAMAGE_MAX = 64,
 };
 
 #define SEGMENT_END_OPEN UINT64_MAX
@@ -49,6 +50,9 @@ struct place {
     _Atomic int64_t start_off;
     _Atomic uint64_t generation; /* grows, before any commit that follows, when segments were cut: older views are
                                   * of no use any more */
+    pthread_mutex_t damage_lock;
+    _Atomic uint32_t damage_count;
+    uint64_t damage[PLACE_DAMAGE_MAX]; /* idxs of entries met damaged, ascending */
     char *title;
     char dir[];
 };
@@ -62,6 +66,11 @@ void place_drop(struct place *p);
     ((place)->counters != NULL                                                                                         \
          ? (void)atomic_fetch_add_explicit(&(place)->counters->counter, (n), memory_order_relaxed)                     \
          : (void)0)
+/* Any thread. Keeps in mind that the entry is damaged, or no longer. */
+void place_note_damage(struct place *p, uint64_t idx);
+void place_forget_damage(struct place *p, uint64_t first_idx, uint64_t last_idx);
+/* Any thread. The lowest one noted at or above from_idx; 0: none. */
+uint64_t place_damage(struct place *p, uint64_t from_idx);
 /* One datasync or directory sync, counted. */
 enum kq_err place_datasync(struct place *p, struct io_file *file);
 enum kq_err place_sync_dir(struct place *p);

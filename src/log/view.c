@@ -86,6 +86,11 @@ int64_t log_view_start_off(const struct log_view *view)
     return atomic_load_explicit(&view->place->start_off, memory_order_acquire);
 }
 
+bool log_view_has_damage(const struct log_view *view)
+{
+    return atomic_load_explicit(&view->place->damage_count, memory_order_relaxed) > 0;
+}
+
 static uint64_t commit_of(const struct log_view *view)
 {
     return atomic_load_explicit(&view->place->commit_idx, memory_order_acquire);
@@ -199,6 +204,7 @@ enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct f
         .first_off = head.first_off,
         .record_count = head.record_count,
         .max_time_ms = -1,
+        .body_crc = head.body_crc,
         .body = body,
         .body_bytes = head.body_bytes,
     };
