@@ -29,6 +29,7 @@ struct reading {
     struct text_limits limits;
     int64_t room;      /* commands that may still wait */
     size_t left_bytes; /* of input behind the present line */
+    bool unknown;      /* a topic or a producer id, of which this broker may have yet to hear */
 };
 
 /* The worker's parser. */
@@ -129,6 +130,7 @@ static enum kq_err reading_topic(struct reading *r, struct slice name, struct fa
     enum kq_err err = route_topic(r->image, (const char *)name.data, name.len, &r->topic, fault);
     if (err != KQ_OK)
         r->topic = NULL;
+    r->unknown = err == KQ_UNKNOWN_TOPIC;
     return err;
 }
 
@@ -144,6 +146,7 @@ static enum kq_err reading_add(struct reading *r, const struct text_command *com
     struct publish_message message = {.key = text.key, .value = text.body, .header = text.header};
     if (command->verb == TEXT_PUBX) {
         err = producer_id_check(r->session->front->broker, command->producer_id, fault);
+        r->unknown = err != KQ_OK;
         if (err != KQ_OK)
             return err;
         reading_send(r); /* a producer's batch is alone in its request */
@@ -176,13 +179,14 @@ static void reading_publish(struct reading *r, uint8_t *line, size_t line_bytes)
     struct text_command command;
     struct fault fault = {0};
     enum kq_err err = text_command_parse(line, line_bytes, &r->limits, &command, &fault);
+    r->unknown = false;
     if (err == KQ_OK && command.verb == TEXT_NONE)
         return; /* an empty line */
     if (err == KQ_OK && command.verb != TEXT_PUBS && command.verb != TEXT_PUBX)
         err = fault_set(&fault, KQ_GARBAGE, "the name of a command is written without quotes");
     if (err == KQ_OK)
         err = reading_add(r, &command, &fault);
-    if (err == KQ_UNKNOWN_TOPIC && text_publish_later(r->session, &command)) {
+    if (err != KQ_OK && r->unknown && text_publish_later(r->session, &command)) {
         reading_send(r);
         r->room--;
     } else if (err != KQ_OK) {
@@ -199,7 +203,7 @@ void text_publish_again(struct text_errand *errand, struct worker *worker)
     enum kq_err err = KQ_NO_MEMORY;
     if (r.parser != NULL)
         err = reading_add(&r, &errand->command, &fault);
-    if (err == KQ_UNKNOWN_TOPIC)
+    if (err == KQ_UNKNOWN_TOPIC || (r.unknown && caught_up->err != KQ_OK))
         err = route_unknown(errand->topic, caught_up, &fault);
     if (err != KQ_OK)
         reading_fault(&r, err, &fault);
