@@ -307,6 +307,54 @@ void clients_stop(void)
         (void)fiber_wait(&all.ended, MACHINE_NEVER);
 }
 
+/* A key that goes to this partition. */
+static void key_for(unsigned partition, unsigned partitions, char key[16])
+{
+    for (unsigned i = 0;; i++) {
+        int len = snprintf(key, 16, "p%u", i);
+        if (fnv_partition(key, (size_t)len, partitions) == partition)
+            return;
+    }
+}
+
+/* False: this try did not do it. */
+static bool probe_once(struct client *c, unsigned topic, unsigned partition)
+{
+    char key[16];
+    key_for(partition, all.plan.partitions[topic], key);
+    if (!client_connected(c))
+        return false;
+    uint64_t value = ++all.values;
+    (void)snprintf(c->line, sizeof c->line, "PUBS t%u {\"Key\":\"%s\",\"Body\":\"v%" PRIu64 " probe\"}", topic, key,
+                   value);
+    uint32_t op = history_begin(all.history, c->session.process, client_now());
+    (void)history_send(all.history, op, client_key(topic, partition), value);
+    const char *reply = session_ask(&c->session, c->line);
+    publish_end(c, op, reply);
+    if (reply != NULL && strcmp(reply, "Done") == 0)
+        return true;
+    session_close(&c->session); /* perhaps another broker knows better */
+    fiber_sleep(20 * MS_NS);
+    return false;
+}
+
+int64_t clients_probe(int64_t within_ns)
+{
+    struct client *c = client_new(0);
+    int64_t began_ns = client_now();
+    int64_t timeout_ns = all.timeout_ns;
+    bool good = true;
+    all.running++;
+    all.timeout_ns = S_NS;
+    for (unsigned topic = 0; topic < all.plan.topics; topic++)
+        for (unsigned p = 0; p < all.plan.partitions[topic] && good; p++)
+            while (good && !probe_once(c, topic, p))
+                good = client_now() < began_ns + within_ns;
+    all.timeout_ns = timeout_ns;
+    client_free(c);
+    return good ? client_now() - began_ns : -1;
+}
+
 bool clients_read_all(int64_t within_ns, const char **why)
 {
     static char missed[80];

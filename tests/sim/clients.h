@@ -32,6 +32,9 @@ bool clients_make_topics(int64_t within_ns);
 void clients_start(void);
 /* Asks all to end what they do, and waits for them. */
 void clients_stop(void);
+/* Publishes once to every partition, of whatever broker takes it. The longest that one
+ * of them took; below 0: not all within the time. */
+int64_t clients_probe(int64_t within_ns);
 /* Reads everything from the start, from any broker. False: not within the time; *why says what was missed. */
 bool clients_read_all(int64_t within_ns, const char **why);
 uint64_t clients_published(void);

@@ -146,24 +146,33 @@ static bool disk_state(struct group *g, unsigned broker, struct durable *disk, s
 }
 
 struct ends {
-    uint64_t last_idx;
-    uint64_t wanted_idx, wanted_term; /* the term found at that idx; 0: not there */
-    char line[120];                   /* the last that the log tool said */
+    uint64_t last_idx, last_term;
+    char line[120]; /* the last that the log tool said */
 };
 
 static void see_entry(void *context, const struct tool_entry *entry)
 {
     struct ends *e = context;
-    if (entry->idx > e->last_idx)
+    if (entry->idx > e->last_idx) {
         e->last_idx = entry->idx;
-    if (entry->idx == e->wanted_idx)
-        e->wanted_term = entry->term;
+        e->last_term = entry->term;
+    }
 }
 
 static void see_line(void *context, const char *line)
 {
     struct ends *e = context;
     (void)snprintf(e->line, sizeof e->line, "%s", line);
+}
+
+/* Where the log on the broker's disk ends; disk_state was asked before. */
+static bool disk_ends(struct group *g, unsigned broker, struct durable *disk, struct ends *ends)
+{
+    const struct tool_out out = {.line = see_line, .context = ends, .entry = see_entry};
+    struct tool_counts counts = {0};
+    struct fault fault;
+    memset(ends, 0, sizeof *ends);
+    return tool_dump(&disk->io, g->dirs[broker - 1], -1, false, 0, &out, &counts, &fault) == KQ_OK;
 }
 
 /* ---- entries ----------------------------------------------------------------------------- */
@@ -271,6 +280,12 @@ static void promise_term(struct group *g, const struct raft_message *m, const ch
                     m->from.broker_id, what, m->term);
         return;
     }
+    struct ends ends;
+    /* An entry of that term is a record of the term as well: who has it never falls
+     * behind it. A vote must be written down. */
+    if (state.term < m->term && vote == NULL && disk_ends(g, m->from.broker_id, &disk, &ends) &&
+        ends.last_term >= m->term)
+        return;
     if (state.term < m->term)
         judge_fails("broker %u sends %s in term %" PRIu64 ", and on its disk is term %" PRIu64, m->from.broker_id, what,
                     m->term, state.term);
@@ -284,13 +299,9 @@ static void promise_match(struct group *g, const struct raft_message *m)
 {
     struct durable disk;
     struct log_hard_state state;
-    struct ends ends = {.wanted_idx = m->match_idx};
-    const struct tool_out out = {.line = see_line, .context = &ends, .entry = see_entry};
-    struct tool_counts counts = {0};
-    struct fault fault;
+    struct ends ends;
     ledger.promises++;
-    if (!disk_state(g, m->from.broker_id, &disk, &state) ||
-        tool_dump(&disk.io, g->dirs[m->from.broker_id - 1], -1, false, 0, &out, &counts, &fault) != KQ_OK)
+    if (!disk_state(g, m->from.broker_id, &disk, &state) || !disk_ends(g, m->from.broker_id, &disk, &ends))
         return; /* told by other checks, or under repair */
     if (ends.last_idx < m->match_idx)
         judge_fails("broker %u acknowledges up to idx %" PRIu64 " in term %" PRIu64
@@ -298,10 +309,25 @@ static void promise_match(struct group *g, const struct raft_message *m)
                     m->from.broker_id, m->match_idx, m->term, g->dirs[m->from.broker_id - 1], ends.last_idx, ends.line);
 }
 
+static void say_message(const struct group *g, const struct raft_message *m)
+{
+    static const char *const names[] = {"?",          "prevote", "prevote-reply", "vote",
+                                        "vote-reply", "append",  "append-reply",  "beat",
+                                        "beat-reply", "reset",   "timeout-now"};
+    const char *dir = g->dirs[m->from.broker_id - 1];
+    trace_say(TRACE_RAFT,
+              "%u to %u: %s, group %02x%02x/%u %s, term %" PRIu64 ", prev %" PRIu64 "/%" PRIu64 ", last %" PRIu64
+              ", commit %" PRIu64 ", match %" PRIu64 "%s%s",
+              m->from.broker_id, m->to.broker_id, names[m->type], g->topic_id.bytes[0], g->topic_id.bytes[1],
+              g->partition, dir, m->term, m->prev_idx, m->prev_term, m->last_idx, m->commit_idx, m->match_idx,
+              m->granted ? ", granted" : "", m->refused ? ", refused" : "");
+}
+
 static void take_message(struct group *g, const struct raft_frame *f)
 {
     const struct raft_message *m = &f->message;
     struct reign *reign;
+    say_message(g, m);
     switch (m->type) {
     case RAFT_MSG_APPEND:
     case RAFT_MSG_BEAT:

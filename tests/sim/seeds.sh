@@ -1,7 +1,9 @@
 #!/bin/sh
-# The simulator's fixed seeds: the same runs each time, and each run twice at first,
-# so that it is known that a seed says it all. `make soak` goes on from there.
+# The simulator's fixed seeds: the same runs each time, some of them twice, so that it
+# is known that a seed says it all. `make soak` goes on from there.
 set -e
 : "${SIMULATE:=tests/sim/simulate}"
-"$SIMULATE" --seed 1 --seeds 10 --twice
-"$SIMULATE" --seed 11 --seeds 140
+"$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
+"$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
+"$SIMULATE" --brokers 1 --seed 11 --seeds 100
+"$SIMULATE" --brokers 3 --seed 101 --seeds 100

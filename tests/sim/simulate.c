@@ -35,6 +35,8 @@ enum {
     MAKE_TOPICS_S = 60,
     READ_ALL_S = 120,
     LATE_S = 600,
+    BACK_S = 60,
+    CALM_S = 4,
     STACK_BYTES = 64 * 1024
 };
 
@@ -50,6 +52,7 @@ struct options {
 struct outcome {
     uint64_t hash;
     int64_t model_ns;
+    int64_t back_ns; /* after the faults, until every partition takes messages again */
     uint64_t steps, published, acknowledged, messages, promises;
     bool ended, good;
 };
@@ -122,6 +125,12 @@ static bool play(void)
     nemesis_start();
     fiber_sleep(sim.options.seconds * S_NS);
     nemesis_stop();
+    sim.outcome->back_ns = clients_probe(BACK_S * S_NS);
+    if (sim.outcome->back_ns < 0) {
+        failed("long after the faults there is a partition that takes no message");
+        return false;
+    }
+    fiber_sleep(CALM_S * S_NS);
     clients_stop();
     history_final(clients_history(), machine_now_ns());
     if (!clients_read_all(READ_ALL_S * S_NS, &why)) {
@@ -271,9 +280,9 @@ static int run_all(void)
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
                " published, %" PRIu64 " acknowledged, %" PRIu64 " steps, %" PRIu64 " raft messages, %" PRIu64
-               " promises\n",
+               " promises, back in %.1f s\n",
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
-               o.steps, o.messages, o.promises);
+               o.steps, o.messages, o.promises, (double)o.back_ns / 1e9);
         bad += !good;
         model_ns += o.model_ns;
     }

@@ -56,7 +56,7 @@ static void put(const char *text)
 
 void trace_say(enum trace_kind kind, const char *format, ...)
 {
-    static const char *const names[] = {"fault ", "broker", "client", "judge ", "net   ", "disk  "};
+    static const char *const names[] = {"fault ", "broker", "client", "judge ", "net   ", "raft  "};
     char *text = trace.lines[trace.count % LINES].text;
     trace.lines[trace.count % LINES].kind = kind;
     trace.count++;

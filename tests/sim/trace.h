@@ -14,8 +14,8 @@ enum trace_kind {
     TRACE_BROKER, /* a broker starts, stops, dies; and its log lines */
     TRACE_CLIENT, /* what clients ask and are told */
     TRACE_JUDGE,  /* what an oracle sees */
-    TRACE_NET,    /* connections; frames between brokers */
-    TRACE_DISK,   /* calls of the io table that change something */
+    TRACE_NET,    /* connections */
+    TRACE_RAFT,   /* messages of groups, as they leave */
 };
 
 /* all: every line goes to stderr at once. */
