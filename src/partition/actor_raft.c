@@ -133,6 +133,16 @@ static void note_role(struct actor *actor, const struct raft_out *out)
     actor->leave_wanted = actor->leave_wanted || out->leave_joint;
 }
 
+/* With interval flushing. */
+static void pardon(struct actor *actor)
+{
+    SAY_WARNING("%s: flush = interval, and the power failed for so many replicas that none that remembers everything "
+                "can be elected: messages acknowledged in the last %lld ms before may be gone",
+                actor->options.log.title, (long long)(actor->options.flush_interval_us / 1000));
+    struct raft_event event = {.type = RAFT_EV_PARDON, .now_us = actor->now.mono_us};
+    actor_raft_event(actor, &event);
+}
+
 void actor_step(struct actor *actor, const struct raft_event *event, const struct parcel *parcel, bool *again,
                 struct raft_message *reply)
 {
@@ -159,6 +169,8 @@ void actor_step(struct actor *actor, const struct raft_event *event, const struc
         actor->reads_good = out.reads_good;
     actor->transfer_ended = actor->transfer_ended || out.transfer_ended;
     *again = out.again;
+    if (out.may_pardon)
+        pardon(actor);
     if (!out.has_reply)
         return;
     if (reply != NULL)

@@ -105,9 +105,9 @@ static bool breaks_rules(const struct raft *raft, const struct raft_event *event
  * in its own term, holds everything that was ever acknowledged. */
 static void maybe_heal(struct raft *raft, const struct raft_message *message, uint64_t match_idx)
 {
-    if (raft->amnesiac && message->to_boot == raft->boot && match_idx >= message->commit_idx &&
+    if ((raft->amnesiac || raft->pardoned) && message->to_boot == raft->boot && match_idx >= message->commit_idx &&
         raft_term_at(raft, message->commit_idx) == message->term)
-        raft->amnesiac = false;
+        raft->amnesiac = raft->pardoned = false;
 }
 
 static void take_entries(struct raft *raft, const struct raft_event *event, uint64_t same_idx, struct raft_out *out)

@@ -130,7 +130,9 @@ void raft_config_init(struct raft *raft, const struct raft_start *start)
     struct raft_seat sole = {.member = start->self, .kinds = start->joins ? RAFT_SEAT_LEARNER : RAFT_SEAT_VOTER};
     const struct raft_config alone = {.count = 1, .seats = &sole};
     const struct raft_config *config = start->config.count > 0 ? &start->config : &alone;
-    const struct raft_config *before = start->before.count > 0 ? &start->before : config;
+    const struct raft_config *before = start->joins ? &alone : config; /* what a joiner's first may be cut back to */
+    if (start->before.count > 0)
+        before = &start->before;
     REQUIRE(seats_valid(raft, config) && seats_valid(raft, before));
     copy_config(&raft->config, config, config->idx);
     copy_config(&raft->before, before, before->idx);

@@ -179,6 +179,10 @@ void raft_election_tick(struct raft *raft, struct raft_out *out)
 {
     if (raft->now_us < raft_deadline_us(raft))
         return;
+    if (raft->amnesiac) {
+        raft_forgot_tick(raft);
+        return;
+    }
     if (raft->missed < 8)
         raft->missed++;
     raft_campaign(raft, true, false, out);

@@ -53,14 +53,16 @@ bool raft_take_message(struct raft *raft, struct raft_message *message)
 {
     if (raft_transfer_message(raft, message))
         return true;
-    if (raft->failed || raft->role == RAFT_FOLLOWER)
+    if (raft->failed || (raft->role == RAFT_FOLLOWER && !raft->amnesiac))
         return false;
     for (uint32_t i = 0; i < raft->config.count; i++) {
         struct raft_peer *peer = &raft->peers[i];
         if (raft_is_self(raft, &peer->member) || peer->owes == 0)
             continue;
         peer->owes = 0;
-        if (raft->role == RAFT_LEADER)
+        if (raft->amnesiac)
+            raft_make_forgot(raft, peer, message);
+        else if (raft->role == RAFT_LEADER)
             make_beat(raft, peer, message);
         else
             make_vote_request(raft, peer, message);
@@ -92,6 +94,8 @@ static bool is_of_role(const struct raft *raft, enum raft_message_type type)
     case RAFT_MSG_APPEND_REPLY:
     case RAFT_MSG_BEAT_REPLY:
     case RAFT_MSG_TIMEOUT_NOW:
+    case RAFT_MSG_FORGOT:
+    case RAFT_MSG_FORGOT_REPLY:
         break;
     }
     return true;

@@ -182,6 +182,14 @@ static void on_message(struct raft *raft, const struct raft_event *event, struct
         out->misdirected = true;
         return;
     }
+    if (message->type == RAFT_MSG_FORGOT) {
+        raft_on_forgot(raft, message, out);
+        return;
+    }
+    if (message->type == RAFT_MSG_FORGOT_REPLY) {
+        raft_on_forgot_reply(raft, message, out);
+        return;
+    }
     if (!settle_term(raft, message, out))
         return;
     switch (message->type) {
@@ -211,6 +219,9 @@ static void on_message(struct raft *raft, const struct raft_event *event, struct
     case RAFT_MSG_TIMEOUT_NOW:
         raft_on_timeout_now(raft, message, out);
         break;
+    case RAFT_MSG_FORGOT:
+    case RAFT_MSG_FORGOT_REPLY:
+        break; /* above: they are of no term */
     }
 }
 
@@ -284,6 +295,7 @@ void raft_step(struct raft *raft, const struct raft_event *event, struct raft_ou
         raft_draw_timeout(raft);
         break;
     case RAFT_EV_PARDON:
+        raft->pardoned = raft->pardoned || raft->amnesiac;
         raft->amnesiac = false;
         break;
     case RAFT_EV_SUPPLY:
@@ -312,6 +324,8 @@ int64_t raft_deadline_us(const struct raft *raft)
         return RAFT_NEVER_US;
     if (raft->role == RAFT_LEADER)
         return leader_deadline(raft);
+    if (raft->amnesiac)
+        return raft->claimed || !raft_is_electable(raft) ? RAFT_NEVER_US : raft->election_at_us;
     if (raft->claimed || raft->rank == RAFT_RANK_NEVER || !raft_may_campaign(raft) ||
         (raft->config.count == 1 && raft_is_sole_voter(raft) && raft->leader.broker_id == 0))
         return RAFT_NEVER_US;

@@ -62,6 +62,8 @@
  *   machine lost power then is `amnesiac`: it neither votes nor leads until it
  *   has what a leader, which committed in its own term, had committed. Replies name
  *   the boot they come from; the leader forgets what an earlier boot acknowledged.
+ *   With no leader to be heard it asks who else may have forgotten; when those that
+ *   have not are no majority, its owner may pardon it.
  * - The sole voter of a group counts everything that is durable in its log as
  *   committed at the start: no other majority exists that could decide otherwise.
  *   With nobody else to serve it leads when somebody wants to append, not by a timer.
@@ -137,6 +139,8 @@ enum raft_message_type {
     RAFT_MSG_BEAT_REPLY,
     RAFT_MSG_RESET, /* jump to my log start; answered by APPEND_REPLY */
     RAFT_MSG_TIMEOUT_NOW,
+    RAFT_MSG_FORGOT,       /* from one that may have forgotten: who else? round, boot */
+    RAFT_MSG_FORGOT_REPLY, /* I, too; round, to_boot of the question */
 };
 
 struct raft_message {
@@ -226,6 +230,7 @@ struct raft_out {
     bool role_changed; /* reads and transfers begun before are void */
     bool config_changed;
     bool transfer_ended; /* given up, or led by another now */
+    bool may_pardon;     /* enough others may have forgotten, too: nobody leads without a PARDON */
     bool has_reply;
     bool violation;   /* the message breaks the protocol and was ignored; a peer is broken */
     bool misdirected; /* it was for another incarnation */
@@ -252,6 +257,7 @@ struct raft {
     bool commits_unflushed; /* flush = interval */
     bool failed;
     bool amnesiac;
+    bool pardoned;     /* was amnesiac and may vote all the same; it still says what it was, if asked */
     bool claimed;      /* the leader is vouched for */
     bool hard_unsaved; /* a save was asked for and has no version yet */
     bool self_vote;    /* counted: it is durable */
@@ -315,6 +321,7 @@ struct raft_peer {
     bool nudge;   /* ask about prev even though the window is full */
     bool stuck;   /* nothing more matched between two beats */
     bool linked;
+    bool forgot; /* as it said in this round of asking */
     uint32_t window_used_bytes;
     uint64_t match;
     uint64_t beat_match; /* match at the last beat */

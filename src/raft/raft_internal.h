@@ -9,7 +9,7 @@ enum raft_progress { PROGRESS_PROBE, PROGRESS_REPLICATE, PROGRESS_RESET };
 enum raft_ballot { BALLOT_NONE, BALLOT_GRANTED, BALLOT_REFUSED };
 enum raft_verdict { VERDICT_OPEN, VERDICT_WON, VERDICT_LOST };
 enum raft_quorum_of { QUORUM_MATCH, QUORUM_ROUND, QUORUM_HEARD };
-enum { OWES_VOTE = 1, OWES_BEAT = 2 };
+enum { OWES_VOTE = 1, OWES_BEAT = 2, OWES_FORGOT = 4 };
 
 /* raft.c */
 /* Follower of this term; a newer term forgets the vote, the same one never does. */
@@ -60,6 +60,12 @@ void raft_on_vote_reply(struct raft *raft, const struct raft_message *message, s
 void raft_on_leader_gone(struct raft *raft);
 void raft_on_claim(struct raft *raft, const struct raft_event *event, struct raft_out *out);
 void raft_election_tick(struct raft *raft, struct raft_out *out);
+
+/* pardon.c */
+void raft_forgot_tick(struct raft *raft);
+void raft_make_forgot(const struct raft *raft, const struct raft_peer *peer, struct raft_message *message);
+void raft_on_forgot(struct raft *raft, const struct raft_message *message, struct raft_out *out);
+void raft_on_forgot_reply(struct raft *raft, const struct raft_message *message, struct raft_out *out);
 
 /* append_follower.c */
 void raft_on_append(struct raft *raft, const struct raft_event *event, struct raft_out *out);

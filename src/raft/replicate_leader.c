@@ -33,6 +33,7 @@ void raft_become_leader(struct raft *raft, struct raft_out *out)
     raft->leaving = false;
     raft->claimed = false;
     raft->missed = 0;
+    raft->pardoned = false;
     raft->transfer = (struct raft_member){0};
     raft->old_bytes = 0;
     raft->new_bytes = 0;

@@ -360,6 +360,8 @@ static void take_message(struct group *g, const struct raft_frame *f)
     case RAFT_MSG_PREVOTE_REPLY:
     case RAFT_MSG_VOTE:
     case RAFT_MSG_BEAT_REPLY:
+    case RAFT_MSG_FORGOT:
+    case RAFT_MSG_FORGOT_REPLY:
         break;
     }
 }

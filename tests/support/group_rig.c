@@ -468,7 +468,7 @@ void group_open(struct group *group, int n)
     o->flush_always = !group->interval;
     o->flush_interval_us = 20000;
     o->flush_interval_bytes = 64 * 1024;
-    o->boot_id = (struct uuid){{1}};
+    o->boot_id = (struct uuid){{(uint8_t)(1 + node->power_cuts % 250)}};
     if (group->machine) {
         o->machine = (struct machine){
             .ops = group->serial ? &serial_toy_ops : &toy_ops, .state = &node->toy, .snapshot_every_bytes = 8 * 1024};
@@ -547,6 +547,7 @@ void group_crash(struct group *group, int n, enum io_mem_mercy mercy)
     io_mem_cut_at(node->mem, io_mem_calls(node->mem) + 1, mercy, seed);
     bury(group, node);
     io_mem_reboot(node->mem, mercy, seed);
+    node->power_cuts += mercy == IO_MEM_STILL_CACHED ? 0 : 1;
     if (group->links)
         vouch(group, n, false);
     node->news.leads = false;

@@ -52,6 +52,7 @@ struct group_node {
     bool up;
     bool failed; /* its disk */
     bool joins;
+    uint32_t power_cuts;
     int64_t job_at_us[LOG_LANE_COUNT];
     struct mail tick;
     int64_t armed_us;
@@ -151,6 +152,8 @@ void group_show(const struct group *group);
 
 /* All that was promised holds. */
 void group_check(struct group *group);
+/* Whether this replica may have forgotten (interval flushing). */
+bool group_is_amnesiac(const struct group *group, int n);
 void group_fail(struct group *group, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

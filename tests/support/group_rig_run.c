@@ -270,6 +270,11 @@ void group_show(const struct group *group)
     }
 }
 
+bool group_is_amnesiac(const struct group *group, int n)
+{
+    return group->nodes[n].up && group->nodes[n].pump.actor->raft.amnesiac;
+}
+
 /* ---- asking it for something ------------------------------------------------------------------ */
 
 static void post_publish(struct group *group, int n, struct group_publish *publish, int64_t producer_id,

@@ -379,6 +379,52 @@ static void all_lose_power_at_once(void)
     end();
 }
 
+static void with_interval_flushing_one_that_forgot_catches_up_first(void)
+{
+    begin(3);
+    group->interval = true;
+    (void)start_and_lead();
+    for (int round = 0; round < 8; round++) {
+        int leader = group_wait_leader(group, 5000);
+        CU_ASSERT_TRUE_FATAL(leader >= 0);
+        publish_some(leader, 20);
+        int n = (int)group_random(group, 3);
+        group_crash(group, n, IO_MEM_ALL_LOST);
+        group_run(group, (int64_t)group_random(group, 300));
+        group_open(group, n);
+        CU_ASSERT_TRUE(group_is_amnesiac(group, n));
+        CU_ASSERT_TRUE(group_wait_even(group, 5000));
+        CU_ASSERT_FALSE(group_is_amnesiac(group, n));
+    }
+    CU_ASSERT_TRUE(group_wait_publishes(group, 5000));
+    CU_ASSERT_TRUE(acknowledged() >= 120);
+    end();
+}
+
+static void with_interval_flushing_all_may_forget_and_go_on(void)
+{
+    begin(3);
+    group->interval = true;
+    int leader = start_and_lead();
+    publish_some(leader, 20);
+    group_run(group, 200);
+    (void)group_publish(group, leader, 100, -1, 0);
+    group_run(group, 6);
+    for (int n = 0; n < 3; n++)
+        group_crash(group, n, IO_MEM_ALL_LOST);
+    memset(group->ledger, 0, sizeof group->ledger); /* what was committed in the last interval may be gone */
+    group_open(group, 0);
+    group_run(group, 3000);
+    CU_ASSERT_TRUE(group_leader(group) < 0); /* nobody knows yet of the others */
+    group_open(group, 1);
+    leader = group_wait_leader(group, 5000);
+    CU_ASSERT_TRUE_FATAL(leader >= 0);
+    group_open(group, 2);
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    CU_ASSERT_TRUE(log_view_high_watermark(group->nodes[leader].pump.view) >= 20);
+    group_free(group);
+}
+
 static void machine_through_changes(bool serial)
 {
     begin(3);
@@ -656,6 +702,9 @@ static const struct unit_case cases[] = {
     {"a barrier is passed by a true leader alone", a_barrier_is_passed_by_a_true_leader_alone},
     {"with links that vouch an idle group has no timer", with_links_that_vouch_an_idle_group_has_no_timer},
     {"all lose power at once", all_lose_power_at_once},
+    {"with interval flushing one that forgot catches up first",
+     with_interval_flushing_one_that_forgot_catches_up_first},
+    {"with interval flushing all may forget and go on", with_interval_flushing_all_may_forget_and_go_on},
     {"a machine goes through changes of leaders", a_machine_goes_through_changes_of_leaders},
     {"a serial machine goes through changes of leaders", a_serial_machine_goes_through_changes_of_leaders},
     {"a machine is brought by its snapshot", a_machine_is_brought_by_its_snapshot},

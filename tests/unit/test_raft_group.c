@@ -161,7 +161,6 @@ static void one_that_may_have_forgotten_neither_votes_nor_campaigns_until_it_has
     rig.start.commits_unflushed = true;
     rig.start.boot = 3;
     raft_init(&rig.raft, &rig.start);
-    CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
     struct raft_message vote = from(3, RAFT_MSG_VOTE, 5);
     vote.prev_idx = 99;
     vote.prev_term = 4;
@@ -180,6 +179,39 @@ static void one_that_may_have_forgotten_neither_votes_nor_campaigns_until_it_has
     message.prev_term = 6;
     (void)receive(message);
     CU_ASSERT_FALSE(rig.raft.amnesiac);
+}
+
+static void those_that_may_have_forgotten_ask_each_other(void)
+{
+    prepare(3, 4, 10);
+    rig.start.amnesiac = true;
+    rig.start.commits_unflushed = true;
+    rig.start.boot = 3;
+    raft_init(&rig.raft, &rig.start);
+    struct raft_message message;
+    rig.now_us = raft_deadline_us(&rig.raft);
+    (void)feed((struct raft_event){.type = RAFT_EV_TICK});
+    CU_ASSERT_EQUAL(rig.raft.role, RAFT_FOLLOWER);
+    CU_ASSERT_TRUE_FATAL(raft_take_message(&rig.raft, &message));
+    CU_ASSERT_EQUAL(message.type, RAFT_MSG_FORGOT);
+    struct raft_message reply = from(2, RAFT_MSG_FORGOT_REPLY, 4);
+    reply.to_boot = 2; /* of its former life */
+    reply.round = message.round;
+    CU_ASSERT_FALSE(receive(reply).may_pardon);
+    reply.to_boot = 3;
+    reply.round = message.round - 1;
+    CU_ASSERT_FALSE(receive(reply).may_pardon);
+    reply.round = message.round;
+    CU_ASSERT_TRUE(receive(reply).may_pardon);
+    struct raft_message ask = from(3, RAFT_MSG_FORGOT, 9);
+    ask.boot = 7;
+    struct raft_out out = receive(ask);
+    CU_ASSERT_TRUE(out.has_reply);
+    CU_ASSERT_EQUAL(out.reply.type, RAFT_MSG_FORGOT_REPLY);
+    CU_ASSERT_EQUAL(out.reply.to_boot, 7);
+    (void)feed((struct raft_event){.type = RAFT_EV_PARDON});
+    CU_ASSERT_TRUE(receive(ask).has_reply); /* it may vote now, and had forgotten all the same */
+    CU_ASSERT_EQUAL(rig.raft.term, 4);      /* no such message is of a term */
 }
 
 static void after_a_failed_disk_a_leaders_last_word_names_its_best_follower(void)
@@ -328,6 +360,7 @@ static const struct unit_case cases[] = {
     {"what is for another incarnation is not for this one", what_is_for_another_incarnation_is_not_for_this_one},
     {"one that may have forgotten neither votes nor campaigns until it has caught up",
      one_that_may_have_forgotten_neither_votes_nor_campaigns_until_it_has_caught_up},
+    {"those that may have forgotten ask each other", those_that_may_have_forgotten_ask_each_other},
     {"after a failed disk a leader's last word names its best follower",
      after_a_failed_disk_a_leaders_last_word_names_its_best_follower},
     {"a follower acknowledges what it compared, and not its own end",

@@ -123,7 +123,7 @@ enum kq_err raft_frame_decode(const uint8_t *body, size_t body_bytes, struct raf
     frame->entry_count = cursor_le32(&c);
     frame->state_bytes = cursor_le32(&c);
     zeros |= cursor_le32(&c);
-    if (c.bad || zeros != 0 || type < RAFT_MSG_PREVOTE || type > RAFT_MSG_TIMEOUT_NOW || (bits & ~BITS_ALL) != 0)
+    if (c.bad || zeros != 0 || type < RAFT_MSG_PREVOTE || type > RAFT_MSG_FORGOT_REPLY || (bits & ~BITS_ALL) != 0)
         return KQ_GARBAGE;
     m->type = (enum raft_message_type)type;
     m->granted = (bits & BIT_GRANTED) != 0;

@@ -1,0 +1,61 @@
+/*
+ * When the power fails for a majority that flushes by interval, nobody that remembers
+ * everything can be elected any more. Those that may have forgotten ask each other, once
+ * an election timeout, with a number that an answer has to carry: what somebody said
+ * earlier, or to an earlier boot, does not count. If those that have not forgotten are no
+ * majority of some half of the configuration, waiting for them is of no use.
+ */
+#include "raft/raft_internal.h"
+
+void raft_forgot_tick(struct raft *raft)
+{
+    raft->round++;
+    raft_draw_timeout(raft);
+    for (uint32_t i = 0; i < raft->config.count; i++) {
+        struct raft_peer *peer = &raft->peers[i];
+        bool voter = (raft->config.seats[i].kinds & (RAFT_SEAT_VOTER | RAFT_SEAT_OLD)) != 0;
+        peer->forgot = false;
+        if (voter && !raft_is_self(raft, &peer->member))
+            peer->owes |= OWES_FORGOT;
+    }
+}
+
+void raft_make_forgot(const struct raft *raft, const struct raft_peer *peer, struct raft_message *message)
+{
+    raft_address(raft, message, RAFT_MSG_FORGOT, &peer->member);
+    message->round = raft->round;
+}
+
+void raft_on_forgot(struct raft *raft, const struct raft_message *message, struct raft_out *out)
+{
+    if (!raft->amnesiac && !raft->pardoned)
+        return;
+    struct raft_message *reply = raft_reply(raft, out, RAFT_MSG_FORGOT_REPLY, &message->from);
+    reply->round = message->round;
+    reply->to_boot = message->boot;
+}
+
+/* Whether those of this half that have not forgotten are a majority of it. */
+static bool half_remembers(const struct raft *raft, uint32_t kind)
+{
+    uint32_t voters = 0;
+    uint32_t forgot = 0;
+    for (uint32_t i = 0; i < raft->config.count; i++) {
+        if ((raft->config.seats[i].kinds & kind) == 0)
+            continue;
+        voters++;
+        if (raft->peers[i].forgot || raft_is_self(raft, &raft->peers[i].member))
+            forgot++;
+    }
+    return voters - forgot > voters / 2;
+}
+
+void raft_on_forgot_reply(struct raft *raft, const struct raft_message *message, struct raft_out *out)
+{
+    struct raft_peer *peer = raft_peer_find(raft, &message->from);
+    if (!raft->amnesiac || peer == NULL || message->to_boot != raft->boot || message->round != raft->round)
+        return;
+    peer->forgot = true;
+    bool joint = raft_config_is_joint(&raft->config);
+    out->may_pardon = !half_remembers(raft, RAFT_SEAT_VOTER) || (joint && !half_remembers(raft, RAFT_SEAT_OLD));
+}
