@@ -510,8 +510,7 @@ static void stop_replicas(struct cluster *c, bool internal)
 
 void cluster_stop(struct cluster **cluster)
 {
-    struct cluster *c = *cluster;
-    *cluster = NULL;
+    struct cluster *c = *cluster; /* whoever answers other brokers goes through it until the links have ended */
     if (c == NULL)
         return;
     TAG_CHECK(c, CLUSTER_TAG);
@@ -538,4 +537,5 @@ void cluster_stop(struct cluster **cluster)
     drop_metadata(c);
     REQUIRE(c->steps == NULL);
     free_cluster(c);
+    *cluster = NULL;
 }

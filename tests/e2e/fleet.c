@@ -114,6 +114,14 @@ static void begin_member(struct fleet *f, int id)
     m->daemon = daemon_begin(&spec);
 }
 
+/* Into the list of peers that brokers are started with. */
+static void list_member(struct fleet *f, int id)
+{
+    size_t used = strlen(f->peers);
+    (void)snprintf(f->peers + used, sizeof(f->peers) - used, "%s%d@%s:%d", used > 0 ? "," : "", id, f->members[id].host,
+                   f->members[id].raft_port);
+}
+
 struct fleet *fleet_form(const struct fleet_spec *spec)
 {
     struct fleet *f = calloc(1, sizeof(*f));
@@ -123,11 +131,8 @@ struct fleet *fleet_form(const struct fleet_spec *spec)
     memcpy(f->settings, spec->settings, sizeof(f->settings));
     for (int i = 0; i < spec->brokers; i++)
         add_member(f);
-    for (int id = 1; id <= f->size; id++) {
-        size_t used = strlen(f->peers);
-        (void)snprintf(f->peers + used, sizeof(f->peers) - used, "%s%d@%s:%d", id > 1 ? "," : "", id,
-                       f->members[id].host, f->members[id].raft_port);
-    }
+    for (int id = 1; id <= f->size; id++)
+        list_member(f, id);
     fleet_start_all(f);
     if (!fleet_whole(f, f->size, FORM_MS))
         harness_fail("the brokers did not form a cluster");
@@ -156,14 +161,18 @@ void fleet_start_all(struct fleet *f)
 int fleet_grow(struct fleet *f)
 {
     add_member(f);
+    list_member(f, f->size);
     fleet_start(f, f->size);
     return f->size;
 }
 
 void fleet_stop(struct fleet *f, int id)
 {
-    if (daemon_stop(&member_of(f, id)->daemon) != 0)
-        harness_fail("a broker did not stop with exit code 0");
+    int code = daemon_stop(&member_of(f, id)->daemon);
+    if (code == 0)
+        return;
+    fprintf(stderr, "\nbroker %d: exit code %d\n", id, code);
+    harness_fail("a broker did not stop with exit code 0");
 }
 
 void fleet_kill(struct fleet *f, int id)

@@ -53,7 +53,7 @@ struct client *fleet_try_client(const struct fleet *f, int id);
 void fleet_start(struct fleet *f, int id);
 /* Those that are down, all at once: for a cluster whose majority was down. */
 void fleet_start_all(struct fleet *f);
-/* One more, with the peers of the others, that is to join; gives its number. */
+/* One more, with the peers of the others and itself, that is to join; gives its number. */
 int fleet_grow(struct fleet *f);
 /* SIGTERM; it must end with exit code 0. */
 void fleet_stop(struct fleet *f, int id);

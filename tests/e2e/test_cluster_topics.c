@@ -85,7 +85,7 @@ static void the_broker_with_a_last_replica_is_not_removed(void)
     CU_ASSERT_FATAL(holder >= 1 && holder <= 3);
     client_close(&c);
     c = fleet_client(f, holder % 3 + 1);
-    REPLY_REFUSES(client_ask(c, "CLUS REMOVE %d", holder), "lonely");
+    REPLY_REFUSES(client_ask(c, "CLUS REMOVE %d", holder), "drain");
     fleet_kill(f, holder); /* nor when it is dead: its disk may have the only copy */
     REPLY_REFUSES(client_ask(c, "CLUS REMOVE %d", holder), "lonely");
     REPLY_REFUSES(client_ask(c, "CLUS REMOVE 9"), "9");

@@ -87,7 +87,7 @@ static void follow(struct lane *l, int64_t *next_off)
         heard_us = now_us();
         if (strncmp(line, "Error, ", 7) == 0) {
             /* A subscription of minutes does not expire in a test of seconds. */
-            lane_heard(l, line, strstr(line, "subscription") != NULL || strstr(line, "offset") != NULL);
+            lane_heard(l, line, strstr(line, "unknown, expired") != NULL || strstr(line, "is outside the log") != NULL);
             lane_pause(l, WITNESS_PAUSE_MS);
             return;
         }
