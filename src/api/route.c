@@ -1,6 +1,7 @@
 #include "api/route.h"
 
 #include "base/require.h"
+#include "cluster/links.h"
 
 #include <stdio.h>
 
@@ -43,6 +44,9 @@ void route_find(struct broker *broker, const struct image_topic *topic, uint32_t
     route->broker_id = route->local == NULL ? 0 : partition_leader(route->local, alone ? NULL : &route->term);
     if (route->broker_id != self)
         route->broker_id = cluster_leader(broker->cluster, image_topic_id(topic), p, &route->term);
+    bool elsewhere = route->broker_id != 0 && route->broker_id != self;
+    if (elsewhere && !links_is_alive(cluster_links(broker->cluster), route->broker_id))
+        route->broker_id = 0; /* it is not heard any more: another will lead */
     if (route->broker_id == 0 && alone && route->local != NULL)
         route->broker_id = self; /* it opens: what is posted waits for that */
     if (route->broker_id == self && route->local == NULL)

@@ -52,6 +52,11 @@ static void on_peer_changed(void *context, uint32_t broker_id, bool alive)
     struct link *link = links_find(links, broker_id);
     if (link != NULL) {
         atomic_store_explicit(&link->alive, alive, memory_order_release);
+        /* Who asked it something waits no longer: its process may be stopped, not gone. */
+        (void)pthread_mutex_lock(&link->lock);
+        if (!alive && link->ask != NULL)
+            peer_socket_cut(link->ask);
+        (void)pthread_mutex_unlock(&link->lock);
         if (alive)
             SAY_INFO("broker %u at %s:%u is alive", broker_id, link->address.host, (unsigned)link->address.port);
         else
