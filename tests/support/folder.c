@@ -33,7 +33,12 @@ void folder_remove(const char *path)
     char *slash = strrchr(parent, '/');
     REQUIRE(slash != NULL);
     *slash = '\0';
-    REQUIRE(nftw(parent, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
+    folder_remove_only(parent);
+}
+
+void folder_remove_only(const char *path)
+{
+    REQUIRE(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 static _Thread_local uint64_t sum_bytes;

@@ -1,0 +1,628 @@
+/* Three brokers' clusters in one process, over loopback: they form, lose members, take
+ * them in again, and move what they hold. Run it under the thread sanitizer. */
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/require.h"
+#include "cluster/cluster.h"
+#include "cluster/raft_port.h"
+#include "support/folder.h"
+#include "support/unit.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BROKERS = 4, LONG_US = 60 * 1000000, PATH_BYTES = FOLDER_PATH_BYTES + 300 };
+
+struct node {
+    uint32_t id;
+    struct config config;
+    char dir[FOLDER_PATH_BYTES + 16];
+    uint16_t raft_port;
+    struct engine *engine;
+    struct cluster *cluster;
+    pthread_t thread;
+    enum kq_err err;
+    struct fault fault;
+    _Atomic bool give_up;
+};
+
+static struct node nodes[BROKERS + 1]; /* by id */
+static char dir[FOLDER_PATH_BYTES];
+
+static void a_moment(void);
+
+/* ---- waiting --------------------------------------------------------------------------- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t happened = PTHREAD_COND_INITIALIZER;
+
+/* What holds is looked for again and again, at most for a long time. */
+#define EVENTUALLY(condition)                                                                                          \
+    do {                                                                                                               \
+        int64_t until_us = clock_mono_us() + LONG_US;                                                                  \
+        bool holds = condition;                                                                                        \
+        while (!holds && clock_mono_us() < until_us) {                                                                 \
+            a_moment();                                                                                                \
+            holds = condition;                                                                                         \
+        }                                                                                                              \
+        CU_ASSERT_FATAL(holds);                                                                                        \
+    } while (0)
+
+static void a_moment(void)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 5000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    (void)pthread_mutex_lock(&lock);
+    (void)pthread_cond_timedwait(&happened, &lock, &until);
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void set_flag(bool *flag)
+{
+    (void)pthread_mutex_lock(&lock);
+    *flag = true;
+    (void)pthread_cond_broadcast(&happened);
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void await(bool *flag)
+{
+    (void)pthread_mutex_lock(&lock);
+    while (!*flag)
+        (void)pthread_cond_wait(&happened, &lock);
+    (void)pthread_mutex_unlock(&lock);
+}
+
+/* ---- brokers --------------------------------------------------------------------------------- */
+
+static void notify(void *context, const struct group_event *event)
+{
+    (void)context;
+    (void)event;
+}
+
+static bool gives_up(void *context)
+{
+    return ((struct node *)context)->give_up;
+}
+
+static void *start_node(void *argument)
+{
+    struct node *n = argument;
+    struct engine_options engine = {.io = io_posix(),
+                                    .data_dir = n->dir,
+                                    .broker_id = n->id,
+                                    .flusher_count = 2,
+                                    .stack_bytes = 512 * 1024,
+                                    .mailbox_bytes = 1 << 20,
+                                    .entry_max_bytes = 1 << 20,
+                                    .unflushed_entries = 2,
+                                    .prepare_min_bytes = 4096,
+                                    .prepare_max_bytes = 1 << 20,
+                                    .prepare_budget_bytes = 64 << 20,
+                                    .mark_delay_us = 1000,
+                                    .flush_always = true};
+    n->err = engine_start(&n->engine, &engine, &n->fault);
+    if (n->err != KQ_OK)
+        return NULL;
+    int fd;
+    uint16_t port;
+    n->err = raft_port_listen("127.0.0.1", n->raft_port, &fd, &port, &n->fault);
+    struct cluster_options options = {.engine = n->engine,
+                                      .config = &n->config,
+                                      .data_dir = n->dir,
+                                      .host = "127.0.0.1",
+                                      .port = (uint16_t)(8000 + n->id),
+                                      .raft_port = port,
+                                      .listen_fd = fd,
+                                      .interrupted = gives_up,
+                                      .notify = notify,
+                                      .context = n};
+    if (n->err == KQ_OK)
+        n->err = cluster_start(&n->cluster, &options, &n->fault);
+    if (n->err != KQ_OK)
+        engine_stop(&n->engine);
+    return NULL;
+}
+
+static void begin_start(uint32_t id)
+{
+    struct node *n = &nodes[id];
+    n->give_up = false;
+    (void)mkdir(n->dir, 0700);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&n->thread, NULL, start_node, n), 0);
+}
+
+static void end_start(uint32_t id)
+{
+    struct node *n = &nodes[id];
+    (void)pthread_join(n->thread, NULL);
+    if (n->err != KQ_OK)
+        printf("broker %u: %s: %s\n", id, err_name(n->err), fault_text(&n->fault));
+    CU_ASSERT_EQUAL_FATAL(n->err, KQ_OK);
+}
+
+static void start(uint32_t id)
+{
+    begin_start(id);
+    end_start(id);
+}
+
+static void stop(uint32_t id)
+{
+    struct node *n = &nodes[id];
+    if (n->cluster == NULL)
+        return;
+    cluster_stop(&n->cluster);
+    engine_stop(&n->engine);
+}
+
+static void wipe(uint32_t id)
+{
+    folder_remove_only(nodes[id].dir);
+}
+
+/* Folders, ports and configurations of all; the first `listed` are each other's peers. */
+static void prepare(uint32_t listed)
+{
+    logger_set_level(getenv("VERBOSE") != NULL ? LOGGER_INFO : LOGGER_ERROR);
+    folder_make(dir);
+    CU_ASSERT_EQUAL_FATAL(mkdir(dir, 0700), 0);
+    char peers[CONFIG_TEXT_BYTES] = "";
+    int fds[BROKERS + 1];
+    for (uint32_t id = 1; id <= BROKERS; id++) {
+        struct node *n = &nodes[id];
+        struct fault fault;
+        memset(n, 0, sizeof *n);
+        n->id = id;
+        config_defaults(&n->config);
+        n->config.broker_id = id;
+        n->config.offsets_partitions = 3;
+        n->config.beat_us = 50 * 1000;
+        n->config.election_us = 500 * 1000;
+        (void)snprintf(n->dir, sizeof n->dir, "%s/%u", dir, id);
+        CU_ASSERT_EQUAL_FATAL(raft_port_listen("127.0.0.1", 0, &fds[id], &n->raft_port, &fault), KQ_OK);
+        size_t len = strlen(peers);
+        if (id <= listed)
+            (void)snprintf(peers + len, sizeof peers - len, "%s%u@127.0.0.1:%u", id == 1 ? "" : ",", id, n->raft_port);
+    }
+    for (uint32_t id = 1; id <= BROKERS; id++) {
+        (void)close(fds[id]);
+        if (id <= listed)
+            (void)snprintf(nodes[id].config.peers, sizeof nodes[id].config.peers, "%s", peers);
+    }
+}
+
+static void form(uint32_t count)
+{
+    prepare(count);
+    for (uint32_t id = 1; id <= count; id++)
+        begin_start(id);
+    for (uint32_t id = 1; id <= count; id++)
+        end_start(id);
+}
+
+static void end(void)
+{
+    for (uint32_t id = 1; id <= BROKERS; id++)
+        stop(id);
+    folder_remove(dir);
+}
+
+/* ---- what is asked of them ----------------------------------------------------------------------- */
+
+struct request {
+    struct cluster_request request;
+    bool done;
+};
+
+static void request_done(struct cluster_request *request)
+{
+    set_flag(&CONTAINER_OF(request, struct request, request)->done);
+}
+
+static struct fault last_fault;
+
+static enum kq_err create(uint32_t id, const char *topic, uint32_t partitions, uint32_t replicas)
+{
+    struct request r = {.request = {.done = request_done, .topic = topic, .partitions = partitions}};
+    r.request.replicas = replicas;
+    cluster_create_topic(nodes[id].cluster, &r.request);
+    await(&r.done);
+    last_fault = r.request.fault;
+    if (last_fault.err != KQ_OK)
+        printf("create %s: %s\n", topic, fault_text(&last_fault));
+    return r.request.fault.err;
+}
+
+static enum kq_err drop(uint32_t id, const char *topic)
+{
+    struct request r = {.request = {.done = request_done, .topic = topic}};
+    cluster_delete_topic(nodes[id].cluster, &r.request);
+    await(&r.done);
+    return r.request.fault.err;
+}
+
+static enum kq_err catch_up(uint32_t id)
+{
+    struct request r = {.request = {.done = request_done}};
+    cluster_catch_up(nodes[id].cluster, &r.request);
+    await(&r.done);
+    return r.request.fault.err;
+}
+
+struct order {
+    struct cluster_order order;
+    bool done;
+};
+
+static void order_done(struct cluster_order *order)
+{
+    set_flag(&CONTAINER_OF(order, struct order, order)->done);
+}
+
+static enum kq_err give(uint32_t id, struct cluster_order order)
+{
+    struct order o = {.order = order};
+    o.order.done = order_done;
+    cluster_order(nodes[id].cluster, &o.order);
+    await(&o.done);
+    last_fault = o.order.fault;
+    return last_fault.err;
+}
+
+struct survey {
+    struct cluster_survey survey;
+    bool done;
+};
+
+static void survey_done(struct cluster_survey *survey)
+{
+    set_flag(&CONTAINER_OF(survey, struct survey, survey)->done);
+}
+
+static struct survey look_over(uint32_t id, bool all)
+{
+    struct survey s = {.survey = {.done = survey_done, .all = all, .deadline_us = clock_mono_us() + 2000000}};
+    cluster_survey(nodes[id].cluster, &s.survey);
+    await(&s.done);
+    return s;
+}
+
+/* Nothing lacks, nothing moves, everything is led. */
+static bool is_well(uint32_t id)
+{
+    struct survey s = look_over(id, false);
+    bool well = s.survey.fault.err == KQ_OK && s.survey.leaderless + s.survey.lacking + s.survey.moving == 0 &&
+                s.survey.total > 0;
+    cluster_survey_fini(&s.survey);
+    return well;
+}
+
+static struct image_topic *topic_in(struct image *image, const char *name)
+{
+    return image_find(image, name, strlen(name));
+}
+
+static bool knows(uint32_t id, const char *name)
+{
+    struct image *image = cluster_image(nodes[id].cluster);
+    bool there = topic_in(image, name) != NULL;
+    image_drop(&image);
+    return there;
+}
+
+static uint32_t leader_of(uint32_t id, const char *name, uint32_t p)
+{
+    struct image *image = cluster_image(nodes[id].cluster);
+    struct image_topic *topic = topic_in(image, name);
+    uint32_t leader = topic == NULL ? 0 : cluster_leader(nodes[id].cluster, image_topic_id(topic), p, NULL);
+    image_drop(&image);
+    return leader;
+}
+
+struct publish {
+    struct publish_request request;
+    bool done;
+};
+
+static void publish_done(struct publish_request *request)
+{
+    set_flag(&CONTAINER_OF(request, struct publish, request)->done);
+}
+
+/* One message, given to the leader as broker id knows it; its offset, or -1. */
+static int64_t try_publish(uint32_t id, const char *name, uint32_t p)
+{
+    uint32_t leader = leader_of(id, name, p);
+    if (leader == 0 || nodes[leader].cluster == NULL)
+        return -1;
+    struct image *image = cluster_image(nodes[leader].cluster);
+    struct image_topic *topic = topic_in(image, name);
+    struct partition *partition = topic == NULL ? NULL : image_partition(topic, p);
+    struct publish r = {.done = false};
+    if (partition != NULL) {
+        struct buf bytes;
+        struct batch_maker maker;
+        buf_init(&bytes, 10000);
+        batch_begin(&maker, &bytes, 1000);
+        batch_add(&maker, 1000, slice_of(NULL, 0), slice_text("hello"), NULL, slice_of(NULL, 0));
+        batch_end(&maker, -1, -1, -1);
+        r.request = (struct publish_request){.done = publish_done,
+                                             .batches = bytes.data,
+                                             .batches_bytes = (uint32_t)bytes.len,
+                                             .record_count = 1,
+                                             .batch_count = 1,
+                                             .deadline_us = clock_mono_us() + 10 * 1000000};
+        (void)partition_publish(partition, &r.request);
+        await(&r.done);
+        buf_fini(&bytes);
+    }
+    image_drop(&image);
+    return partition == NULL || r.request.fault.err != KQ_OK ? -1 : r.request.base_off;
+}
+
+/* How many messages broker id's replica of a partition shows; -1: it has none. */
+static int64_t messages_at(uint32_t id, const char *name, uint32_t p)
+{
+    struct image *image = cluster_image(nodes[id].cluster);
+    struct image_topic *topic = topic_in(image, name);
+    struct partition *partition = topic == NULL ? NULL : image_partition(topic, p);
+    struct partition_status status = {.high_watermark = -1};
+    if (partition != NULL)
+        partition_status(partition, &status);
+    image_drop(&image);
+    return status.state == PARTITION_SERVING ? status.high_watermark : -1;
+}
+
+static int count_folders(uint32_t id, const char *text)
+{
+    DIR *d = opendir(nodes[id].dir);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(d);
+    int count = 0;
+    for (struct dirent *e; (e = readdir(d)) != NULL;)
+        count += strncmp(e->d_name, text, strlen(text)) == 0;
+    (void)closedir(d);
+    return count;
+}
+
+static void remove_replica(uint32_t id, const char *name)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/%s", nodes[id].dir, name);
+    CU_ASSERT_EQUAL_FATAL(access(path, F_OK), 0);
+    folder_remove_only(path);
+}
+
+static uint32_t controller(uint32_t id)
+{
+    struct cluster_status status;
+    cluster_status(nodes[id].cluster, &status);
+    return status.controller_id;
+}
+
+static uint32_t other_than(uint32_t id)
+{
+    return id % 3 + 1;
+}
+
+/* ---- cases ---------------------------------------------------------------------------------------- */
+
+static void three_form_one_cluster_and_lose_one_after_the_other(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(create(2, "t", 3, 0), KQ_OK);
+    for (uint32_t id = 1; id <= 3; id++)
+        for (uint32_t p = 0; p < 3; p++) {
+            EVENTUALLY(leader_of(id, "t", p) != 0);
+            CU_ASSERT_EQUAL(leader_of(id, "t", p), leader_of(1, "t", p));
+        }
+    EVENTUALLY(try_publish(1, "t", 0) == 0);
+    CU_ASSERT_EQUAL(try_publish(2, "t", 0), 1);
+    CU_ASSERT_EQUAL(create(3, "big", 1, 4), KQ_BAD_REPLICAS);
+    int64_t count = 2;
+    for (uint32_t gone = 1; gone <= 3; gone++) {
+        uint32_t witness = other_than(gone);
+        stop(gone);
+        EVENTUALLY(leader_of(witness, "t", 0) != gone && leader_of(witness, "t", 0) != 0);
+        EVENTUALLY(try_publish(witness, "t", 0) == count);
+        count++;
+        char name[16];
+        (void)snprintf(name, sizeof name, "without%u", gone);
+        CU_ASSERT_EQUAL(create(witness, name, 2, 0), KQ_OK);
+        start(gone);
+        EVENTUALLY(knows(gone, name));
+        EVENTUALLY(messages_at(gone, "t", 0) == count);
+        EVENTUALLY(is_well(gone));
+    }
+    end();
+}
+
+static void a_wiped_broker_joins_and_is_filled(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(create(1, "t", 2, 3), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 1) == 0);
+    uint32_t wiped = controller(1);
+    uint32_t witness = other_than(wiped);
+    stop(wiped);
+    wipe(wiped);
+    start(wiped);
+    EVENTUALLY(knows(wiped, "t"));
+    EVENTUALLY(messages_at(wiped, "t", 1) == 1);
+    EVENTUALLY(is_well(witness));
+    stop(other_than(witness) == wiped ? other_than(wiped) : other_than(witness)); /* the new one's vote counts */
+    uint32_t alive = nodes[witness].cluster != NULL ? witness : wiped;
+    EVENTUALLY(try_publish(alive, "t", 1) == 1);
+    end();
+}
+
+static void a_wiped_broker_with_another_one_down_founds_nothing(void)
+{
+    form(3);
+    struct image *image = cluster_image(nodes[2].cluster);
+    struct uuid id = image_cluster_id(image);
+    image_drop(&image);
+    stop(1);
+    stop(3);
+    wipe(1);
+    start(1); /* joins, as broker 2 says what there is; it is not registered, as nobody leads */
+    image = cluster_image(nodes[1].cluster);
+    struct uuid other = image_cluster_id(image);
+    CU_ASSERT_TRUE(uuid_is_zero(&other) || uuid_equal(&other, &id));
+    image_drop(&image);
+    start(3);
+    EVENTUALLY(controller(1) != 0);
+    CU_ASSERT_EQUAL(catch_up(1), KQ_OK);
+    image = cluster_image(nodes[1].cluster);
+    other = image_cluster_id(image);
+    CU_ASSERT_TRUE(uuid_equal(&other, &id));
+    image_drop(&image);
+    end();
+}
+
+static void a_topic_deleted_and_made_again_while_one_is_away(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(create(1, "t", 2, 3), KQ_OK);
+    CU_ASSERT_EQUAL(create(1, "u", 1, 3), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 0) == 0);
+    EVENTUALLY(try_publish(1, "t", 0) == 1);
+    stop(3);
+    EVENTUALLY(drop(1, "t") == KQ_OK);
+    CU_ASSERT_EQUAL(drop(1, "u"), KQ_OK);
+    CU_ASSERT_EQUAL(create(2, "t", 2, 3), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 0) == 0);
+    start(3);
+    EVENTUALLY(messages_at(3, "t", 0) == 1);
+    EVENTUALLY(!knows(3, "u"));
+    EVENTUALLY(count_folders(3, "u-") == 0);
+    EVENTUALLY(is_well(1));
+    end();
+}
+
+static void a_lost_replica_is_replaced_by_a_new_one(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(create(1, "t", 1, 3), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 0) == 0);
+    stop(2);
+    remove_replica(2, "t-0");
+    start(2);
+    EVENTUALLY(messages_at(2, "t", 0) == 1);
+    EVENTUALLY(is_well(1));
+    CU_ASSERT_EQUAL(try_publish(1, "t", 0), 1);
+    end();
+}
+
+static void a_broker_alone_grows_into_a_cluster(void)
+{
+    prepare(3);
+    nodes[1].config.peers[0] = '\0';
+    start(1);
+    struct request r = {.request = {.done = request_done}};
+    cluster_ensure_offsets_topic(nodes[1].cluster, &r.request);
+    await(&r.done);
+    CU_ASSERT_EQUAL(r.request.fault.err, KQ_OK);
+    CU_ASSERT_EQUAL(create(1, "t", 2, 0), KQ_OK);
+    CU_ASSERT_EQUAL(try_publish(1, "t", 0), 0);
+    begin_start(2);
+    begin_start(3);
+    end_start(2);
+    end_start(3);
+    EVENTUALLY(knows(2, "t") && knows(3, "t"));
+    CU_ASSERT_EQUAL(create(3, "u", 3, 3), KQ_OK);
+    struct cluster_order move = {
+        .verb = CLUSTER_MOVE, .topic = "t", .partition = 0, .brokers = {2, 3, 1}, .broker_count = 3};
+    CU_ASSERT_EQUAL(give(2, move), KQ_OK);
+    EVENTUALLY(messages_at(2, "t", 0) == 1);
+    EVENTUALLY(is_well(2)); /* the broker's own topics have three replicas by now, too */
+    EVENTUALLY(leader_of(1, "t", 0) == 2);
+    stop(1);
+    EVENTUALLY(try_publish(3, "t", 0) == 1);
+    end();
+}
+
+static bool holds_nothing(uint32_t witness, uint32_t id)
+{
+    struct survey s = look_over(witness, true);
+    bool nothing = s.survey.moving == 0;
+    for (uint32_t i = 0; i < s.survey.broker_count; i++)
+        nothing = nothing && (s.survey.brokers[i].id != id || s.survey.brokers[i].replicas == 0);
+    cluster_survey_fini(&s.survey);
+    return nothing;
+}
+
+static void a_broker_is_drained_and_removed(void)
+{
+    form(4);
+    CU_ASSERT_EQUAL(create(1, "t", 4, 3), KQ_OK);
+    CU_ASSERT_EQUAL(create(1, "one", 1, 1), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 0) == 0);
+    EVENTUALLY(try_publish(1, "one", 0) == 0);
+    CU_ASSERT_EQUAL(give(1, (struct cluster_order){.verb = CLUSTER_REMOVE_BROKER, .broker = 4}), KQ_INVALID);
+    CU_ASSERT_EQUAL(give(1, (struct cluster_order){.verb = CLUSTER_DRAIN_BROKER, .broker = 9}), KQ_NOT_FOUND);
+    CU_ASSERT_EQUAL(give(2, (struct cluster_order){.verb = CLUSTER_DRAIN_BROKER, .broker = 4}), KQ_OK);
+    EVENTUALLY(holds_nothing(1, 4));
+    EVENTUALLY(count_folders(4, "t-") == 0);
+    CU_ASSERT_EQUAL(give(3, (struct cluster_order){.verb = CLUSTER_REMOVE_BROKER, .broker = 4}), KQ_OK);
+    stop(4);
+    EVENTUALLY(is_well(1));
+    CU_ASSERT_EQUAL(try_publish(1, "t", 0), 1);
+    EVENTUALLY(try_publish(1, "one", 0) == 1);
+    struct cluster_order last = {.verb = CLUSTER_MOVE, .topic = "t", .partition = 0};
+    CU_ASSERT_EQUAL(give(1, last), KQ_BAD_REPLICAS);
+    uint32_t leader = leader_of(1, "t", 1);
+    struct cluster_order transfer = {
+        .verb = CLUSTER_TRANSFER, .topic = "t", .partition = 1, .broker = other_than(leader)};
+    CU_ASSERT_EQUAL(give(1, transfer), KQ_OK);
+    EVENTUALLY(leader_of(1, "t", 1) == other_than(leader));
+    end();
+}
+
+static void all_stop_and_start_again(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(create(1, "t", 3, 3), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 2) == 0);
+    for (uint32_t id = 1; id <= 3; id++)
+        stop(id);
+    for (uint32_t id = 1; id <= 3; id++)
+        begin_start(id);
+    for (uint32_t id = 1; id <= 3; id++)
+        end_start(id);
+    EVENTUALLY(try_publish(1, "t", 2) == 1);
+    for (uint32_t id = 1; id <= 3; id++)
+        EVENTUALLY(messages_at(id, "t", 2) == 2);
+    end();
+}
+
+static void a_start_that_waits_can_be_stopped(void)
+{
+    prepare(3);
+    begin_start(2);
+    nodes[2].give_up = true;
+    (void)pthread_join(nodes[2].thread, NULL);
+    CU_ASSERT_EQUAL(nodes[2].err, KQ_STOPPING);
+    end();
+}
+
+static const struct unit_case cases[] = {
+    {"three form one cluster, and lose one after the other", three_form_one_cluster_and_lose_one_after_the_other},
+    {"a wiped broker joins and is filled", a_wiped_broker_joins_and_is_filled},
+    {"a wiped broker with another one down founds nothing", a_wiped_broker_with_another_one_down_founds_nothing},
+    {"a topic is deleted and made again while one is away", a_topic_deleted_and_made_again_while_one_is_away},
+    {"a lost replica is replaced by a new one", a_lost_replica_is_replaced_by_a_new_one},
+    {"a broker alone grows into a cluster", a_broker_alone_grows_into_a_cluster},
+    {"a broker is drained and removed", a_broker_is_drained_and_removed},
+    {"all stop and start again", all_stop_and_start_again},
+    {"a start that waits can be stopped", a_start_that_waits_can_be_stopped},
+};
+
+UNIT_MAIN("cluster of three", cases)
