@@ -155,10 +155,31 @@ static void ask_remote(struct controller_call *call, uint32_t controller)
     links_ask(c->links, &call->ask);
 }
 
+/* While no controller is known here, others are asked in turn: one of them may know. */
+static uint32_t somebody(struct cluster *c)
+{
+    struct image *image = cluster_image(c);
+    uint32_t self = c->identity.broker_id;
+    uint32_t turn = atomic_fetch_add(&c->calls_turn, 1);
+    size_t known = image_broker_count(image);
+    uint32_t found = 0;
+    if (known > 1) {
+        const struct image_broker *b = image_broker_at(image, turn % known);
+        found = b->id != self && links_is_alive(c->links, b->id) ? b->id : 0;
+    } else if (known == 0 && c->contacts.count > 0)
+        found = c->contacts.peers[turn % c->contacts.count].broker_id;
+    else if (known == 0)
+        found = c->identity.founding.members[turn % c->identity.founding.count].broker_id;
+    image_drop(&image);
+    return found == self ? 0 : found;
+}
+
 static void try_call(struct controller_call *call)
 {
     struct cluster *c = call->cluster;
     uint32_t controller = cluster_controller(c);
+    if (controller == 0)
+        controller = somebody(c);
     if (controller == c->identity.broker_id) {
         inform(c, &call->call, &call->alive);
         call->call.call.done = local_done;
@@ -257,9 +278,55 @@ static void barrier_done(struct partition_ask *ask)
     answer_served(s, &fault, &body);
 }
 
+/* ---- passing on, for who does not know the controller ------------------------------------------ */
+
+struct passed {
+    struct ask ask;
+    struct asked *asked;
+    struct iovec part;
+    uint8_t body[METADATA_WIRE_BYTES_MAX];
+};
+
+static void passed_done(struct ask *ask)
+{
+    struct passed *p = ask->owner;
+    struct iovec part = {.iov_base = ask->answer.data, .iov_len = ask->answer.len};
+    if (ask->fault.err != KQ_OK && ask->maybe_delivered)
+        ask->fault.err = KQ_OUTCOME_UNKNOWN;
+    ask_answer(p->asked, &ask->fault, &part, ask->fault.err == KQ_OK ? 1 : 0);
+    buf_fini(&ask->answer);
+    free(p);
+}
+
+/* False: it cannot be. */
+static bool pass_on(struct cluster *c, struct asked *asked)
+{
+    uint32_t controller = cluster_controller(c);
+    bool may = controller != 0 && controller != asked->broker_id && asked->body_bytes > METADATA_WIRE_HOPS_AT &&
+               asked->body_bytes <= METADATA_WIRE_BYTES_MAX && asked->body[METADATA_WIRE_HOPS_AT] == 0;
+    struct passed *p = may ? calloc(1, sizeof *p) : NULL;
+    if (p == NULL)
+        return false;
+    memcpy(p->body, asked->body, asked->body_bytes);
+    p->body[METADATA_WIRE_HOPS_AT] = 1;
+    p->asked = asked;
+    p->part = (struct iovec){.iov_base = p->body, .iov_len = asked->body_bytes};
+    p->ask = (struct ask){.broker_id = controller,
+                          .verb = ASK_METADATA,
+                          .parts = &p->part,
+                          .part_count = 1,
+                          .deadline_us = asked->deadline_us,
+                          .done = passed_done,
+                          .owner = p};
+    links_ask(c->links, &p->ask);
+    return true;
+}
+
 void calls_serve(void *context, struct asked *asked)
 {
     struct cluster *c = context;
+    if (cluster_controller(c) != c->identity.broker_id && pass_on(c, asked))
+        return;
     struct served *s = calloc(1, sizeof *s);
     struct fault fault = {.err = s == NULL ? KQ_NO_MEMORY : KQ_OK};
     bool barrier = false;

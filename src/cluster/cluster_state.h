@@ -173,6 +173,7 @@ struct cluster {
     struct engine_deadline catch_up_deadline;
     struct engine_deadline deadline; /* of the step that is due first */
     _Atomic uint64_t next_session_id;
+    _Atomic uint32_t calls_turn; /* whom to ask next while no controller is known */
 
     pthread_mutex_t publish_lock;
 

@@ -29,6 +29,7 @@ void metadata_wire_encode(const struct metadata_call *call, struct buf *out)
     REQUIRE(call->broker_count <= METADATA_REPLICAS_MAX);
     REQUIRE(call->replica_count <= METADATA_REPLICAS_MAX);
     buf_u8(out, VERSION);
+    buf_u8(out, 0);
     buf_u8(out, (uint8_t)(call->verb + 1));
     put_broker(&call->broker, out);
     put_text(call->topic, out);
@@ -57,6 +58,7 @@ void metadata_wire_encode(const struct metadata_call *call, struct buf *out)
 void metadata_wire_encode_barrier(struct buf *out)
 {
     buf_u8(out, VERSION);
+    buf_u8(out, 0);
     buf_u8(out, BARRIER);
 }
 
@@ -120,6 +122,7 @@ enum kq_err metadata_wire_decode(const uint8_t *body, size_t body_bytes, struct 
     uint8_t version = cursor_u8(&c);
     if (!c.bad && version != VERSION)
         return KQ_BAD_VERSION;
+    (void)cursor_u8(&c);
     uint8_t verb = cursor_u8(&c);
     *barrier = verb == BARRIER;
     if (*barrier)

@@ -3,7 +3,8 @@
  *
  * The question (little-endian; a text is a length u8 and the bytes, or u16 for values):
  *
- *    u8 version = 1, u8 verb (enum metadata_verb + 1; 0: a barrier, with nothing behind it)
+ *    u8 version = 1, u8 hops (1: it was passed on, and is not again), u8 verb (enum
+ *    metadata_verb + 1; 0: a barrier, with nothing behind it)
  *    broker: u32 id, 16 incarnation, text host, u16 port, u16 raft port
  *    u8 has topic, text; u32 partitions, u32 replicas, u8 internal
  *    limits: 3 u32 | 16 topic id | u8 has key, text | u8 has value, text | u32 count
@@ -17,7 +18,7 @@
 
 #include "cluster/metadata.h"
 
-enum { METADATA_WIRE_TEXT_BYTES = 256, METADATA_WIRE_BYTES_MAX = 4096 };
+enum { METADATA_WIRE_TEXT_BYTES = 256, METADATA_WIRE_BYTES_MAX = 4096, METADATA_WIRE_HOPS_AT = 1 };
 
 /* Where the texts of a decoded call live. */
 struct metadata_wire_texts {

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BROKERS = 4, LONG_US = 60 * 1000000, PATH_BYTES = FOLDER_PATH_BYTES + 300 };
+enum { BROKERS = 4, LONG_US = 20 * 1000000, PATH_BYTES = FOLDER_PATH_BYTES + 300 };
 
 struct node {
     uint32_t id;
