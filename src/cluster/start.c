@@ -25,8 +25,8 @@
 
 enum {
     LOOK_MS = 50, /* how often a wait asks whether it is to end */
-    REGISTRATION_WAIT_US = 30 * 1000 * 1000,
-    TWIN_WAIT_US = 10 * 1000 * 1000, /* another incarnation of this broker may be found dead in this time */
+    REGISTRATION_WAIT_US = 10 * 1000 * 1000,
+    TWIN_WAIT_US = 8 * 1000 * 1000, /* another incarnation of this broker may be found dead in this time */
 };
 
 static bool is_interrupted(const struct cluster *c)
@@ -223,7 +223,7 @@ static struct partition *find_replica(void *context, const struct group_id *grou
 static void peer_changed(void *context, uint32_t broker_id, bool alive)
 {
     struct cluster *c = context;
-    SAY_NOTICE("broker %u %s", broker_id, alive ? "is there" : "cannot be reached");
+    (void)broker_id;
     controller_peer_changed(c, alive);
     calls_leader_changed(c);
     requests_wake(c);
