@@ -60,7 +60,7 @@ struct group_node {
     int64_t shown_end_off;
     struct replica_news news;
     struct toy toy;
-    char title[16];
+    char title[24];
 };
 
 struct group_publish {
