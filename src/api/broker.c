@@ -74,6 +74,8 @@ static enum kq_err start_engine(struct broker *broker, const struct broker_optio
         .flush_interval_us = config->flush_interval_us,
         .flush_interval_bytes = (uint32_t)config->flush_interval_bytes,
         .scrub_interval_us = config->scrub_interval_us < 0 ? 0 : config->scrub_interval_us,
+        .election_us = config->election_us,
+        .beat_us = config->beat_us,
     };
     return engine_start(&broker->engine, &engine, fault);
 }

@@ -23,6 +23,7 @@ enum {
     TAIL_BYTES_MAX = 4 << 20,         /* fresh entries kept for followers; the last one always is */
     PACKET_ENTRIES_MAX = 256,
     CATCH_UP_BYTES = 1 << 20, /* of one packet of old entries */
+    CATCH_UP_ENTRIES = 512,   /* likewise: as many as a link puts into a frame */
     HELD_PACKETS_MAX = 64,    /* messages that wait for the disk; the oldest go first */
     PARCELS_MAX = 256,        /* that wait for room in the log */
     CAUGHT_UP_ENTRIES = 16,   /* a learner this near to the commit may vote */

@@ -146,9 +146,8 @@ void actor_catch_up_left(struct actor *actor, const struct raft_member *member, 
     if (catch_up == NULL || !catch_up->out)
         return;
     catch_up->out = false;
-    catch_up->until_us = sent ? actor->now.mono_us + actor->raft.election_us : 0;
-    if (!sent)
-        supply(actor, member);
+    /* What was dropped may be dropped again: not before the next beat. */
+    catch_up->until_us = actor->now.mono_us + (sent ? actor->raft.election_us : actor->raft.beat_us);
 }
 
 /* Those who have what they were sent get more on this turn. */
@@ -256,6 +255,8 @@ static void load_view(struct actor *actor, struct raft_message *message, struct 
 {
     uint64_t first_idx = message->prev_idx + 1;
     uint64_t last_idx = message->last_idx < actor->raft.commit_idx ? message->last_idx : actor->raft.commit_idx;
+    if (last_idx > message->prev_idx + CATCH_UP_ENTRIES)
+        last_idx = message->prev_idx + CATCH_UP_ENTRIES;
     uint64_t limit_bytes = message->limit_bytes < CATCH_UP_BYTES ? message->limit_bytes : CATCH_UP_BYTES;
     struct log_range range;
     if (log_plan(actor->log, first_idx, last_idx, limit_bytes, &range) != KQ_OK ||
