@@ -76,6 +76,23 @@ uint64_t ledger_promises(void)
     return ledger.promises;
 }
 
+unsigned ledger_some_leader(uint64_t number)
+{
+    uint64_t count = 0;
+    for (const struct group *g = ledger.groups; g != NULL; g = g->next)
+        count++;
+    if (count == 0)
+        return 0;
+    const struct group *g = ledger.groups;
+    for (uint64_t i = number % count; i > 0; i--)
+        g = g->next;
+    const struct reign *newest = g->reigns;
+    for (const struct reign *r = g->reigns; r != NULL; r = r->next)
+        if (r->term > newest->term)
+            newest = r;
+    return newest == NULL ? 0 : newest->leader.broker_id;
+}
+
 static bool same_member(const struct raft_member *a, const struct raft_member *b)
 {
     return a->broker_id == b->broker_id && uuid_equal(&a->incarnation, &b->incarnation);

@@ -22,6 +22,8 @@
 void ledger_start(uint64_t seed);
 /* A whole frame of a connection between brokers (proto/peer/frame.h), on the fiber that sends it. */
 void ledger_frame(unsigned broker, const uint8_t *frame, size_t bytes);
+/* Who led one of the groups last, as a number picks; 0: nobody yet. */
+unsigned ledger_some_leader(uint64_t number);
 /* For the last line of a run: messages looked at, promises checked on disks. */
 uint64_t ledger_messages(void);
 uint64_t ledger_promises(void);

@@ -4,6 +4,7 @@
 #include "sim/brokers.h"
 #include "sim/disk.h"
 #include "sim/frames.h"
+#include "sim/ledger.h"
 #include "sim/net.h"
 #include "sim/trace.h"
 
@@ -19,6 +20,8 @@ enum fault_kind {
     FAULT_SHUT,
     FAULT_PAUSE,
     FAULT_CUT,
+    FAULT_SPLIT,
+    FAULT_ALONE,
     FAULT_SLOW_LINK,
     FAULT_SLOW_DISK,
     FAULT_FULL_DISK,
@@ -91,6 +94,41 @@ static void cut_some(void)
     fiber_sleep(a_while(4000));
     net_link(a, b)->cut = net_link(b, a)->cut = false;
     trace_say(TRACE_FAULT, "%s and %s are joined again", a->name, b->name);
+}
+
+/* Links between the two sides, either way. */
+static void cut_sides(unsigned side, bool there, bool back, bool cut)
+{
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        for (unsigned j = 1; j <= brokers_count(); j++)
+            if ((side & 1U << i) != 0 && (side & 1U << j) == 0) {
+                struct node *a = broker_node(brokers_at(i)), *b = broker_node(brokers_at(j));
+                if (there)
+                    net_link(a, b)->cut = cut;
+                if (back)
+                    net_link(b, a)->cut = cut;
+            }
+}
+
+/* The brokers fall into two parts; clients reach both. */
+static void split(unsigned side)
+{
+    bool one_way = chance_once_in(luck(), 3), there = !one_way || chance_once_in(luck(), 2);
+    trace_say(TRACE_FAULT, "split: brokers %x apart from the others%s", side >> 1,
+              !one_way ? ""
+              : there  ? ", not heard"
+                       : ", hear nothing");
+    cut_sides(side, there, !one_way || !there, true);
+    fiber_sleep(a_while(6000));
+    cut_sides(side, true, true, false);
+    trace_say(TRACE_FAULT, "the brokers are joined again");
+}
+
+/* One that leads something, most of the time. */
+static unsigned somebody_important(void)
+{
+    unsigned leader = ledger_some_leader(chance_roll(luck()));
+    return leader != 0 && !chance_once_in(luck(), 4) ? leader : broker_number(any());
 }
 
 static void slow_link(void)
@@ -169,7 +207,7 @@ static void stop_one(void)
 
 static void pause_one(void)
 {
-    struct node *node = broker_node(any());
+    struct node *node = broker_node(brokers_at(somebody_important()));
     trace_say(TRACE_FAULT, "%s is paused", node->name);
     node_pause(node, true);
     fiber_sleep(a_while(6000));
@@ -182,10 +220,10 @@ static void do_fault(enum fault_kind kind)
 {
     switch (kind) {
     case FAULT_KILL:
-        broker_die(any(), DEATH_KILL);
+        broker_die(brokers_at(somebody_important()), DEATH_KILL);
         break;
     case FAULT_POWER:
-        broker_die(any(), DEATH_POWER);
+        broker_die(brokers_at(somebody_important()), DEATH_POWER);
         break;
     case FAULT_DIE_AT_CALL:
         broker_die_at_call(any(), (uint64_t)chance_magnitude(luck(), 0, 200), any_death());
@@ -202,6 +240,12 @@ static void do_fault(enum fault_kind kind)
         break;
     case FAULT_CUT:
         cut_some();
+        break;
+    case FAULT_SPLIT:
+        split((unsigned)chance_below(luck(), 1U << brokers_count()) << 1);
+        break;
+    case FAULT_ALONE:
+        split(1U << somebody_important());
         break;
     case FAULT_SLOW_LINK:
         slow_link();
