@@ -67,18 +67,15 @@ enum kq_err log_truncate(struct log *log, uint64_t from_idx)
     REQUIRE(log->cut.kind != LOG_CUT_RESET); /* behind what it begins with there is nothing yet */
     REQUIRE(from_idx > atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed));
     REQUIRE(from_idx >= log_first_idx(log) && from_idx <= log->last_idx);
-    if (log->failed)
-        return log->fault.err;
     uint64_t last_idx = from_idx - 1;
     uint64_t last_term = log_term_at(log, last_idx);
     int64_t next_off = log_end_off_at(log, last_idx);
     if (next_off < 0 || (last_term == 0 && from_idx > log_first_idx(log))) {
-        struct fault fault;
-        enum kq_err err =
-            fault_set(&fault, KQ_IO, "%s: the index cannot be read, so entries from %llu on cannot be cut",
-                      log->place->title, (unsigned long long)from_idx);
+        struct fault fault; /* its owner's numbers and these are to agree all the same */
+        (void)fault_set(&fault, KQ_IO, "%s: the index cannot be read, so entries from %llu on cannot be cut",
+                        log->place->title, (unsigned long long)from_idx);
         log_fail(log, &fault);
-        return err;
+        next_off = next_off < 0 ? log->next_off : next_off;
     }
     log->last_idx = last_idx;
     log->last_term = last_term;
@@ -95,7 +92,7 @@ enum kq_err log_truncate(struct log *log, uint64_t from_idx)
     log->cut.kind = LOG_CUT_TRUNCATE;
     log->cut.from_idx = from_idx;
     log->cut.begun = false; /* if one is out, this follows it */
-    return KQ_OK;
+    return log->failed ? log->fault.err : KQ_OK;
 }
 
 enum kq_err log_reset(struct log *log, const struct log_reset_to *to)

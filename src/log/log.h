@@ -245,7 +245,7 @@ enum kq_err log_store_snapshot(struct log *log, uint64_t idx, const void *state,
  * log_job_done then says `space`, `view_changed`, and `flushed` with the new end and
  * `cuts`. Whatever a flush that began before finds durable is not news any more. A
  * crash meanwhile leaves the log as it was or as it is to be. Else than KQ_OK: the
- * log has failed for good. */
+ * log has failed for good; only its numbers are those of the cut. */
 enum kq_err log_truncate(struct log *log, uint64_t from_idx);
 
 /* Where a log begins anew. */

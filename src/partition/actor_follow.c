@@ -42,12 +42,17 @@ void actor_truncate(struct actor *actor, uint64_t first_idx)
         if (actor->starts[i].idx >= first_idx)
             actor->starts[i].idx = 0;
     log_set_commit(actor->log, actor->raft.commit_idx < first_idx ? actor->raft.commit_idx : first_idx - 1);
-    log_truncate(actor->log, first_idx);
+    struct fault fault = {0};
+    enum kq_err err = log_truncate(actor->log, first_idx);
+    if (err != KQ_OK) {
+        (void)fault_set(&fault, err, "%s: cutting the log from entry %llu on: %s", actor->options.log.title,
+                        (unsigned long long)first_idx, err_text(err));
+        actor_fail(actor, err, &fault);
+    }
     actor->room_wanted = true;
     if (actor->producers_idx < first_idx || actor->failure.err != KQ_OK)
         return;
-    struct fault fault = {0};
-    enum kq_err err = actor_restore_producers(actor, &fault);
+    err = actor_restore_producers(actor, &fault);
     if (err != KQ_OK)
         actor_fail(actor, err, &fault);
 }

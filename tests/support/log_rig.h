@@ -19,7 +19,7 @@ struct log_rig {
     enum kq_err failed; /* of a job, for good */
     uint64_t term;
     int64_t now_us;
-    uint64_t flushed_idx;        /* as told by log_job_done */
+    uint64_t flushed_idx; /* as told by log_job_done */
     uint64_t flushed_term;
     uint64_t flushed_cuts;
     uint64_t hard_state_version; /* likewise */

@@ -594,7 +594,7 @@ static struct io_mem *disk(void)
 {
     static struct io_mem *mem;
     if (mem == NULL)
-        mem = io_mem_new(512 * 1024);
+        mem = io_mem_new(128 * 1024);
     logger_set_level(LOGGER_ERROR);
     io_mem_wipe(mem);
     return mem;
@@ -667,7 +667,7 @@ static void every_call(struct how h, uint64_t second_of)
 static uint64_t seeds(void)
 {
     const char *more = getenv("KQ_SEEDS");
-    return more != NULL ? strtoull(more, NULL, 10) : 3;
+    return more != NULL ? strtoull(more, NULL, 10) : 2;
 }
 
 static void nothing_unsynced_survives(void)

@@ -363,6 +363,30 @@ static void a_reset_begins_anew_behind_another_entry(void)
     done();
 }
 
+static void a_log_may_begin_with_a_reset(void)
+{
+    for (int again = 0; again < 2; again++) {
+        start();
+        reset_to(70, 12, "state at 70");
+        if (again != 0)
+            reset_to(80, 15, "state at 80");
+        run_all();
+        uint64_t prev_idx = again != 0 ? 80 : 70;
+        CU_ASSERT_EQUAL(rig.flushed_idx, prev_idx);
+        rig.term = 9;
+        CU_ASSERT_EQUAL(log_rig_noop(&rig), KQ_OK);
+        run_all();
+        crash();
+        CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+        CU_ASSERT_EQUAL(log_first_idx(rig.log), prev_idx + 1);
+        CU_ASSERT_EQUAL(log_last_idx(rig.log), prev_idx + 1);
+        CU_ASSERT_EQUAL(log_term_at(rig.log, prev_idx), 9);
+        CU_ASSERT_EQUAL(log_next_off(rig.log), again != 0 ? 15 : 12);
+        CU_ASSERT_TRUE(log_hard_state(rig.log)->commit_idx >= prev_idx);
+        done();
+    }
+}
+
 static void a_flush_from_before_a_cut_is_no_news(void)
 {
     start();
@@ -615,6 +639,7 @@ static void a_reset_on_a_full_disk_is_tried_again(void)
 static const struct unit_case cases[] = {
     {"a view from before a cut shows nothing that was cut", a_view_from_before_a_cut_shows_nothing_that_was_cut},
     {"a reset begins anew behind another entry", a_reset_begins_anew_behind_another_entry},
+    {"a log may begin with a reset", a_log_may_begin_with_a_reset},
     {"a flush from before a cut is no news", a_flush_from_before_a_cut_is_no_news},
     {"a cut waits for the other lane, and a vote does not", a_cut_waits_for_the_other_lane_and_a_vote_does_not},
     {"a vote after a cut flushes nothing that was cut", a_vote_after_a_cut_flushes_nothing_that_was_cut},
