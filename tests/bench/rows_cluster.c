@@ -41,7 +41,7 @@ static int64_t packets_of(const struct trio *t)
 
 static int64_t link_messages(const struct trio *t)
 {
-    int64_t messages = trio_counter(t, "link_messages"), beats = trio_counter(t, "link_beats");
+    int64_t messages = trio_counter(t, "Links.messages_out"), beats = trio_counter(t, "Links.beats_out");
     return messages < 0 || beats < 0 ? -1 : messages + beats;
 }
 
@@ -120,12 +120,12 @@ struct costs {
 
 static struct costs read_costs(const struct trio *t, const struct server *leader)
 {
-    return (struct costs){.messages = server_counter(leader, "messages_in"),
-                          .entries = server_counter(leader, "entries"),
-                          .fsyncs = trio_counter(t, "fsyncs"),
-                          .sent = server_counter(leader, "link_messages"),
-                          .writes = trio_counter(t, "link_writes"),
-                          .handoffs = trio_counter(t, "handoffs")};
+    return (struct costs){.messages = server_counter(leader, "Counters.messages_in"),
+                          .entries = server_counter(leader, "Counters.entries"),
+                          .fsyncs = trio_counter(t, "Counters.fsyncs"),
+                          .sent = server_counter(leader, "Links.messages_out"),
+                          .writes = trio_counter(t, "Links.writes"),
+                          .handoffs = trio_counter(t, "Counters.handoffs")};
 }
 
 static void cost_rows(const char *how, const struct costs *a, const struct costs *b)

@@ -57,10 +57,10 @@ static void rows_sync(const char *where, uint64_t cpus, bool other_core)
     double hand_off_us = raw_hand_off_us(other_core, 1000);
     server_create(&ours, "bench", 1);
     pin_self(cpus);
-    int64_t before = server_counter(&ours, "handoffs");
+    int64_t before = server_counter(&ours, "Counters.handoffs");
     for (int i = 0; i < SYNC_ROUNDS; i++)
         sync_round(&r, i, &ours, &redis, hand_off_us);
-    int64_t after = server_counter(&ours, "handoffs");
+    int64_t after = server_counter(&ours, "Counters.handoffs");
     pin_self(0);
     double ours_us = median(r.ours, SYNC_ROUNDS), to_limit = median(r.to_limit, SYNC_ROUNDS);
     ROW_SET(row.what, "one synchronous publisher, 100 B, %s: against the raw limit", where);
@@ -188,9 +188,9 @@ void rows_many(void)
     peer.server = &redis;
     peer.targets = eight_targets;
     peer.target_count = MANY_PARTITIONS;
-    int64_t before = server_counter(&ours, "fsyncs");
+    int64_t before = server_counter(&ours, "Counters.fsyncs");
     run_pair(&r, WINDOW_ROUNDS, l, peer);
-    int64_t after = server_counter(&ours, "fsyncs");
+    int64_t after = server_counter(&ours, "Counters.fsyncs");
     double ratio = median(r.rate_ratio, WINDOW_ROUNDS);
     ROW_SET(row.what, "%d synchronous publishers, %d partitions, 100 B", MANY_CONNECTIONS, MANY_PARTITIONS);
     ROW_SET(row.aim, ">= Redis, the same clients");

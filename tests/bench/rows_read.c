@@ -84,7 +84,8 @@ void rows_consume(void)
 /* ---- what a message costs ---------------------------------------------------- */
 
 /* The counters of INFO that are shown, a message. */
-static const char *const counted[] = {"fsyncs", "handoffs", "bytes_copied", "bytes_written"};
+static const char *const counted[] = {"Counters.fsyncs", "Counters.handoffs", "Counters.bytes_copied",
+                                      "Counters.bytes_written"};
 enum { COUNTED = sizeof(counted) / sizeof(counted[0]) };
 
 static void counters_row(const struct server *s, const char *what, const struct load *l, bool synchronous)

@@ -124,7 +124,7 @@ void rows_recovery(void)
     const char *reply = client_ask(c, "PUBS bench {\"Body\":\"after\"}");
     bool works = strcmp(reply, "Done") == 0;
     client_close(&c);
-    int64_t recovery = server_counter(&ours, "recovery_bytes");
+    int64_t recovery = server_counter(&ours, "Counters.recovery_bytes");
     ROW_SET(row.what, "start after kill -9, a partition of 1 GiB: bytes read");
     ROW_SET(row.figure, "%.1f MiB by calls, %.1f from disk", (double)called / 1048576, (double)disk / 1048576);
     row.verdict = !works ? ROW_BROKEN : verdict(called <= (68 << 20) && disk <= (68 << 20));

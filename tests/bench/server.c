@@ -6,6 +6,7 @@
 #include "bench/nats.h"
 #include "e2e/client.h"
 #include "e2e/harness.h"
+#include "e2e/json.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -222,14 +223,14 @@ size_t server_take_reply(const struct server *s, const char *in, size_t n, bool 
 
 int64_t server_counter(const struct server *s, const char *name)
 {
-    char quoted[64];
+    char path[64];
     struct client *c = server_connect(s);
-    const char *info = client_ask(c, "INFO");
-    (void)snprintf(quoted, sizeof(quoted), "\"%s\":", name);
-    const char *at = strcasestr(info, quoted);
-    int64_t value = at != NULL ? strtoll(at + strlen(quoted), NULL, 10) : -1;
+    struct json j = json_open(client_ask(c, "INFO"));
+    (void)snprintf(path, sizeof(path), "Data.%s", name);
+    int64_t value = json_number(&j, path);
+    json_close(&j);
     client_close(&c);
-    return value;
+    return value != JSON_NONE ? value : -1;
 }
 
 /* The offset of the last message in the end of a CONS reply, or -1. */

@@ -51,7 +51,7 @@ void server_next_publish(const struct server *s, char *publish);
 /* Bytes of the first whole reply at in, or 0; *ok: it acknowledges. */
 size_t server_take_reply(const struct server *s, const char *in, size_t n, bool *ok);
 
-/* A number of our INFO by its name, or -1. */
+/* A number of our INFO, as "Counters.fsyncs", or -1. */
 int64_t server_counter(const struct server *s, const char *name);
 
 /* Reads all of target from its begin; messages, and the time that it took. */
