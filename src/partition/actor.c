@@ -99,6 +99,8 @@ static void take_job(struct actor *actor, struct actor_job_mail *mail)
         note_hard_state(actor, done.hard_state_version);
     if (done.flushed)
         note_flushed(actor, &done);
+    if (done.repaired_idx != 0)
+        actor_note_mended(actor, &done);
     /* Any job of the keeper's: a roll may have been asked for while it was out,
      * and wants its state now. */
     if (done.space || done.err == KQ_NO_SPACE || mail->lane == LOG_LANE_KEEP)
@@ -149,6 +151,9 @@ static void take_control(struct actor *actor, struct mail *mail)
         break;
     case MAIL_ASK:
         actor_take_ask(actor, CONTAINER_OF(mail, struct partition_ask, mail));
+        break;
+    case MAIL_MEND:
+        actor_take_mend(actor, CONTAINER_OF(mail, struct partition_mend, mail));
         break;
     case MAIL_PUBLISH:
     case MAIL_WAIT:
@@ -395,6 +400,7 @@ static void advance(struct actor *actor)
         stop(actor);
     if (actor->failure.err == KQ_OK && !actor->stopping) {
         send_elsewhere(actor);
+        actor_look_at_damage(actor);
         lead(actor);
         store_snapshot(actor);
     }
@@ -471,6 +477,7 @@ int64_t actor_deadline_us(const struct actor *actor)
                                                                       : least(raft_us, actor->stop_until_us);
     int64_t due_us = least(log_next_deadline_us(actor->log), raft_us);
     due_us = least(due_us, actor_asks_deadline_us(actor));
+    due_us = least(due_us, actor_damage_deadline_us(actor));
     if (actor->parting)
         due_us = least(due_us, actor->stop_until_us);
     if (flush_may_wait(actor))

@@ -20,7 +20,7 @@
  * The rooms: actor.c (the turn), actor_open.c (life), actor_raft.c (what consensus
  * decides), actor_append.c (the leader's entries), actor_follow.c (the leader's
  * entries as a follower takes them), actor_peers.c (packets out), actor_members.c
- * (who belongs to the group, questions), actor_machine.c, actor_state.c (what is
+ * (who belongs to the group, questions), actor_mend.c, actor_machine.c, actor_state.c (what is
  * stored beside the entries), actor_answer.c (requests).
  *
  * It must never answer a publish before its entry is committed, show a reader
@@ -48,6 +48,8 @@ struct actor_env {
     /* A packet of old entries, before it is sent: sees to that ACTOR_PEER_SENT comes when
      * it has left or was dropped. False: no memory. */
     bool (*watch)(void *context, struct packet *packet);
+    /* Entries of a sealed segment cannot be read here: others have them. */
+    void (*damaged)(void *context, uint64_t first_idx, uint64_t last_idx);
     /* This parcel is used up; the function releases it. */
     void (*parcel_gone)(void *context, struct parcel *parcel);
 };

@@ -109,6 +109,12 @@ void actor_refuse(struct mail *mail, enum kq_err err, const struct fault *fault)
         ask->done(ask);
         break;
     }
+    case MAIL_MEND: {
+        struct partition_mend *mend = CONTAINER_OF(mail, struct partition_mend, mail);
+        mend->fault = answer;
+        mend->done(mend);
+        break;
+    }
     case MAIL_CONFIGURE:
     case MAIL_PEER:
         free(mail);

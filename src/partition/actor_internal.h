@@ -113,6 +113,8 @@ struct actor {
     struct mail_list parcels; /* entries that wait for room, in order */
     struct catch_up *catch_ups;
     uint32_t catch_up_count;
+    bool damaged;          /* as of the last look */
+    int64_t damage_due_us; /* not looked at before */
     uint64_t boot_version; /* with interval flushing: the hard state that counts this start; 0: none */
     bool boot_durable;     /* nothing is said before */
     struct raft_seat *target;
@@ -230,6 +232,12 @@ int64_t actor_asks_deadline_us(const struct actor *actor);
 void actor_drive_members(struct actor *actor);
 /* Begins to hand over before a stop; false: there is nobody, or nothing to hand over. */
 bool actor_part(struct actor *actor);
+
+/* actor_mend.c */
+void actor_look_at_damage(struct actor *actor);
+int64_t actor_damage_deadline_us(const struct actor *actor);
+void actor_take_mend(struct actor *actor, struct partition_mend *mend);
+void actor_note_mended(struct actor *actor, const struct log_done *done);
 
 /* actor_state.c */
 /* What stands in the log and beside it: configurations, log starts, producers. Before raft starts. */

@@ -35,6 +35,7 @@ enum mail_kind {
     MAIL_PARCEL, /* from a peer; bounded by its sender, see partition_receive() */
     MAIL_PEER,   /* news of links: claims, peers, the target */
     MAIL_ASK,
+    MAIL_MEND, /* entries in place of damaged ones */
     /* data */
     MAIL_PUBLISH,
     MAIL_WAIT,

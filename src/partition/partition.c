@@ -331,6 +331,12 @@ static bool watch_packet(void *context, struct packet *packet)
     return true;
 }
 
+static void tell_damage(void *context, uint64_t first_idx, uint64_t last_idx)
+{
+    struct partition *p = context;
+    p->options.peers->damaged(p->options.peers->context, p, first_idx, last_idx);
+}
+
 static void parcel_gone(void *context, struct parcel *parcel)
 {
     struct partition *p = context;
@@ -353,8 +359,10 @@ static void run_scrub(struct job *job)
     if (view != NULL) {
         bool done = false;
         struct fault fault = {0};
-        if (log_view_scrub(view, &p->scrub_cursor, SCRUB_PIECE_BYTES, &done, &fault) != KQ_OK)
+        if (log_view_scrub(view, &p->scrub_cursor, SCRUB_PIECE_BYTES, &done, &fault) != KQ_OK) {
             SAY_ERROR("%s: found while scrubbing: %s", p->title, fault_text(&fault));
+            fire_tick(&p->deadline); /* a turn: others may have what is damaged here */
+        }
         log_view_drop(&view);
         if (done)
             p->scrub_cursor = 0;
@@ -419,6 +427,8 @@ static void describe_actor(struct partition *p, struct actor_options *options)
     options->env.tell = tell_news;
     options->env.watch = watch_packet;
     options->env.parcel_gone = parcel_gone;
+    if (p->options.peers->damaged != NULL)
+        options->env.damaged = tell_damage;
 }
 
 static void refuse_rest(struct mail_list *rest, enum kq_err err, const struct fault *fault)
@@ -679,4 +689,11 @@ bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t lim
         return now_us - atomic_load_explicit(&partition->watched_us, memory_order_relaxed) >= limit_us;
     atomic_store_explicit(&partition->watched_us, now_us, memory_order_relaxed);
     return false;
+}
+
+void partition_mend(struct partition *partition, struct partition_mend *mend)
+{
+    mend->mail = (struct mail){.kind = MAIL_MEND};
+    if (mailbox_post(&partition->box, MAIL_CONTROL, &mend->mail) == MAILBOX_CLOSED)
+        actor_refuse(&mend->mail, partition->stop.reason, NULL);
 }

@@ -49,7 +49,8 @@ struct partition_peers {
     /* Once when it serves; then when term, leads, leader or config_idx are others than last
      * told; commit_idx alone is no news. */
     void (*tell)(void *context, struct partition *partition, const struct replica_news *news);
-    /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them. */
+    /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them
+     * (partition_mend). Told again from time to time while it is so. May be NULL. */
     void (*damaged)(void *context, struct partition *partition, uint64_t first_idx, uint64_t last_idx);
 };
 
@@ -191,6 +192,17 @@ struct partition_ask {
     uint32_t member_count;
 };
 void partition_ask(struct partition *partition, struct partition_ask *ask);
+
+/* Entries as a peer has them, in place of damaged ones that partition_peers.damaged told of.
+ * Zeroed, then filled; the partition's until done. */
+struct partition_mend {
+    struct mail mail;
+    const struct log_slice *entries; /* consecutive, all of the damage; body_crc as found with them there */
+    uint32_t count;
+    void (*done)(struct partition_mend *mend);
+    struct fault fault; /* KQ_OK: they agree with what is here, and are written; else log_repair's answer */
+};
+void partition_mend(struct partition *partition, struct partition_mend *mend);
 
 /* ---- machines, limits, state --------------------------------------------------------- */
 

@@ -282,6 +282,13 @@ static void packet_left(struct packet *packet, bool sent)
         post_news(node, ACTOR_PEER_SENT, &packet->message.to, 0, sent);
 }
 
+static void note_damage(void *context, uint64_t first_idx, uint64_t last_idx)
+{
+    struct group_node *node = context;
+    node->damage_first = first_idx;
+    node->damage_last = last_idx;
+}
+
 static bool watch_packet(void *context, struct packet *packet)
 {
     packet->left = packet_left;
@@ -465,6 +472,7 @@ void group_open(struct group *group, int n)
     o->env.send = send_packet;
     o->env.tell = note_news;
     o->env.watch = watch_packet;
+    o->env.damaged = note_damage;
     o->flush_always = !group->interval;
     o->flush_interval_us = 20000;
     o->flush_interval_bytes = 64 * 1024;

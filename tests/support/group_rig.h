@@ -53,6 +53,9 @@ struct group_node {
     bool failed; /* its disk */
     bool joins;
     uint32_t power_cuts;
+    bool blind;            /* not compared with the ledger */
+    uint64_t damage_first; /* as told last; 0: nothing was */
+    uint64_t damage_last;
     int64_t job_at_us[LOG_LANE_COUNT];
     struct mail tick;
     int64_t armed_us;
@@ -149,6 +152,9 @@ void group_deliver(struct group *group);
 
 /* Every replica's numbers, for whoever looks for a fault. */
 void group_show(const struct group *group);
+
+/* Gives this node from another what it said is damaged. */
+enum kq_err group_mend(struct group *group, int n, int from);
 
 /* All that was promised holds. */
 void group_check(struct group *group);

@@ -36,7 +36,7 @@ static void check_entry(struct group_node *node, const struct log_slice *slice)
 static void check_node(struct group_node *node)
 {
     struct log_view *view = node->pump.view;
-    if (view == NULL)
+    if (view == NULL || node->blind)
         return;
     int64_t end_off = log_view_high_watermark(view);
     if (end_off < node->shown_end_off)
@@ -270,6 +270,38 @@ void group_show(const struct group *group)
     }
 }
 
+static bool asked;
+
+static void mend_done(struct partition_mend *mend)
+{
+    (void)mend;
+    asked = true;
+}
+
+enum kq_err group_mend(struct group *group, int n, int from)
+{
+    enum { MEND_MAX = 64 };
+    struct group_node *node = &group->nodes[n];
+    struct log_slice slices[MEND_MAX];
+    struct buf bodies[MEND_MAX];
+    struct fault fault = {0};
+    uint32_t count = 0;
+    for (uint64_t idx = node->damage_first; idx <= node->damage_last && count < MEND_MAX; idx++, count++) {
+        buf_init(&bodies[count], 1 << 20);
+        REQUIRE(log_read(group->nodes[from].pump.actor->log, idx, &slices[count], &bodies[count], &fault) == KQ_OK);
+    }
+    struct partition_mend mend = {.mail = {.kind = MAIL_MEND}, .entries = slices, .count = count, .done = mend_done};
+    node->damage_first = 0;
+    asked = false;
+    mail_list_append(&node->pump.control, &mend.mail);
+    for (int i = 0; i < 100 && !asked; i++)
+        group_step(group);
+    REQUIRE(asked);
+    for (uint32_t i = 0; i < count; i++)
+        buf_fini(&bodies[i]);
+    return mend.fault.err;
+}
+
 bool group_is_amnesiac(const struct group *group, int n)
 {
     return group->nodes[n].up && group->nodes[n].pump.actor->raft.amnesiac;
@@ -323,8 +355,6 @@ struct toy_call *group_call(struct group *group, int n)
     mail_list_append(&group->nodes[n].pump.data, &call->call.mail);
     return call;
 }
-
-static bool asked;
 
 static void ask_done(struct partition_ask *ask)
 {

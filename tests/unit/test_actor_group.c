@@ -379,6 +379,63 @@ static void all_lose_power_at_once(void)
     end();
 }
 
+/* Bytes in the middle of a file, on the disk, too. */
+static void spoil(int n, const char *path)
+{
+    uint64_t size_bytes;
+    uint8_t *bytes = io_mem_bytes(group->nodes[n].mem, path, &size_bytes);
+    CU_ASSERT_TRUE_FATAL(bytes != NULL && size_bytes > 9000);
+    uint8_t *copy = malloc(size_bytes);
+    REQUIRE(copy != NULL);
+    memcpy(copy, bytes, size_bytes);
+    memset(copy + 8500, 0x55, 40);
+    io_mem_put(group->nodes[n].mem, path, copy, size_bytes);
+    free(copy);
+}
+
+static enum kq_err read_all(int n, int64_t *end_off)
+{
+    struct log_view *view = group->nodes[n].pump.view;
+    struct log_iter it;
+    struct log_slice slice;
+    struct fault fault = {0};
+    enum kq_err err = log_iter_seek(&it, view, 0);
+    *end_off = 0;
+    while (err == KQ_OK && (err = log_iter_next(&it, &slice, &fault)) == KQ_OK)
+        *end_off = slice.first_off + slice.record_count;
+    return err;
+}
+
+static void damaged_entries_come_back_from_another_broker(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 120);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_TRUE(group_wait_even(group, 3000));
+    int n = (leader + 1) % 3;
+    group_crash(group, n, IO_MEM_ALL_KEPT);
+    spoil(n, "/test-0/00000000000000000000.log");
+    group->nodes[n].blind = true; /* the rig does not read what is damaged */
+    group_open(group, n);
+    group_run(group, 500);
+    int64_t end_off;
+    CU_ASSERT_EQUAL(read_all(n, &end_off), KQ_CORRUPT);
+    CU_ASSERT_TRUE(end_off < 120);
+    group_run(group, 3000);
+    CU_ASSERT_TRUE_FATAL(group->nodes[n].damage_first > 0);
+    group->nodes[n].damage_last--; /* not all */
+    if (group->nodes[n].damage_last >= group->nodes[n].damage_first)
+        CU_ASSERT_NOT_EQUAL(group_mend(group, n, leader), KQ_OK);
+    group_run(group, 7000);
+    CU_ASSERT_TRUE_FATAL(group->nodes[n].damage_first > 0); /* told again */
+    CU_ASSERT_EQUAL(group_mend(group, n, leader), KQ_OK);
+    group_run(group, 500);
+    CU_ASSERT_EQUAL(read_all(n, &end_off), KQ_EOF);
+    CU_ASSERT_EQUAL(end_off, 120);
+    end();
+}
+
 static void with_interval_flushing_one_that_forgot_catches_up_first(void)
 {
     begin(3);
@@ -702,6 +759,7 @@ static const struct unit_case cases[] = {
     {"a barrier is passed by a true leader alone", a_barrier_is_passed_by_a_true_leader_alone},
     {"with links that vouch an idle group has no timer", with_links_that_vouch_an_idle_group_has_no_timer},
     {"all lose power at once", all_lose_power_at_once},
+    {"damaged entries come back from another broker", damaged_entries_come_back_from_another_broker},
     {"with interval flushing one that forgot catches up first",
      with_interval_flushing_one_that_forgot_catches_up_first},
     {"with interval flushing all may forget and go on", with_interval_flushing_all_may_forget_and_go_on},
