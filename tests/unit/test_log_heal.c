@@ -4,6 +4,8 @@
  * does not fit is refused; the power goes and calls fail meanwhile; nothing unchecked
  * is ever served.
  */
+#include "base/crc32c.h"
+#include "log/entry.h"
 #include "support/log_mem_rig.h"
 
 #include <errno.h>
@@ -234,6 +236,38 @@ static void readers_are_told_and_served_again(void)
     CU_ASSERT_EQUAL(repair(idx, idx), KQ_OK); /* once more does no harm */
     CU_ASSERT_EQUAL(run_repair(idx), KQ_OK);
     CU_ASSERT_EQUAL(read_all(), 0);
+    crash(); /* it is on the disk */
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(read_all(), 0);
+    done();
+}
+
+/* Two heads are gone; only the second of the entries was asked for. */
+static void what_is_needed_may_begin_before_what_was_met(void)
+{
+    fill();
+    find_places();
+    const struct place_of *p = roomy();
+    uint64_t idx = p->first_idx + 2;
+    uint64_t size;
+    done();
+    uint8_t *bytes = io_mem_bytes(mem, p->path, &size);
+    bytes[p->pos[idx] + 40] ^= 1;
+    bytes[p->pos[idx + 1] + 40] ^= 1;
+    make_durable(p->path);
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    struct log_slice s;
+    struct buf body;
+    struct log_damage d;
+    buf_init(&body, 1 << 20);
+    CU_ASSERT_FALSE(log_next_damage(rig.log, 0, &d));
+    CU_ASSERT_EQUAL(log_read(rig.log, idx + 1, &s, &body, &rig.fault), KQ_CORRUPT);
+    CU_ASSERT_TRUE(log_next_damage(rig.log, 0, &d));
+    CU_ASSERT_EQUAL(d.first_idx, idx);
+    CU_ASSERT_EQUAL(d.last_idx, idx + 1);
+    CU_ASSERT_EQUAL(mend_all(), 1);
+    CU_ASSERT_EQUAL(read_all(), 0);
+    buf_fini(&body);
     done();
 }
 
@@ -284,6 +318,13 @@ static void whole_blocks_can_be_mended(void)
     done();
 }
 
+/* The checksum that this body would have there. */
+static void forge(struct log_slice *e)
+{
+    struct entry_seed seed = entry_seed_make(&rig.options.topic_id, 0, &log_hard_state(rig.log)->incarnation);
+    e->body_crc = entry_body_crc(&seed, e->term, e->idx, crc32c(0, e->body, e->body_bytes), e->body_bytes);
+}
+
 static void what_does_not_fit_is_refused(void)
 {
     fill();
@@ -312,7 +353,7 @@ static void what_does_not_fit_is_refused(void)
             CU_ASSERT_EQUAL(run_repair(idx + 1), KQ_OK);
         if (heads)
             CU_ASSERT_EQUAL(repair(idx, idx), KQ_INVALID);
-        for (int how = 0; how < 7; how++) {
+        for (int how = 0; how < 9; how++) {
             struct log_slice e[2] = {peer[idx].slice, peer[idx + 1].slice};
             struct log_slice *other = how < 4 ? &e[0] : &e[heads];
             uint8_t *copy = calloc(1, other->body_bytes + 100u);
@@ -326,8 +367,16 @@ static void what_does_not_fit_is_refused(void)
                 other->term++;
             else if (how == 3)
                 other->record_count++;
-            else
+            else if (how == 6)
                 other->first_off++;
+            else if (how == 7) /* another body, with the checksum that it would have */
+                copy[other->body_bytes / 2] ^= 1;
+            else
+                e[0].term++; /* and of another term */
+            if (how == 7)
+                forge(other);
+            else if (how == 8)
+                forge(&e[0]);
             CU_ASSERT_EQUAL(log_repair(rig.log, e, 1 + (uint32_t)heads, &rig.fault), KQ_INVALID);
             free(copy);
         }
@@ -454,6 +503,7 @@ static void a_cut_or_a_deletion_forgets_damage(void)
 static const struct unit_case cases[] = {
     {"every entry can be mended", every_entry_can_be_mended},
     {"readers are told, and served again", readers_are_told_and_served_again},
+    {"what is needed may begin before what was met", what_is_needed_may_begin_before_what_was_met},
     {"the scrubber finds it", the_scrubber_finds_it},
     {"whole blocks can be mended", whole_blocks_can_be_mended},
     {"what does not fit is refused", what_does_not_fit_is_refused},

@@ -608,6 +608,51 @@ static void a_close_keeps_states_of_committed_entries_only(void)
     }
 }
 
+/* The disk is cut, and nobody has been told yet. */
+static void a_scrubber_sees_no_damage_in_what_is_being_cut(void)
+{
+    start();
+    fill(60);
+    log_set_commit(rig.log, 5);
+    struct log_view *view = log_view_take(rig.log);
+    CU_ASSERT_EQUAL(log_truncate(rig.log, 10), KQ_OK);
+    struct log_job *cut = log_next_job(rig.log, LOG_LANE_FLUSH, rig.now_us);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(cut);
+    log_job_run(cut);
+    uint64_t cursor = 0;
+    bool round = false;
+    while (!round)
+        CU_ASSERT_EQUAL_FATAL(log_view_scrub(view, &cursor, 4000, &round, &rig.fault), KQ_OK);
+    struct log_done d;
+    log_job_done(rig.log, cut, &d);
+    CU_ASSERT_TRUE(d.flushed);
+    log_view_drop(&view);
+    done();
+}
+
+static void configurations_are_known_after_a_crash(void)
+{
+    start();
+    char text[] = "a configuration";
+    struct iovec body = {text, sizeof text};
+    struct log_entry e = {
+        .type = LOG_ENTRY_CONFIG, .max_time_ms = -1, .body = &body, .body_count = 1, .body_bytes = sizeof text};
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 50, 1), KQ_OK);
+        CU_ASSERT_EQUAL(log_rig_append_entry(&rig, &e), KQ_OK);
+    }
+    run_all();
+    crash();
+    CU_ASSERT_EQUAL(io_mem_io(mem)->ops->unlink(io_mem_io(mem), FIRST_INDEX), 0);
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    struct log_range range;
+    CU_ASSERT_EQUAL(log_plan(rig.log, 1, 6, 1 << 20, &range), KQ_OK);
+    CU_ASSERT_EQUAL(range.last_idx, 2);
+    CU_ASSERT_EQUAL(log_plan(rig.log, 3, 6, 1 << 20, &range), KQ_OK);
+    CU_ASSERT_EQUAL(range.last_idx, 4);
+    done();
+}
+
 static void a_reset_on_a_full_disk_is_tried_again(void)
 {
     start();
@@ -648,6 +693,8 @@ static const struct unit_case cases[] = {
     {"what stands where was cut is checked again", what_stands_where_was_cut_is_checked_again},
     {"a state that stands above a cut is not told", a_state_that_stands_above_a_cut_is_not_told},
     {"a close keeps states of committed entries only", a_close_keeps_states_of_committed_entries_only},
+    {"a scrubber sees no damage in what is being cut", a_scrubber_sees_no_damage_in_what_is_being_cut},
+    {"configurations are known after a crash", configurations_are_known_after_a_crash},
     {"a reset on a full disk is tried again", a_reset_on_a_full_disk_is_tried_again},
     {"a plan is of one term, of the bytes allowed, and ends with a CONFIG",
      a_plan_is_of_one_term_of_the_bytes_allowed_and_ends_with_a_config},
