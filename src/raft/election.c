@@ -24,9 +24,20 @@ bool raft_may_campaign(const struct raft *raft)
            raft->flushed_idx >= raft->base_idx;
 }
 
+static int64_t draw_spread(struct raft *raft)
+{
+    return (int64_t)(next_random(raft) % (uint64_t)raft->election_us);
+}
+
+/* Of a rank, where the leader is known to be gone. */
+static int64_t short_handicap(const struct raft *raft)
+{
+    return raft->rank == RAFT_RANK_NEVER ? 0 : raft->rank * raft->election_us / 20;
+}
+
 void raft_draw_timeout(struct raft *raft)
 {
-    int64_t spread = (int64_t)(next_random(raft) % (uint64_t)raft->election_us);
+    int64_t spread = draw_spread(raft);
     int64_t handicap = raft->rank == RAFT_RANK_NEVER ? 0 : (raft->rank * raft->election_us / 2) >> raft->missed;
     raft->election_at_us = raft->now_us + raft->election_us + spread + handicap;
 }
@@ -150,8 +161,7 @@ void raft_on_leader_gone(struct raft *raft)
     raft->leader = (struct raft_member){0};
     raft->claimed = false;
     int64_t spread = (int64_t)(next_random(raft) % (uint64_t)(raft->election_us / 6 + 1));
-    int64_t handicap = raft->rank == RAFT_RANK_NEVER ? 0 : raft->rank * raft->election_us / 20;
-    int64_t at_us = raft->now_us + raft->election_us / 25 + spread + handicap;
+    int64_t at_us = raft->now_us + raft->election_us / 25 + spread + short_handicap(raft);
     if (at_us < raft->election_at_us)
         raft->election_at_us = at_us;
 }
@@ -161,9 +171,11 @@ void raft_on_claim(struct raft *raft, const struct raft_event *event, struct raf
     if (!event->on) {
         if (!raft->claimed || event->term != raft->term)
             return;
+        /* Nobody vouches since an election timeout without beats: the lease is over, and of
+         * the wait only the spread is left. A beat of it lets the other voters notice, too. */
         raft->claimed = false;
-        raft->heard_us = raft->now_us;
-        raft_draw_timeout(raft);
+        raft->heard_us = raft->now_us - raft->election_us;
+        raft->election_at_us = raft->now_us + raft->beat_us + draw_spread(raft) + short_handicap(raft);
         return;
     }
     if (event->term < raft->term || raft->role == RAFT_LEADER || event->member.broker_id == 0)
