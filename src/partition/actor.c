@@ -204,17 +204,6 @@ void actor_take_starts(struct actor *actor)
     }
 }
 
-/* A machine that does not lead follows the commit. */
-static void bring_machine_up(struct actor *actor)
-{
-    if (actor->machine_leads || !actor_machine_settled(actor))
-        return;
-    struct fault fault = {0};
-    enum kq_err err = actor_apply_committed(actor, &fault);
-    if (err != KQ_OK)
-        actor_fail(actor, err, &fault);
-}
-
 static void show_commit(struct actor *actor)
 {
     actor->committed_news = false;
@@ -222,7 +211,7 @@ static void show_commit(struct actor *actor)
     actor_take_starts(actor);
     const struct machine_ops *ops = actor->options.machine.ops;
     if (ops != NULL) {
-        bring_machine_up(actor);
+        actor_bring_machine_up(actor);
         actor_begin_to_lead(actor);
         if (ops->committed != NULL && actor_machine_settled(actor))
             ops->committed(actor->options.machine.state, &actor->now);
@@ -301,7 +290,8 @@ static void append_what_waits(struct actor *actor)
         return;
     if (actor->options.machine.ops != NULL) {
         actor_begin_to_lead(actor);
-        actor_decide_calls(actor);
+        if (actor->failure.err == KQ_OK)
+            actor_decide_calls(actor);
     } else {
         actor_fold_publishes(actor);
     }

@@ -191,6 +191,7 @@ void actor_decide_calls(struct actor *actor);
 bool actor_machine_due(const struct actor *actor);
 void actor_deliver_notes(struct actor *actor, uint64_t up_to_idx, enum kq_err err);
 void actor_begin_to_lead(struct actor *actor);
+void actor_bring_machine_up(struct actor *actor);
 /* All that was applied is committed. */
 bool actor_machine_settled(const struct actor *actor);
 

@@ -120,10 +120,24 @@ bool actor_machine_settled(const struct actor *actor)
     return !actor->records_open && !actor->state_ahead && actor->machine_idx <= actor->raft.commit_idx;
 }
 
+/* A machine that does not lead follows the commit. */
+void actor_bring_machine_up(struct actor *actor)
+{
+    if (actor->machine_leads || !actor_machine_settled(actor))
+        return;
+    struct fault fault = {0};
+    enum kq_err err = actor_apply_committed(actor, &fault);
+    if (err != KQ_OK)
+        actor_fail(actor, err, &fault);
+}
+
 /* The machine is told before its first call is decided. */
 void actor_begin_to_lead(struct actor *actor)
 {
     if (ops_of(actor) == NULL || actor->machine_leads || !actor_may_propose(actor))
+        return;
+    actor_bring_machine_up(actor);
+    if (actor->failure.err != KQ_OK)
         return;
     actor->machine_leads = true;
     if (actor->machine_idx < actor->raft.commit_idx)

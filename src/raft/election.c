@@ -192,7 +192,7 @@ void raft_election_tick(struct raft *raft, struct raft_out *out)
     if (raft->now_us < raft_deadline_us(raft))
         return;
     if (raft->amnesiac) {
-        raft_forgot_tick(raft);
+        raft_forgot_tick(raft, out);
         return;
     }
     if (raft->missed < 8)

@@ -7,7 +7,28 @@
  */
 #include "raft/raft_internal.h"
 
-void raft_forgot_tick(struct raft *raft)
+/* Whether those of this half that have not forgotten are a majority of it. */
+static bool half_remembers(const struct raft *raft, uint32_t kind)
+{
+    uint32_t voters = 0;
+    uint32_t forgot = 0;
+    for (uint32_t i = 0; i < raft->config.count; i++) {
+        if ((raft->config.seats[i].kinds & kind) == 0)
+            continue;
+        voters++;
+        if (raft->peers[i].forgot || raft_is_self(raft, &raft->peers[i].member))
+            forgot++;
+    }
+    return voters - forgot > voters / 2;
+}
+
+static bool enough_remember(const struct raft *raft)
+{
+    return half_remembers(raft, RAFT_SEAT_VOTER) &&
+           (!raft_config_is_joint(&raft->config) || half_remembers(raft, RAFT_SEAT_OLD));
+}
+
+void raft_forgot_tick(struct raft *raft, struct raft_out *out)
 {
     raft->round++;
     raft_draw_timeout(raft);
@@ -18,6 +39,7 @@ void raft_forgot_tick(struct raft *raft)
         if (voter && !raft_is_self(raft, &peer->member))
             peer->owes |= OWES_FORGOT;
     }
+    out->may_pardon = !enough_remember(raft); /* of two voters nobody need be asked */
 }
 
 void raft_make_forgot(const struct raft *raft, const struct raft_peer *peer, struct raft_message *message)
@@ -35,27 +57,11 @@ void raft_on_forgot(struct raft *raft, const struct raft_message *message, struc
     reply->to_boot = message->boot;
 }
 
-/* Whether those of this half that have not forgotten are a majority of it. */
-static bool half_remembers(const struct raft *raft, uint32_t kind)
-{
-    uint32_t voters = 0;
-    uint32_t forgot = 0;
-    for (uint32_t i = 0; i < raft->config.count; i++) {
-        if ((raft->config.seats[i].kinds & kind) == 0)
-            continue;
-        voters++;
-        if (raft->peers[i].forgot || raft_is_self(raft, &raft->peers[i].member))
-            forgot++;
-    }
-    return voters - forgot > voters / 2;
-}
-
 void raft_on_forgot_reply(struct raft *raft, const struct raft_message *message, struct raft_out *out)
 {
     struct raft_peer *peer = raft_peer_find(raft, &message->from);
     if (!raft->amnesiac || peer == NULL || message->to_boot != raft->boot || message->round != raft->round)
         return;
     peer->forgot = true;
-    bool joint = raft_config_is_joint(&raft->config);
-    out->may_pardon = !half_remembers(raft, RAFT_SEAT_VOTER) || (joint && !half_remembers(raft, RAFT_SEAT_OLD));
+    out->may_pardon = !enough_remember(raft);
 }

@@ -62,7 +62,7 @@ void raft_on_claim(struct raft *raft, const struct raft_event *event, struct raf
 void raft_election_tick(struct raft *raft, struct raft_out *out);
 
 /* pardon.c */
-void raft_forgot_tick(struct raft *raft);
+void raft_forgot_tick(struct raft *raft, struct raft_out *out);
 void raft_make_forgot(const struct raft *raft, const struct raft_peer *peer, struct raft_message *message);
 void raft_on_forgot(struct raft *raft, const struct raft_message *message, struct raft_out *out);
 void raft_on_forgot_reply(struct raft *raft, const struct raft_message *message, struct raft_out *out);

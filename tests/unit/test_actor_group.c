@@ -9,6 +9,7 @@
 #include "support/group_rig.h"
 #include "support/unit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -436,6 +437,53 @@ static void damaged_entries_come_back_from_another_broker(void)
     end();
 }
 
+static void a_leader_whose_disk_fails_is_replaced(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    group->nodes[leader].failed = true; /* as expected */
+    io_mem_fail(group->nodes[leader].mem, IO_MEM_SYNC, 0, EIO, 0);
+    struct group_publish *publish = group_publish(group, leader, 100, -1, 0);
+    int64_t before_us = group->now_us;
+    group_run(group, 20);
+    int next = group_wait_leader(group, 1000);
+    CU_ASSERT_TRUE_FATAL(next >= 0 && next != leader);
+    CU_ASSERT_TRUE(group->now_us - before_us < 500 * 1000);
+    CU_ASSERT_TRUE(publish->publish.done);
+    CU_ASSERT_TRUE(publish->publish.err == KQ_OUTCOME_UNKNOWN || publish->publish.err == KQ_OK);
+    struct partition_status status;
+    actor_status(group->nodes[leader].pump.actor, &status);
+    CU_ASSERT_EQUAL(status.state, PARTITION_FAILED);
+    publish_some(next, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    CU_ASSERT_TRUE(acknowledged() >= 20);
+    io_mem_fail_not(group->nodes[leader].mem);
+    group_crash(group, leader, IO_MEM_ALL_LOST);
+    group_open(group, leader);
+    CU_ASSERT_TRUE(group_wait_even(group, 3000));
+    end();
+}
+
+static void a_follower_with_a_full_disk_falls_behind_and_comes_back(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_even(group, 1000));
+    int full = (leader + 1) % 3;
+    io_mem_set_capacity(group->nodes[full].mem, 64 * 1024);
+    publish_some(leader, 200);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_EQUAL(acknowledged(), 210);
+    CU_ASSERT_EQUAL(group_leader(group), leader);
+    CU_ASSERT_TRUE(log_view_high_watermark(group->nodes[full].pump.view) < 150);
+    io_mem_set_capacity(group->nodes[full].mem, 0);
+    CU_ASSERT_TRUE(group_wait_even(group, 5000));
+    end();
+}
+
 static void with_interval_flushing_one_that_forgot_catches_up_first(void)
 {
     begin(3);
@@ -581,6 +629,9 @@ static void want_others(void)
     unsigned voters = 0;
     if (!target_is_reached())
         return;
+    for (int n = 0; n < SEARCH_NODES; n++)
+        if (group->interval && is_target(n) && (!group->nodes[n].up || group_is_amnesiac(group, n)))
+            return; /* who has forgotten must hear a leader before he is needed in another half */
     wiped = -1;
     for (unsigned count = 1 + (unsigned)group_random(group, 2) * 2; count > 0; count--)
         voters |= 1u << group_random(group, SEARCH_NODES);
@@ -604,6 +655,9 @@ static void lose_a_disk(void)
     }
     if (!is_target(n) || members < 3 || up < members || !target_is_reached())
         return;
+    for (int i = 0; i < SEARCH_NODES; i++)
+        if (group_is_amnesiac(group, i))
+            return;
     wiped = n;
     group_crash(group, n, IO_MEM_ALL_LOST);
     group_wipe(group, n);
@@ -614,6 +668,21 @@ static void lose_a_disk(void)
     group_set_target(group, voters);
 }
 
+/* With interval flushing the power may go for one at a time, and only while all others
+ * remember; else the process alone is killed. */
+static enum io_mem_mercy some_mercy(void)
+{
+    if (!group->interval)
+        return (enum io_mem_mercy)group_random(group, 4);
+    int members = 0;
+    for (int i = 0; i < SEARCH_NODES; i++) {
+        members += is_target(i) ? 1 : 0;
+        if (is_target(i) && (!group->nodes[i].up || group_is_amnesiac(group, i)))
+            return IO_MEM_STILL_CACHED;
+    }
+    return members >= 3 && wiped < 0 && target_is_reached() ? IO_MEM_ALL_LOST : IO_MEM_STILL_CACHED;
+}
+
 static void trouble(void)
 {
     int n = (int)group_random(group, SEARCH_NODES);
@@ -621,7 +690,7 @@ static void trouble(void)
     switch (group_random(group, churn ? 12 : 9)) {
     case 0:
     case 1:
-        group_crash(group, n, (enum io_mem_mercy)group_random(group, 4));
+        group_crash(group, n, some_mercy());
         break;
     case 2:
         if (n != m)
@@ -636,7 +705,7 @@ static void trouble(void)
         break;
     case 5:
         for (int i = 0; i < SEARCH_NODES && group_random(group, 8) == 0; i++)
-            group_crash(group, i, (enum io_mem_mercy)group_random(group, 4));
+            group_crash(group, i, some_mercy());
         break;
     case 6:
         if (group->nodes[n].up && group_random(group, 2) == 0)
@@ -706,7 +775,9 @@ static void let_it_heal(void)
 
 static void search(uint64_t seed)
 {
-    group = group_new(seed, 3);
+    static const int founders[] = {3, 3, 3, 1, 2, 5};
+    group = group_new(seed, founders[seed % 6]);
+    group->interval = group_random(group, 4) == 0;
     group->machine = group_random(group, 4) == 0;
     group->serial = group_random(group, 2) == 0;
     group->links = group_random(group, 2) == 0;
@@ -721,7 +792,7 @@ static void search(uint64_t seed)
     memset(last, 0, sizeof last);
     group_start(group);
     if (churn)
-        group_set_target(group, 7);
+        group_set_target(group, (1u << group->founders) - 1);
     for (int i = 0; i < 1200 && !group->failed; i++) {
         if (group->publish_count + group->call_count < 3000)
             for (uint64_t k = group_random(group, 4); k > 0; k--)
@@ -759,6 +830,9 @@ static const struct unit_case cases[] = {
     {"a barrier is passed by a true leader alone", a_barrier_is_passed_by_a_true_leader_alone},
     {"with links that vouch an idle group has no timer", with_links_that_vouch_an_idle_group_has_no_timer},
     {"all lose power at once", all_lose_power_at_once},
+    {"a leader whose disk fails is replaced", a_leader_whose_disk_fails_is_replaced},
+    {"a follower with a full disk falls behind and comes back",
+     a_follower_with_a_full_disk_falls_behind_and_comes_back},
     {"damaged entries come back from another broker", damaged_entries_come_back_from_another_broker},
     {"with interval flushing one that forgot catches up first",
      with_interval_flushing_one_that_forgot_catches_up_first},
