@@ -13,6 +13,8 @@
 enum { RETRY_FIRST_US = 5 * 1000, RETRY_MAX_US = 200 * 1000 };
 
 static void send_once(struct group_request *request);
+static void local_done(struct machine_call *call);
+static void send_remote(struct group_request *request, uint32_t broker_id);
 
 static void finish(struct group_request *request)
 {
@@ -32,6 +34,30 @@ static void wait_fired(struct leader_wait *wait)
     image_drop(&request->image);
     request->image = cluster_image(request->broker->cluster);
     send_once(request);
+}
+
+/* Nobody coordinates, and none is to be expected: what is known to be committed is enough for
+ * reading. False: no replica is there that could say. */
+static bool peek(struct group_request *request, const struct image_topic *topic, struct partition *local)
+{
+    struct group_call *call = &request->call;
+    if (call->verb != GROUP_RESOLVE && call->verb != GROUP_PEEK)
+        return false;
+    call->verb = GROUP_PEEK;
+    call->call.anywhere = true;
+    if (local != NULL) {
+        call->call.done = local_done;
+        partition_call(local, &call->call);
+        return true;
+    }
+    uint32_t count;
+    const uint32_t *replicas = image_replicas(topic, request->coordinator, &count);
+    for (uint32_t i = 0; i < count; i++)
+        if (links_is_alive(cluster_links(request->broker->cluster), replicas[i])) {
+            send_remote(request, replicas[i]);
+            return true;
+        }
+    return false;
 }
 
 /* Nobody took it; another leader may. */
@@ -95,6 +121,10 @@ static void answered(struct group_request *request, bool lost)
     case KQ_UNKNOWN_SUBSCRIPTION: /* the earlier attempt has ended it */
         if (call->verb == GROUP_UNSUBSCRIBE && request->maybe)
             *fault = (struct fault){.err = KQ_OK};
+        if (call->verb == GROUP_PEEK)
+            (void)fault_set(fault, KQ_NOT_ENOUGH_REPLICAS,
+                            "not enough replicas: the group's coordinator has no majority, and the subscription is not "
+                            "known where it was looked for; try again");
         break;
     default:
         break;
@@ -171,6 +201,8 @@ static void send_once(struct group_request *request)
         try_later(request);
         return;
     case ROUTE_GONE:
+        if (peek(request, topic, route.local))
+            return;
         (void)route_fault(topic, request->coordinator, ROUTE_GONE, fault);
         finish(request);
         return;

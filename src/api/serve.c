@@ -138,6 +138,7 @@ static void serve_group(void *context, struct asked *asked)
     }
     served->asked = asked;
     served->question.call.call.done = group_done;
+    served->question.call.call.anywhere = served->question.call.verb == GROUP_PEEK;
     partition_call(served->partition, &served->question.call.call);
 }
 

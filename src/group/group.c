@@ -185,6 +185,9 @@ static bool group_call_verb(void *machine, struct machine_call *base, struct mac
             step_use(&step, s, &call->session);
         break;
     }
+    case GROUP_PEEK:
+        (void)resolve(&step, call);
+        break;
     case GROUP_RENEW:
         step_renew(&step, &call->session);
         break;
@@ -219,6 +222,7 @@ static bool group_may_propose(const struct machine_call *base)
     case GROUP_UNSUBSCRIBE:
         return true;
     case GROUP_RESOLVE:
+    case GROUP_PEEK:
     case GROUP_RENEW:
     case GROUP_SESSION_CLOSED:
     case GROUP_LIST:

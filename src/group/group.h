@@ -100,6 +100,7 @@ enum group_verb {
     GROUP_SESSION_CLOSED,
     GROUP_LIST,
     GROUP_DESCRIBE,
+    GROUP_PEEK,
     GROUP_DROP_TOPICS,
 };
 
@@ -146,6 +147,8 @@ struct group_partition_row {
  *                   they expire. Always KQ_OK.
  *   LIST            Answer: groups[group_count], by name.
  *   DESCRIBE        group. Answer: rows[row_count], kind, generation. KQ_UNKNOWN_GROUP.
+ *   PEEK            as RESOLVE, but renews nothing; with call.anywhere set any replica
+ *                   answers, so that reading goes on while nobody coordinates.
  *   DROP_TOPICS     exists(exists_context, topic_id) is asked on the actor's turn
  *                   for every topic known here; ids of what is gone are unknown
  *                   from then on, and soon its subscriptions (with events) and

@@ -162,6 +162,13 @@ static void take_control(struct actor *actor, struct mail *mail)
     }
 }
 
+/* A replica that does not lead answers it from what is committed. */
+static bool answers_here(const struct actor *actor, struct mail *mail)
+{
+    return CONTAINER_OF(mail, struct machine_call, mail)->anywhere && !actor->machine_leads &&
+           actor->failure.err == KQ_OK && actor_machine_settled(actor);
+}
+
 static void take_data(struct actor *actor, struct mail_list *data)
 {
     bool has_machine = actor->options.machine.ops != NULL;
@@ -171,6 +178,8 @@ static void take_data(struct actor *actor, struct mail_list *data)
             actor_take_wait(actor, CONTAINER_OF(mail, struct wait_request, mail));
         else if (mail->kind == MAIL_WAIT_CANCEL)
             actor_cancel_wait(actor, CONTAINER_OF(mail, struct wait_request, cancel));
+        else if (mail->kind == MAIL_CALL && has_machine && answers_here(actor, mail))
+            actor_answer_call_here(actor, CONTAINER_OF(mail, struct machine_call, mail));
         else if ((mail->kind == MAIL_CALL) == has_machine)
             mail_list_append(&actor->waiting, mail);
         else

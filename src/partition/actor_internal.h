@@ -187,6 +187,8 @@ void actor_append_start(struct actor *actor);
 bool actor_append_config(struct actor *actor, struct raft_config *config);
 
 /* actor_machine.c */
+/* One that says `anywhere`, at a replica whose machine does not lead. */
+void actor_answer_call_here(struct actor *actor, struct machine_call *call);
 void actor_decide_calls(struct actor *actor);
 bool actor_machine_due(const struct actor *actor);
 void actor_deliver_notes(struct actor *actor, uint64_t up_to_idx, enum kq_err err);

@@ -168,6 +168,15 @@ bool actor_machine_due(const struct actor *actor)
            ops->deadline_us(actor->options.machine.state) <= actor->now.mono_us;
 }
 
+void actor_answer_call_here(struct actor *actor, struct machine_call *call)
+{
+    struct machine_turn turn = {.actor = actor};
+    call->fault = (struct fault){.err = KQ_OK};
+    REQUIRE(ops_of(actor)->call(actor->options.machine.state, call, &turn, &actor->now));
+    REQUIRE(!actor->records_open);
+    mail_list_append(&actor->finished, &call->mail);
+}
+
 void actor_decide_calls(struct actor *actor)
 {
     struct machine_turn turn = {.actor = actor};

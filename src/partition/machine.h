@@ -33,6 +33,9 @@ struct machine_call {
     struct mail mail;
     /* Runs on the actor's turn and must not block; the call is the caller's again. */
     void (*done)(struct machine_call *call);
+    /* A question that any replica answers from what it knows to be committed, when nobody leads:
+     * the machine proposes nothing and remembers nothing of it. */
+    bool anywhere;
     struct fault fault; /* the answer: fault.err KQ_OK, or the error with its sentence (or none) */
     uint64_t wait_idx;  /* the actor's: answered when this is committed */
 };
@@ -51,7 +54,7 @@ struct machine_ops {
     /* True: take no call while something proposed is uncommitted (what the
      * machine shows to others is then always committed state). */
     bool serial;
-    /* Leader only. Decides; may propose and note. True: answered (call->fault is
+    /* Leader only, but for calls that say `anywhere`. Decides; may propose and note. True: answered (call->fault is
      * set; it goes out when all that was proposed so far is committed). False: the
      * machine keeps the call and answers later by machine_answer(). */
     bool (*call)(void *machine, struct machine_call *call, struct machine_turn *turn, const struct machine_now *now);

@@ -439,6 +439,23 @@ static void each_use_gives_an_id_a_full_timeout_and_ping_renews_what_the_session
     actor_free(turn);
 }
 
+static void a_peek_finds_what_a_use_finds_and_renews_nothing(void)
+{
+    struct machine_turn *turn = actor_new();
+    struct group_call call;
+    CU_ASSERT_EQUAL(subscribe(turn, 1, 1, 1, NULL), KQ_OK);
+    CU_ASSERT_EQUAL(with_id(turn, GROUP_COMMIT, 1, "t", told[0].id, 17, &call), KQ_OK);
+    pass(turn, TIMEOUT_US / 2);
+    CU_ASSERT_EQUAL(with_id(turn, GROUP_PEEK, 2, "t", told[0].id, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(call.committed_off, 17);
+    CU_ASSERT_STRING_EQUAL(call.group_name, "g");
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    CU_ASSERT_EQUAL(with_id(turn, GROUP_PEEK, 2, "u", told[0].id, 0, &call), KQ_UNKNOWN_SUBSCRIPTION);
+    pass(turn, TIMEOUT_US / 2);
+    CU_ASSERT_FALSE(works(turn, told[0].id));
+    actor_free(turn);
+}
+
 static void committed_offsets_stay_with_the_group_until_nobody_uses_it_for_the_retention(void)
 {
     struct machine_turn *turn = actor_new();
@@ -801,6 +818,7 @@ static const struct unit_case cases[] = {
     {"a member gets one partition unless it asks for more", a_member_gets_one_partition_unless_it_asks_for_more},
     {"who holds most gives up one to a newcomer and is told", who_holds_most_gives_up_one_to_a_newcomer_and_is_told},
     {"a freed partition goes to who asked for more", a_freed_partition_goes_to_who_asked_for_more},
+    {"a peek finds what a use finds, and renews nothing", a_peek_finds_what_a_use_finds_and_renews_nothing},
     {"a closed session is given nothing, and its ids live on until they expire",
      a_closed_session_is_given_nothing_and_its_ids_live_on_until_they_expire},
     {"each use gives an id a full timeout, and ping renews what the session uses",
