@@ -335,3 +335,27 @@ enum kq_err hard_state_store_mark(struct io *io, const char *dir, const struct l
 {
     return store(io, dir, state, mark, fault);
 }
+
+enum kq_err hard_state_store_again(struct io *io, const char *dir, const struct log_hard_state *state,
+                                   const struct log_mark *mark, struct fault *fault)
+{
+    char path[PATH_BYTES];
+    path_of(path, dir, HARD_STATE_NAME);
+    uint8_t *slots = malloc(2 * HARD_STATE_SLOT_BYTES);
+    struct io_file *file = NULL;
+    enum kq_err err = slots != NULL ? io_open(io, path, IO_WRITE, &file) : KQ_NO_MEMORY;
+    if (err == KQ_OK && mark != NULL) {
+        encode_mark(slots, state, mark);
+        err = io_write(io, file, slots, HARD_STATE_SLOT_BYTES, 2 * HARD_STATE_SLOT_BYTES);
+    }
+    if (err == KQ_OK && state->version > 1) { /* the first one was whole before it had its name */
+        encode_state(slots + HARD_STATE_SLOT_BYTES, state);
+        err = io_write(io, file, slots + HARD_STATE_SLOT_BYTES, HARD_STATE_SLOT_BYTES,
+                       (1 - state->version % 2) * HARD_STATE_SLOT_BYTES);
+    }
+    if (err == KQ_OK)
+        err = err_from_errno(-io->ops->datasync(io, file));
+    io_close(io, &file);
+    free(slots);
+    return err == KQ_OK ? KQ_OK : fail(fault, err, "writing", path);
+}

@@ -58,6 +58,11 @@ enum kq_err hard_state_store(struct io *io, const char *dir, const struct log_ha
 enum kq_err hard_state_store_mark(struct io *io, const char *dir, const struct log_hard_state *state,
                                   const struct log_mark *mark, struct fault *fault);
 
+/* What was read may be what a dead process left in a cache: the same bytes again, and
+ * durable on KQ_OK. mark may be NULL. */
+enum kq_err hard_state_store_again(struct io *io, const char *dir, const struct log_hard_state *state,
+                                   const struct log_mark *mark, struct fault *fault);
+
 static inline bool log_mark_is_set(const struct log_mark *mark)
 {
     return mark->segment_off != -2;

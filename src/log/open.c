@@ -169,15 +169,15 @@ static struct log *log_new(const struct log_options *o)
 
 /* What was only in memory when the process died is made durable before anyone
  * builds on it. */
-static enum kq_err settle(struct log *log, bool clean, struct fault *fault)
+static enum kq_err settle(struct log *log, bool clean, const struct log_mark *mark, struct fault *fault)
 {
     struct place *p = log->place;
     if (clean)
         return KQ_OK;
     enum kq_err err = KQ_OK;
-    if (log->state.version > 1) {
+    if (log->state.version > 1 || log_mark_is_set(mark)) {
         PLACE_COUNT(p, fsyncs, 1);
-        err = hard_state_store(p->io, p->dir, &log->state, fault);
+        err = hard_state_store_again(p->io, p->dir, &log->state, log_mark_is_set(mark) ? mark : NULL, fault);
         if (err != KQ_OK)
             return err;
     }
@@ -210,11 +210,15 @@ static enum kq_err list_again(struct place *p, struct folder *f, struct fault *f
     return err == KQ_OK ? KQ_OK : cannot(fault, err, "listing", p->dir);
 }
 
-/* A cut that was begun: its files first. */
+/* A cut that was begun: its files first. What is done to them would be damage, did the
+ * mark not say so on the disk, too. */
 static enum kq_err resume_cut(struct log *log, struct folder *f, const struct log_mark *mark, struct fault *fault)
 {
     struct place *p = log->place;
-    enum kq_err err;
+    PLACE_COUNT(p, fsyncs, 1);
+    enum kq_err err = hard_state_store_again(p->io, p->dir, &log->state, mark, fault);
+    if (err != KQ_OK)
+        return err;
     if (mark->cut == LOG_CUT_RESET) {
         err = cut_finish_reset(p, mark->segment_off, fault);
         return err == KQ_OK ? list_again(p, f, fault) : err;
@@ -227,16 +231,6 @@ static enum kq_err resume_cut(struct log *log, struct folder *f, const struct lo
                          (int)SEGMENT_NAME_DIGITS, (long long)mark->segment_off);
     err = cut_delete(p, f->logs.at + keep, f->logs.count - keep, fault);
     return err == KQ_OK ? list_again(p, f, fault) : err;
-}
-
-/* All of the cut is done and durable. */
-static enum kq_err end_cut(struct log *log, struct log_mark *mark, struct fault *fault)
-{
-    struct place *p = log->place;
-    mark->cut = LOG_CUT_NONE;
-    mark->cut_idx = 0;
-    PLACE_COUNT(p, fsyncs, 1);
-    return hard_state_store_mark(p->io, p->dir, &log->state, mark, fault);
 }
 
 /* A folder with a hard state. */
@@ -257,10 +251,10 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
         err = resume_cut(log, f, &mark, fault);
     if (err == KQ_OK)
         err = log_recover_segments(log, f, &mark, report, fault);
-    if (err == KQ_OK && cut)
-        err = end_cut(log, &mark, fault);
     if (err != KQ_OK)
         return err;
+    mark.cut = LOG_CUT_NONE; /* done and durable: the mark says so below */
+    mark.cut_idx = 0;
     if (one_bad && log->state.voter_count != 1 && log->last_term > log->state.term)
         return fault_set(fault, KQ_CORRUPT,
                          "%s/" HARD_STATE_NAME
@@ -272,12 +266,12 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
         return err;
     bool clean = log->active && log->segments[log->segment_count - 1]->file == NULL;
     report->clean = clean || log->segment_count == 0;
-    err = settle(log, clean || one_bad, fault);
+    err = settle(log, clean || one_bad, &mark, fault);
     if (err == KQ_OK && one_bad) { /* the bad slot is written anew, so that there are two again */
         log->state.version++;
         err = hard_state_store(p->io, p->dir, &log->state, fault);
         if (err == KQ_OK)
-            err = settle(log, clean, fault);
+            err = settle(log, clean, &mark, fault);
     }
     if (err != KQ_OK)
         return err;

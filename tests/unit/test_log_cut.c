@@ -648,6 +648,43 @@ static bool run(const struct how *h, uint64_t *calls)
     return fine;
 }
 
+/* The process is killed at call n and starts again, and then the power goes at once, or
+ * while it starts: what it says is there is on the disk. */
+static bool run_killed(uint64_t n, uint64_t second, uint64_t seed, uint64_t *calls)
+{
+    struct io_mem *mem = disk();
+    begin(&k, mem, seed * 77 + 1, seed % 2 == 0);
+    io_mem_cut_at(mem, n, IO_MEM_STILL_CACHED, n);
+    script(&k);
+    *calls = io_mem_calls(mem);
+    log_rig_drain(&k.rig);
+    take_news(&k);
+    log_close(&k.rig.log, NULL, 0);
+    k.lag = false;
+    io_mem_reboot(mem, IO_MEM_STILL_CACHED, n);
+    bool fine = true;
+    if (second != 0)
+        io_mem_cut_at(mem, second, n % 2 == 0 ? IO_MEM_ALL_LOST : IO_MEM_BY_CHANCE, n);
+    if (open_it(&k))
+        fine = second != 0 || check(&k);
+    else
+        fine = second != 0;
+    if (fine && second == 0 && n % 3 == 0) { /* and goes on a little */
+        append(&k);
+        run_lane(&k, LOG_LANE_FLUSH);
+    }
+    if (!io_mem_is_cut(mem))
+        io_mem_cut_at(mem, io_mem_calls(mem) + 1, IO_MEM_ALL_LOST, n);
+    log_close(&k.rig.log, NULL, 0);
+    io_mem_reboot(mem, IO_MEM_ALL_LOST, n);
+    fine = fine && open_it(&k) && check(&k) && go_on(&k);
+    if (!fine)
+        fprintf(stderr, "killed at %llu, then %llu, seed %llu: %s\n", (unsigned long long)n, (unsigned long long)second,
+                (unsigned long long)seed, k.rig.fault.text);
+    log_close(&k.rig.log, NULL, 0);
+    return fine;
+}
+
 /* From an opening on the power goes at each call. */
 static void every_call(struct how h, uint64_t second_of)
 {
@@ -698,6 +735,20 @@ static void the_power_goes_again_during_recovery(void)
 {
     for (uint64_t seed = 1; seed <= seeds(); seed++)
         every_call((struct how){.mercy = IO_MEM_BY_CHANCE, .seed = seed, .lag = seed % 2 == 0}, 50);
+}
+
+static void a_kill_and_then_the_power(void)
+{
+    for (uint64_t seed = 1; seed <= 2 * seeds(); seed++) {
+        uint64_t calls;
+        bool fine = run_killed(0, 0, seed, &calls);
+        CU_ASSERT_TRUE(fine);
+        for (uint64_t n = 1; fine && n <= calls; n++) {
+            uint64_t ignored;
+            fine = run_killed(n, 0, seed, &ignored) && run_killed(n, 1 + n * 7 % 40, seed, &ignored);
+            CU_ASSERT_TRUE(fine);
+        }
+    }
 }
 
 static void every_call_fails(int error, uint64_t times)
@@ -757,6 +808,7 @@ static const struct unit_case cases[] = {
     {"chance decides what survives", chance_decides_what_survives},
     {"jobs are out while it is cut", jobs_are_out_while_it_is_cut},
     {"the power goes again during recovery", the_power_goes_again_during_recovery},
+    {"a kill, and then the power", a_kill_and_then_the_power},
     {"each call fails once", each_call_fails_once},
     {"all calls fail from one on", all_calls_fail_from_one_on},
 };
