@@ -25,6 +25,7 @@ enum {
     SCAN_US = 5 * 1000 * 1000,
     GRACE_US = 3 * 1000 * 1000, /* a replica that failed is left alone for so long */
     REPORTS_A_RUN = 64,
+    METADATA_SEATS_MAX = RAFT_SEATS_MAX - 16, /* a change needs room for those that leave */
 };
 
 void duties_post(struct cluster *c)
@@ -116,8 +117,8 @@ uint32_t duties_metadata_seats(const struct image *image, struct raft_seat *seat
 
 static void tell_metadata(struct cluster *c, const struct image *image)
 {
-    struct raft_seat seats[PARTITION_MEMBERS_MAX];
-    uint32_t count = duties_metadata_seats(image, seats, PARTITION_MEMBERS_MAX);
+    struct raft_seat seats[METADATA_SEATS_MAX];
+    uint32_t count = duties_metadata_seats(image, seats, METADATA_SEATS_MAX);
     struct duties *d = &c->duties;
     if (count == 0 || (count == d->seat_count && memcmp(seats, d->seats, count * sizeof *seats) == 0))
         return;

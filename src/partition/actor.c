@@ -272,7 +272,9 @@ static bool needs_to_lead(const struct actor *actor)
     const struct raft *raft = &actor->raft;
     if (raft->role != RAFT_FOLLOWER || raft->leader.broker_id != 0 || !actor_is_alone(actor))
         return false;
-    return actor->waiting.first != NULL || actor->start_wanted || actor->records_open || actor->target_count > 1 ||
+    bool others_wanted = actor->target_count > 1 ||
+                         (actor->target_count == 1 && !raft_member_equal(&actor->target[0].member, &raft->self));
+    return actor->waiting.first != NULL || actor->start_wanted || actor->records_open || others_wanted ||
            raft->config.idx != 0;
 }
 

@@ -256,6 +256,292 @@ static void no_producer_id_is_given_twice(void)
     actor_free(turn);
 }
 
+/* ---- who holds what ------------------------------------------------------------------ */
+
+static enum kq_err order(struct machine_turn *turn, struct metadata_call *call)
+{
+    call->verb = METADATA_ORDER;
+    call->call.fault = (struct fault){.err = KQ_OK};
+    return run(turn, call);
+}
+
+/* Broker ids as digits: "123". */
+static void show(const struct metadata_replica *replicas, uint32_t count, char text[METADATA_REPLICAS_MAX + 1])
+{
+    for (uint32_t i = 0; i < count; i++)
+        text[i] = (char)('0' + replicas[i].broker);
+    text[count] = '\0';
+}
+
+static const char *target_of(struct machine_turn *turn, const char *topic, uint32_t p)
+{
+    static char text[METADATA_REPLICAS_MAX + 1];
+    struct metadata_replica list[METADATA_REPLICAS_MAX];
+    show(list, metadata_target(metadata_find_topic(turn->metadata, topic), p, list), text);
+    return text;
+}
+
+static const char *present_of(struct machine_turn *turn, const char *topic, uint32_t p)
+{
+    static char text[METADATA_REPLICAS_MAX + 1];
+    struct metadata_replica list[METADATA_REPLICAS_MAX];
+    uint32_t count = metadata_present(metadata_find_topic(turn->metadata, topic), p, list);
+    show(list, count, text);
+    return text;
+}
+
+static void move(struct machine_turn *turn, const char *topic, const char *to, enum kq_err expected)
+{
+    struct metadata_call call = {.order = CLUSTER_MOVE, .topic = topic};
+    for (; to[call.broker_count] != '\0'; call.broker_count++)
+        call.brokers[call.broker_count] = (uint32_t)(to[call.broker_count] - '0');
+    CU_ASSERT_EQUAL(order(turn, &call), expected);
+}
+
+/* The group's leader reports that the configuration is the target. */
+static void settle(struct machine_turn *turn, const char *topic, uint32_t p)
+{
+    const struct metadata_topic *t = metadata_find_topic(turn->metadata, topic);
+    struct metadata_call call = {.verb = METADATA_SETTLED, .topic_id = t->id, .partition = p};
+    call.replica_count = metadata_target(t, p, call.replica);
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+}
+
+static void settle_all(struct machine_turn *turn)
+{
+    for (size_t i = 0; i < metadata_topic_count(turn->metadata); i++) {
+        const struct metadata_topic *t = metadata_topic_at(turn->metadata, i);
+        for (uint32_t p = 0; p < t->partition_count; p++)
+            settle(turn, t->name, p);
+    }
+}
+
+static struct uuid mix_at(struct machine_turn *turn, const char *topic, uint32_t broker)
+{
+    struct metadata_replica list[METADATA_REPLICAS_MAX];
+    uint32_t count = metadata_target(metadata_find_topic(turn->metadata, topic), 0, list);
+    for (uint32_t i = 0; i < count; i++)
+        if (list[i].broker == broker)
+            return list[i].mix;
+    CU_FAIL("not a holder");
+    return (struct uuid){{0}};
+}
+
+static void a_move_keeps_everybody_until_it_is_settled(void)
+{
+    struct machine_turn *turn = actor_new(5);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 1, 3, &call), KQ_OK);
+    move(turn, "t", "123", KQ_OK);
+    settle_all(turn);
+    move(turn, "t", "345", KQ_OK);
+    CU_ASSERT_STRING_EQUAL(target_of(turn, "t", 0), "345");
+    CU_ASSERT_STRING_EQUAL(present_of(turn, "t", 0), "123");
+    move(turn, "t", "23", KQ_OK); /* thought better of: 4 and 5 may be members already */
+    CU_ASSERT_STRING_EQUAL(target_of(turn, "t", 0), "23");
+    CU_ASSERT_STRING_EQUAL(present_of(turn, "t", 0), "12345");
+    struct metadata_call stale = {
+        .verb = METADATA_SETTLED, .topic_id = call.topic_id, .replica = {{3, {{0}}}, {2, {{9}}}}, .replica_count = 2};
+    CU_ASSERT_EQUAL(run(turn, &stale), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    settle(turn, "t", 0);
+    CU_ASSERT_STRING_EQUAL(present_of(turn, "t", 0), "23");
+    move(turn, "t", "32", KQ_OK); /* another preferred leader: nothing is to be waited for */
+    CU_ASSERT_STRING_EQUAL(present_of(turn, "t", 0), "32");
+    actor_free(turn);
+}
+
+static void a_broker_that_gets_a_replica_again_gets_another_one(void)
+{
+    struct machine_turn *turn = actor_new(4);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 1, 3, &call), KQ_OK);
+    move(turn, "t", "123", KQ_OK);
+    settle_all(turn);
+    struct uuid first = mix_at(turn, "t", 1);
+    move(turn, "t", "234", KQ_OK);
+    settle_all(turn);
+    move(turn, "t", "123", KQ_OK);
+    struct uuid again = mix_at(turn, "t", 1);
+    CU_ASSERT_FALSE(uuid_equal(&first, &again));
+    settle_all(turn);
+    struct metadata_call lost = {.verb = METADATA_REPLACE,
+                                 .topic_id = call.topic_id,
+                                 .replica = {{.broker = 1, .mix = again}},
+                                 .replica_count = 1};
+    CU_ASSERT_EQUAL(run(turn, &lost), KQ_OK);
+    struct uuid third = mix_at(turn, "t", 1);
+    CU_ASSERT_FALSE(uuid_equal(&third, &again));
+    CU_ASSERT_EQUAL(run(turn, &lost), KQ_OK); /* said twice */
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    struct uuid broker = {{1, 2, 3}};
+    struct uuid member = replica_incarnation(&broker, &third);
+    struct uuid back = replica_incarnation(&broker, &member);
+    CU_ASSERT_TRUE(uuid_equal(&back, &third));
+    CU_ASSERT_FALSE(uuid_equal(&member, &broker));
+    actor_free(turn);
+}
+
+static void the_last_replica_is_never_taken_away(void)
+{
+    struct machine_turn *turn = actor_new(3);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 1, 1, &call), KQ_OK);
+    move(turn, "t", "2", KQ_OK);
+    settle_all(turn);
+    move(turn, "t", "", KQ_BAD_REPLICAS);
+    move(turn, "t", "22", KQ_INVALID);
+    move(turn, "t", "9", KQ_NOT_FOUND);
+    struct metadata_call alone = {.verb = METADATA_REPLACE,
+                                  .topic_id = call.topic_id,
+                                  .replica = {{.broker = 2, .mix = mix_at(turn, "t", 2)}},
+                                  .replica_count = 1};
+    CU_ASSERT_EQUAL(run(turn, &alone), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    static const uint32_t alive[] = {1, 3};
+    struct metadata_call remove = {.order = CLUSTER_REMOVE_BROKER, .broker = {.id = 2}, .alive = alive};
+    remove.alive_count = 2; /* 2 is dead, and has the only copy */
+    CU_ASSERT_EQUAL(order(turn, &remove), KQ_BAD_REPLICAS);
+    struct metadata_call drain = {.order = CLUSTER_DRAIN_BROKER, .broker = {.id = 2}};
+    CU_ASSERT_EQUAL(order(turn, &drain), KQ_OK); /* 2 lives, and can fill another */
+    CU_ASSERT_STRING_NOT_EQUAL(target_of(turn, "t", 0), "2");
+    CU_ASSERT_STRING_EQUAL(present_of(turn, "t", 0), "2");
+    actor_free(turn);
+}
+
+static void a_drained_broker_gets_nothing_new_until_it_is_added(void)
+{
+    struct machine_turn *turn = actor_new(4);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 8, 3, &call), KQ_OK);
+    struct metadata_call drain = {.order = CLUSTER_DRAIN_BROKER, .broker = {.id = 3}};
+    CU_ASSERT_EQUAL(order(turn, &drain), KQ_OK);
+    CU_ASSERT_EQUAL(drain.count, 6);
+    CU_ASSERT_EQUAL(create(turn, "u", 8, 3, &call), KQ_OK);
+    CU_ASSERT_EQUAL(create(turn, "v", 1, 4, &call), KQ_BAD_REPLICAS);
+    struct place_load *loads = place_loads(turn->metadata, NULL, 0);
+    CU_ASSERT_EQUAL(place_find(loads, 4, 3)->replicas, 0);
+    CU_ASSERT_EQUAL(place_find(loads, 4, 1)->replicas, 16);
+    free(loads);
+    struct metadata_call remove = {.order = CLUSTER_REMOVE_BROKER, .broker = {.id = 3}};
+    CU_ASSERT_EQUAL(order(turn, &remove), KQ_INVALID); /* it still holds what moves */
+    settle_all(turn);
+    struct metadata_call add = {.order = CLUSTER_ADD_BROKER, .broker = {.id = 3}};
+    CU_ASSERT_EQUAL(order(turn, &add), KQ_OK);
+    loads = place_loads(turn->metadata, NULL, 0);
+    for (uint32_t i = 1; i <= 4; i++) {
+        CU_ASSERT_TRUE(place_find(loads, 4, i)->replicas >= 11 && place_find(loads, 4, i)->replicas <= 13);
+        CU_ASSERT_TRUE(place_find(loads, 4, i)->leaders >= 3 && place_find(loads, 4, i)->leaders <= 5);
+    }
+    free(loads);
+    actor_free(turn);
+}
+
+static void a_dead_broker_is_removed_and_its_replicas_go_elsewhere(void)
+{
+    struct machine_turn *turn = actor_new(4);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 4, 3, &call), KQ_OK);
+    static const uint32_t alive[] = {1, 2, 3};
+    struct metadata_call remove = {
+        .order = CLUSTER_REMOVE_BROKER, .broker = {.id = 4}, .alive = alive, .alive_count = 3};
+    CU_ASSERT_EQUAL(order(turn, &remove), KQ_OK);
+    CU_ASSERT_EQUAL(metadata_broker_count(turn->metadata), 3);
+    for (uint32_t p = 0; p < 4; p++) {
+        CU_ASSERT_EQUAL(strlen(target_of(turn, "t", p)), 3);
+        CU_ASSERT_PTR_NULL(strchr(target_of(turn, "t", p), '4'));
+    }
+    CU_ASSERT_EQUAL(order(turn, &remove), KQ_NOT_FOUND);
+    actor_free(turn);
+}
+
+static void topics_are_made_where_a_majority_lives(void)
+{
+    struct machine_turn *turn = actor_new(3);
+    static const uint32_t alive[] = {1, 3};
+    struct metadata_call call = {.verb = METADATA_CREATE_TOPIC,
+                                 .topic = "t",
+                                 .partitions = 2,
+                                 .replicas = 3,
+                                 .topic_id = {{1}},
+                                 .alive = alive,
+                                 .alive_count = 2,
+                                 .limits = {.topics = 5, .topic_partitions = 100, .broker_partitions = 150}};
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_EQUAL(target_of(turn, "t", 0)[2], '2'); /* the dead one last */
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);         /* asked again with the same id */
+    CU_ASSERT_FALSE(call.existed);
+    call.topic = "u";
+    call.topic_id = (struct uuid){{2}};
+    call.alive_count = 1;
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_NOT_ENOUGH_REPLICAS);
+    call.replicas = 1;
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_STRING_EQUAL(target_of(turn, "u", 0), "1");
+    actor_free(turn);
+}
+
+static void the_brokers_own_topics_grow(void)
+{
+    struct machine_turn *turn = actor_new(1);
+    struct metadata_call call = {.verb = METADATA_CREATE_TOPIC,
+                                 .topic = CLUSTER_OFFSETS_TOPIC,
+                                 .partitions = 6,
+                                 .internal = true,
+                                 .topic_id = {{99}}};
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    for (uint32_t id = 2; id <= 4; id++) {
+        struct metadata_call joins = {.verb = METADATA_REGISTER_BROKER,
+                                      .broker = {.id = id, .host = "h", .incarnation = {{(uint8_t)id}}}};
+        CU_ASSERT_EQUAL(run(turn, &joins), KQ_OK);
+        struct metadata_call grow = {.verb = METADATA_GROW};
+        CU_ASSERT_EQUAL(run(turn, &grow), KQ_OK);
+        CU_ASSERT_EQUAL(turn->proposed_count > 0, id < 4);
+        CU_ASSERT_EQUAL(strlen(target_of(turn, CLUSTER_OFFSETS_TOPIC, 3)), id < 3 ? id : 3);
+    }
+    struct place_load *loads = place_loads(turn->metadata, NULL, 0);
+    for (uint32_t id = 1; id <= 3; id++)
+        CU_ASSERT_EQUAL(place_find(loads, 4, id)->leaders, 2);
+    free(loads);
+    actor_free(turn);
+}
+
+static void another_incarnation_replaces_a_dead_one_only(void)
+{
+    struct machine_turn *turn = actor_new(3);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 1, 3, &call), KQ_OK);
+    uint64_t version = metadata_find_topic(turn->metadata, "t")->version;
+    static const uint32_t alive[] = {1, 2};
+    struct metadata_call twin = {.verb = METADATA_REGISTER_BROKER,
+                                 .broker = {.id = 2, .host = "h", .incarnation = {{5}}},
+                                 .alive = alive,
+                                 .alive_count = 2};
+    CU_ASSERT_EQUAL(run(turn, &twin), KQ_EXISTS);
+    twin.broker.id = 3;
+    CU_ASSERT_EQUAL(run(turn, &twin), KQ_OK);
+    CU_ASSERT_TRUE(metadata_find_topic(turn->metadata, "t")->version > version);
+    actor_free(turn);
+}
+
+static void the_first_registration_makes_all_founders_known(void)
+{
+    struct machine_turn *turn = actor_new(0);
+    struct founding founding = {.cluster_id = {{1}}, .metadata_id = {{2}}, .count = 3};
+    for (uint32_t i = 0; i < 3; i++)
+        founding.members[i] =
+            (struct form_member){.broker_id = i + 1, .incarnation = {{(uint8_t)(i + 1)}}, .host = "h", .port = 1};
+    struct metadata_call call = {.verb = METADATA_REGISTER_BROKER,
+                                 .cluster_id = {{1}},
+                                 .founding = &founding,
+                                 .broker = {.id = 2, .host = "elsewhere", .incarnation = {{2}}}};
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_EQUAL(metadata_broker_count(turn->metadata), 3);
+    CU_ASSERT_STRING_EQUAL(metadata_broker_at(turn->metadata, 1)->host, "elsewhere");
+    CU_ASSERT_STRING_EQUAL(metadata_broker_at(turn->metadata, 2)->host, "h");
+    actor_free(turn);
+}
+
 /* ---- replay --------------------------------------------------------------------------- */
 
 static void take_snapshot(struct metadata *m, struct buf *out)
@@ -326,10 +612,18 @@ static void a_random_life_replays_to_the_same_state(void)
                       r / 48 % 3 == 0   ? NULL
                       : r / 48 % 3 == 1 ? "100"
                                         : "-1");
-        else {
+        else if (r / 24 % 3 == 0) {
             call = (struct metadata_call){.verb = METADATA_PRODUCER_BLOCK, .count = 1000};
             (void)run(turn, &call);
-        }
+        } else if (r / 24 % 3 == 1) {
+            call = (struct metadata_call){.order = (enum cluster_order_verb)(r / 72 % 2), /* add, drain */
+                                          .broker = {.id = 1 + r / 144 % 3}};
+            (void)order(turn, &call);
+        } else if (r / 72 % 2 == 0) {
+            call = (struct metadata_call){.order = CLUSTER_REBALANCE};
+            (void)order(turn, &call);
+        } else
+            settle_all(turn);
         if (step % 100 == 0)
             check_replay(turn, &snapshot, mark);
         if (step % 130 == 0) {
@@ -371,6 +665,15 @@ static const struct unit_case cases[] = {
     {"a broker that is known proposes nothing at its next start",
      a_broker_that_is_known_proposes_nothing_at_its_next_start},
     {"no producer id is given twice", no_producer_id_is_given_twice},
+    {"a move keeps everybody until it is settled", a_move_keeps_everybody_until_it_is_settled},
+    {"a broker that gets a replica again gets another one", a_broker_that_gets_a_replica_again_gets_another_one},
+    {"the last replica is never taken away", the_last_replica_is_never_taken_away},
+    {"a drained broker gets nothing new until it is added", a_drained_broker_gets_nothing_new_until_it_is_added},
+    {"a dead broker is removed, and its replicas go elsewhere", a_dead_broker_is_removed_and_its_replicas_go_elsewhere},
+    {"topics are made where a majority lives", topics_are_made_where_a_majority_lives},
+    {"the broker's own topics grow", the_brokers_own_topics_grow},
+    {"another incarnation replaces a dead one only", another_incarnation_replaces_a_dead_one_only},
+    {"the first registration makes all founders known", the_first_registration_makes_all_founders_known},
     {"a random life replays to the same state", a_random_life_replays_to_the_same_state},
     {"a damaged snapshot is refused", a_damaged_snapshot_is_refused},
 };
