@@ -131,6 +131,7 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "workers.min=1");
     set(config, "workers.max=4");
     set(config, "flushers=2");
+    set(config, "scrub.interval=10s");
     return config;
 }
 

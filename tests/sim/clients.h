@@ -35,6 +35,9 @@ void clients_stop(void);
 /* Publishes once to every partition, of whatever broker takes it. The longest that one
  * of them took; below 0: not all within the time. */
 int64_t clients_probe(int64_t within_ns);
+/* Asks a broker one thing, over a connection of its own. NULL: no answer in time. The
+ * answer is the caller's (free(3)). */
+char *clients_ask(unsigned broker, const char *line, int64_t timeout_ns);
 /* Reads everything from the start, from any broker. False: not within the time; *why says what was missed. */
 bool clients_read_all(int64_t within_ns, const char **why);
 uint64_t clients_published(void);

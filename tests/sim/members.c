@@ -104,7 +104,7 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
     if (whole && from >= 0) {
         if (moved)
             history_range(clients_history(), op, key, from, next);
-        if (brokers_count() == 1) /* several: until reads are asked of the leader, a follower's end may be older */
+        if (brokers_count() == 1) /* of several, one that is cut off goes on reading what it has */
             history_log_end(clients_history(), op, key, next);
     } else if (moved) {
         history_assign(clients_history(), op, key);

@@ -36,7 +36,7 @@ static struct {
     struct chance chance;
     unsigned kinds; /* those of this run: 1 << kind */
     int64_t pause_ns;
-    bool stop, ended;
+    bool stop, started, ended;
     struct waiters waiters;
     struct disk_style disks[BROKERS_MAX];
     bool bad_disk[BROKERS_MAX];
@@ -297,13 +297,14 @@ static void *nemesis_main(void *argument)
 
 void nemesis_start(void)
 {
+    nemesis.started = true;
     fiber_detach(fiber_start(nemesis.harness, "nemesis", 0, nemesis_main, NULL));
 }
 
 void nemesis_stop(void)
 {
     nemesis.stop = true;
-    while (!nemesis.ended)
+    while (nemesis.started && !nemesis.ended)
         (void)fiber_wait(&nemesis.waiters, MACHINE_NEVER);
     trace_say(TRACE_FAULT, "all faults end");
     net_heal();

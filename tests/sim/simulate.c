@@ -13,6 +13,7 @@
 #include "sim/nemesis.h"
 #include "sim/net.h"
 #include "sim/replicas.h"
+#include "sim/scenarios.h"
 #include "sim/trace.h"
 #include "support/checker.h"
 #include "support/raft_world.h"
@@ -36,6 +37,7 @@ enum {
     READ_ALL_S = 120,
     LATE_S = 600,
     BACK_S = 60,
+    SETTLE_S = 60,
     CALM_S = 4,
     STACK_BYTES = 64 * 1024
 };
@@ -44,7 +46,8 @@ struct options {
     uint64_t seed, seeds;
     unsigned brokers;
     bool trace, twice, first;
-    bool core; /* replicas of the consensus core alone */
+    const struct scenario *scenario; /* in place of faults by chance */
+    bool core;                       /* replicas of the consensus core alone */
     int64_t seconds, hours;
 };
 
@@ -122,8 +125,14 @@ static bool play(void)
         return false;
     }
     clients_start();
-    nemesis_start();
-    fiber_sleep(sim.options.seconds * S_NS);
+    if (sim.options.scenario != NULL) {
+        struct chance chance = chance_of(sim.seed, 80);
+        if (!sim.options.scenario->play(&chance))
+            return false;
+    } else {
+        nemesis_start();
+        fiber_sleep(sim.options.seconds * S_NS);
+    }
     nemesis_stop();
     sim.outcome->back_ns = clients_probe(BACK_S * S_NS);
     if (sim.outcome->back_ns < 0) {
@@ -132,6 +141,11 @@ static bool play(void)
     }
     fiber_sleep(CALM_S * S_NS);
     clients_stop();
+    if (!cluster_settles(SETTLE_S * S_NS, &why)) {
+        fprintf(stderr, "%s\n", why);
+        failed("long after the faults the cluster is not whole");
+        return false;
+    }
     history_final(clients_history(), machine_now_ns());
     if (!clients_read_all(READ_ALL_S * S_NS, &why)) {
         failed(why);
@@ -200,7 +214,7 @@ static int run_seed(void)
     net_add(sim.harness);
     ledger_start(sim.seed);
     frames_start(BROKER_RAFT_PORT, sim.seed);
-    brokers_new(sim.options.brokers, sim.seed);
+    brokers_new(sim.options.scenario != NULL ? sim.options.scenario->brokers : sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
     nemesis_new(sim.harness, sim.seed);
     fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
@@ -294,11 +308,13 @@ static int run_all(void)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "simulate [--world brokers|core] [--seed N] [--seeds COUNT | --hours H] [--brokers N] [--seconds S] "
+    fprintf(to, "simulate [--world brokers|core] [--scenario NAME] [--seed N] [--seeds COUNT | --hours H] [--brokers "
+                "N] [--seconds S] "
                 "[--trace] [--twice] [--first]\n"
                 "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
                 "  network, under faults drawn from the seed, and judges what clients were told.\n"
                 "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+                "  --scenario NAME a story in place of faults by chance; a wrong name lists them\n"
                 "  --hours H       as many as there is time for, by the real clock\n"
                 "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
                 "  --first         ends at the first seed that fails\n");
@@ -315,6 +331,19 @@ static uint64_t number(const char *text)
     return n;
 }
 
+static const struct scenario *scenario_of(const char *name)
+{
+    unsigned count;
+    const struct scenario *table = scenarios(&count);
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return &table[i];
+    fprintf(stderr, "simulate: there is no scenario %s; there are:\n", name);
+    for (unsigned i = 0; i < count; i++)
+        fprintf(stderr, "  %-18s %s\n", table[i].name, table[i].what);
+    exit(2);
+}
+
 static bool is_core(const char *world)
 {
     if (strcmp(world, "core") != 0 && strcmp(world, "brokers") != 0) {
@@ -326,17 +355,13 @@ static bool is_core(const char *world)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
-                                          {"seeds", required_argument, NULL, 'n'},
-                                          {"brokers", required_argument, NULL, 'b'},
-                                          {"seconds", required_argument, NULL, 't'},
-                                          {"trace", no_argument, NULL, 'v'},
-                                          {"twice", no_argument, NULL, '2'},
-                                          {"first", no_argument, NULL, '1'},
-                                          {"hours", required_argument, NULL, 'H'},
-                                          {"world", required_argument, NULL, 'w'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"seed", required_argument, NULL, 's'},     {"seeds", required_argument, NULL, 'n'},
+        {"brokers", required_argument, NULL, 'b'},  {"seconds", required_argument, NULL, 't'},
+        {"trace", no_argument, NULL, 'v'},          {"twice", no_argument, NULL, '2'},
+        {"first", no_argument, NULL, '1'},          {"hours", required_argument, NULL, 'H'},
+        {"scenario", required_argument, NULL, 'S'}, {"world", required_argument, NULL, 'w'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 's')
@@ -351,6 +376,8 @@ int main(int argc, char **argv)
             sim.options.hours = (int64_t)number(optarg);
         else if (c == 'v')
             sim.options.trace = true;
+        else if (c == 'S')
+            sim.options.scenario = scenario_of(optarg);
         else if (c == 'w')
             sim.options.core = is_core(optarg);
         else if (c == '1')

@@ -148,6 +148,23 @@ static bool is_in(const char *path, const char *folder)
     return rest[0] == '/' && strchr(rest + 1, '/') == NULL;
 }
 
+/* What lies in a folder goes with it, however deep. */
+static void move_path(char *path, const char *from, const char *to)
+{
+    char moved[PATH_MAX_BYTES];
+    size_t length = strlen(from);
+    if (strncmp(path, from, length) != 0 || path[length] != '/')
+        return;
+    REQUIRE(snprintf(moved, sizeof moved, "%s%s", to, path + length) < (int)sizeof moved);
+    memcpy(path, moved, sizeof moved);
+}
+
+static void move_inside(struct names *n, const char *from, const char *to)
+{
+    for (int i = 0; i < n->count; i++)
+        move_path(n->at[i].path, from, to);
+}
+
 static void apply(struct names *n, const struct change *c)
 {
     switch (c->kind) {
@@ -160,6 +177,8 @@ static void apply(struct names *n, const struct change *c)
     case CHANGE_RENAME:
         drop(n, c->from);
         put(n, c->to, c->inode);
+        if (c->inode == NULL)
+            move_inside(n, c->from, c->to);
         break;
     }
 }
@@ -176,6 +195,11 @@ static void change(struct io_mem *m, enum change_kind kind, const char *from, co
     (void)snprintf(c->from, sizeof c->from, "%s", from);
     (void)snprintf(c->to, sizeof c->to, "%s", to);
     apply(&m->live, c);
+    if (kind == CHANGE_RENAME && inode == NULL)
+        for (int i = 0; i < m->change_count - 1; i++) { /* what is not yet synced in it is known by its new name */
+            move_path(m->changes[i].from, from, to);
+            move_path(m->changes[i].to, from, to);
+        }
 }
 
 /* ---- inodes ------------------------------------------------------------------------- */
@@ -868,6 +892,14 @@ uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes)
         return NULL;
     *size_bytes = e->inode->size_bytes;
     return e->inode->bytes;
+}
+
+void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
+{
+    struct entry *e = find(&m->live, path);
+    REQUIRE(e != NULL && e->inode != NULL && pos < e->inode->size_bytes);
+    e->inode->bytes[pos] ^= bits;
+    e->inode->durable[pos] ^= bits;
 }
 
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes)

@@ -85,6 +85,8 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes);
 
 /* The live bytes of a file, borrowed; NULL: no such file. */
 uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes);
+/* These bits change, in the cache and on the disk, as disks do it: nobody is told. */
+void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits);
 /* What of it a power cut would leave if nothing were lucky; borrowed. */
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes);
 /* The paths that would be left. */
