@@ -58,9 +58,9 @@ static void on_peer_changed(void *context, uint32_t broker_id, bool alive)
             peer_socket_cut(link->ask);
         (void)pthread_mutex_unlock(&link->lock);
         if (alive)
-            SAY_INFO("broker %u at %s:%u is alive", broker_id, link->address.host, (unsigned)link->address.port);
+            SAY_DEBUG("broker %u at %s:%u is alive", broker_id, link->address.host, (unsigned)link->address.port);
         else
-            SAY_NOTICE("broker %u at %s:%u is not heard any more", broker_id, link->address.host,
+            SAY_DEBUG("broker %u at %s:%u is not heard any more", broker_id, link->address.host,
                        (unsigned)link->address.port);
         link_drop(&link);
     }
