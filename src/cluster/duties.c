@@ -312,10 +312,27 @@ static void report_replica(struct cluster *c, struct part *part, enum metadata_v
     calls_begin(c, &r->call);
 }
 
+/* What a partition's own thread changes, too. All else of a part changes on the keeper: here. */
+struct part_now {
+    enum part_state state;
+    enum kq_err err; /* FAILED: why */
+    int64_t failed_us;
+};
+
+static struct part_now part_now(struct cluster *c, const struct part *part)
+{
+    (void)pthread_mutex_lock(&c->lock);
+    struct part_now now = {.state = part->state,
+                           .err = part->fault == NULL ? KQ_NO_MEMORY : part->fault->err,
+                           .failed_us = part->failed_us};
+    (void)pthread_mutex_unlock(&c->lock);
+    return now;
+}
+
 /* A replica that broke while it ran. */
 static void look_for_failure(struct cluster *c, struct part *part, int64_t now_us)
 {
-    if (part->state != PART_SERVING || part->partition == NULL)
+    if (part->partition == NULL || part_now(c, part).state != PART_SERVING)
         return;
     struct partition_status status;
     partition_status(part->partition, &status);
@@ -334,14 +351,12 @@ static void look_for_failure(struct cluster *c, struct part *part, int64_t now_u
 }
 
 /* Whether the others can fill a new one: they have a leader without this replica. */
-static bool may_be_replaced(struct cluster *c, const struct part *part, int64_t now_us)
+static bool may_be_replaced(struct cluster *c, const struct part *part, const struct part_now *now, int64_t now_us)
 {
-    bool broken = part->state == PART_LOST;
-    if (part->state == PART_FAILED) {
-        enum kq_err err = part->fault == NULL ? KQ_NO_MEMORY : part->fault->err;
-        broken = (err == KQ_CORRUPT || err == KQ_IO || err == KQ_PARTITION_FAILED || err == KQ_NOT_FOUND) &&
-                 now_us >= part->failed_us + GRACE_US;
-    }
+    bool damaged =
+        now->err == KQ_CORRUPT || now->err == KQ_IO || now->err == KQ_PARTITION_FAILED || now->err == KQ_NOT_FOUND;
+    bool broken =
+        now->state == PART_LOST || (now->state == PART_FAILED && damaged && now_us >= now->failed_us + GRACE_US);
     if (!broken || part->sole_broker != 0)
         return false;
     struct group_id group = {.topic_id = part->hosted->id, .partition = part->number};
@@ -357,8 +372,9 @@ static bool look_at_part(struct cluster *c, struct part *part, const struct imag
         return part->stop_told;
     struct image_holders holders = image_holders(topic, part->number);
     struct replica_wish wish = replica_wish(c, image, topic, part->number);
-    bool pending = part->state == PART_LOST || part->state == PART_FAILED;
-    if (pending && *left > 0 && may_be_replaced(c, part, now_us)) {
+    struct part_now now = part_now(c, part);
+    bool pending = now.state == PART_LOST || now.state == PART_FAILED;
+    if (pending && *left > 0 && may_be_replaced(c, part, &now, now_us)) {
         (*left)--;
         report_replica(c, part, METADATA_REPLACE, &wish.mix);
     }
