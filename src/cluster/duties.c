@@ -448,9 +448,10 @@ void duties_run(struct job *job)
     c->duties_posted = false;
     struct image *image = c->stopping ? NULL : image_hold(c->image);
     (void)pthread_mutex_unlock(&c->lock);
+    if (image != NULL && c->links != NULL)
+        tell_peers(c, image);
     if (image != NULL && c->links != NULL && c->metadata_partition != NULL) {
         int64_t now_us = clock_mono_us();
-        tell_peers(c, image);
         tell_metadata(c, image);
         bool pending = register_self(c, image, now_us);
         learn_currency(c);

@@ -1,24 +1,11 @@
 #include "cluster/image.h"
 
 #include "base/require.h"
-#include "cluster/metadata.h"
+#include "cluster/holders.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Who holds the partitions of a topic; shared by its images, and never changed. */
-struct holders {
-    _Atomic uint32_t references;
-    uint32_t founder_replicas; /* of a partition at the founding; 0: from before clusters */
-    uint32_t partition_count;
-    struct raft_member *founders; /* [partition * founder_replicas + i] */
-    uint32_t *first;              /* [partition + 1]: where its brokers begin */
-    uint8_t *wanted;              /* [partition]: how many of them are wanted */
-    bool *moving;
-    uint32_t *brokers;
-    struct uuid *mixes;
-};
 
 struct image_topic {
     uint32_t tag;
@@ -61,107 +48,7 @@ static bool drop_reference(_Atomic uint32_t *references)
     return before == 1;
 }
 
-/* ---- holders -------------------------------------------------------------------------- */
-
-static void drop_holders(struct holders *h)
-{
-    if (h == NULL || !drop_reference(&h->references))
-        return;
-    free(h->founders);
-    free(h->first);
-    free(h->wanted);
-    free(h->moving);
-    free(h->brokers);
-    free(h->mixes);
-    free(h);
-}
-
-static struct holders *hold_holders(struct holders *h)
-{
-    (void)atomic_fetch_add_explicit(&h->references, 1, memory_order_relaxed);
-    return h;
-}
-
-static const struct uuid *founder_incarnation(const struct metadata_topic *from, uint32_t broker)
-{
-    for (uint32_t i = 0; i < from->founder_count; i++)
-        if (from->founders[i].broker == broker)
-            return &from->founders[i].incarnation;
-    return NULL;
-}
-
-static void list_founders(struct holders *h, const struct metadata_topic *from)
-{
-    static const struct uuid unknown; /* of nobody: such a founder is never found here */
-    for (size_t i = 0; i < (size_t)h->partition_count * h->founder_replicas; i++) {
-        const struct uuid *incarnation = founder_incarnation(from, from->replicas[i]);
-        h->founders[i] = (struct raft_member){.broker_id = from->replicas[i],
-                                              .incarnation = incarnation == NULL ? unknown : *incarnation};
-    }
-}
-
-/* The brokers of p: the wanted ones, then those that are to leave. */
-static void list_holders(struct holders *h, const struct metadata_topic *from, uint32_t p)
-{
-    struct metadata_replica target[METADATA_REPLICAS_MAX];
-    struct metadata_replica present[METADATA_REPLICAS_MAX];
-    uint32_t target_count = metadata_target(from, p, target);
-    uint32_t present_count = metadata_present(from, p, present);
-    uint32_t at = h->first[p];
-    for (uint32_t i = 0; i < target_count; i++, at++) {
-        h->brokers[at] = target[i].broker;
-        h->mixes[at] = target[i].mix;
-    }
-    for (uint32_t i = 0; i < present_count; i++) {
-        bool stays = false;
-        for (uint32_t k = 0; k < target_count; k++)
-            stays |= target[k].broker == present[i].broker;
-        if (stays)
-            continue;
-        h->brokers[at] = present[i].broker;
-        h->mixes[at++] = present[i].mix;
-    }
-    h->first[p + 1] = at;
-    h->wanted[p] = (uint8_t)target_count;
-    h->moving[p] = from->changed != NULL && from->changed[p] != NULL && from->changed[p]->wanted_count > 0;
-}
-
-static size_t most_holders(const struct metadata_topic *from)
-{
-    size_t most = 0;
-    for (uint32_t p = 0; p < from->partition_count; p++) {
-        const struct metadata_partition *changed = from->changed == NULL ? NULL : from->changed[p];
-        most += changed == NULL ? from->replica_count : changed->present_count + changed->wanted_count;
-    }
-    return most;
-}
-
-/* NULL: out of memory. */
-static struct holders *make_holders(const struct metadata_topic *from)
-{
-    struct holders *h = calloc(1, sizeof *h);
-    if (h == NULL)
-        return NULL;
-    atomic_init(&h->references, 1);
-    h->partition_count = from->partition_count;
-    h->founder_replicas = from->founder_count == 0 ? 0 : from->replica_count;
-    size_t most = most_holders(from);
-    h->founders = calloc((size_t)h->partition_count * h->founder_replicas + 1, sizeof *h->founders);
-    h->first = calloc((size_t)h->partition_count + 1, sizeof *h->first);
-    h->wanted = calloc(h->partition_count, sizeof *h->wanted);
-    h->moving = calloc(h->partition_count, sizeof *h->moving);
-    h->brokers = calloc(most, sizeof *h->brokers);
-    h->mixes = calloc(most, sizeof *h->mixes);
-    if (h->founders == NULL || h->first == NULL || h->wanted == NULL || h->moving == NULL || h->brokers == NULL ||
-        h->mixes == NULL) {
-        drop_holders(h);
-        return NULL;
-    }
-    list_founders(h, from);
-    for (uint32_t p = 0; p < h->partition_count; p++)
-        list_holders(h, from, p);
-    return h;
-}
+/* ---- who holds what ------------------------------------------------------------------ */
 
 struct image_holders image_holders(const struct image_topic *topic, uint32_t p)
 {
@@ -219,7 +106,7 @@ void image_topic_drop(struct image_topic **topic)
             partition_drop(&partition);
     }
     t->tag = TAG_DEAD;
-    drop_holders(t->holders);
+    holders_drop(t->holders);
     free(t);
 }
 
@@ -291,7 +178,7 @@ static struct image_topic *new_topic(const struct uuid *id, const char *name, ui
     struct image_topic *t = calloc(1, sizeof *t + partition_count * sizeof t->partitions[0]);
     if (t == NULL || holders == NULL) {
         free(t);
-        drop_holders(holders);
+        holders_drop(holders);
         return NULL;
     }
     t->tag = IMAGE_TOPIC_TAG;
@@ -320,7 +207,7 @@ static struct image_topic *make_topic(const struct metadata_topic *from, const s
 {
     if (before != NULL && before->version == from->version && image_same_limits(&before->limits, limits))
         return image_topic_hold(before);
-    struct image_topic *t = new_topic(&from->id, from->name, from->partition_count, make_holders(from));
+    struct image_topic *t = new_topic(&from->id, from->name, from->partition_count, holders_make(from));
     if (t == NULL)
         return NULL;
     t->version = from->version;
@@ -337,7 +224,7 @@ static struct image_topic *clone_topic(const struct image_topic *before, const s
                                        uint32_t except)
 {
     struct image_topic *t =
-        new_topic(&before->id, before->name, before->partition_count, hold_holders(before->holders));
+        new_topic(&before->id, before->name, before->partition_count, holders_hold(before->holders));
     if (t == NULL)
         return NULL;
     t->version = before->version;

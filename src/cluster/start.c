@@ -448,6 +448,8 @@ static enum kq_err start_parts(struct cluster *c, struct fault *fault)
     if (err == KQ_OK)
         err = start_links(c, fault);
     if (err == KQ_OK)
+        duties_post(c); /* who the peers are */
+    if (err == KQ_OK)
         err = open_metadata(c, links_partition_peers(c->links), fault);
     if (err == KQ_OK) {
         serve(c);

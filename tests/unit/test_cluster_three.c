@@ -521,6 +521,26 @@ static void a_lost_replica_is_replaced_by_a_new_one(void)
     end();
 }
 
+static void a_damaged_replica_is_replaced_by_a_new_one(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(create(1, "t", 1, 3), KQ_OK);
+    EVENTUALLY(try_publish(1, "t", 0) == 0);
+    stop(2);
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/t-0/hard-state", nodes[2].dir);
+    FILE *file = fopen(path, "r+");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    for (int i = 0; i < 8192; i++)
+        (void)fputc('x', file);
+    (void)fclose(file);
+    start(2);
+    EVENTUALLY(messages_at(2, "t", 0) == 1);
+    EVENTUALLY(is_well(1));
+    CU_ASSERT_EQUAL(count_folders(2, "t-0.stray-"), 1);
+    end();
+}
+
 static void a_broker_alone_grows_into_a_cluster(void)
 {
     prepare(3);
@@ -619,6 +639,7 @@ static const struct unit_case cases[] = {
     {"a wiped broker with another one down founds nothing", a_wiped_broker_with_another_one_down_founds_nothing},
     {"a topic is deleted and made again while one is away", a_topic_deleted_and_made_again_while_one_is_away},
     {"a lost replica is replaced by a new one", a_lost_replica_is_replaced_by_a_new_one},
+    {"a damaged replica is replaced by a new one", a_damaged_replica_is_replaced_by_a_new_one},
     {"a broker alone grows into a cluster", a_broker_alone_grows_into_a_cluster},
     {"a broker is drained and removed", a_broker_is_drained_and_removed},
     {"all stop and start again", all_stop_and_start_again},
