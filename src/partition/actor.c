@@ -336,6 +336,7 @@ static void stop(struct actor *actor)
     struct fault fault;
     (void)fault_set(&fault, KQ_OUTCOME_UNKNOWN, "written, but not known to be on a majority when the broker stopped");
     actor_refuse_list(&actor->inflight, KQ_OUTCOME_UNKNOWN, &fault);
+    actor_refuse_list(&actor->cut, KQ_OUTCOME_UNKNOWN, &fault);
 }
 
 static void store_snapshot(struct actor *actor)
@@ -468,17 +469,22 @@ static int64_t retention_deadline_us(const struct actor *actor)
     return actor->now.mono_us + left_ms * 1000;
 }
 
+static bool has_inflight(const struct actor *actor)
+{
+    return actor->inflight.first != NULL || actor->cut.first != NULL;
+}
+
 int64_t actor_deadline_us(const struct actor *actor)
 {
     if (actor->failure.err != KQ_OK)
         return CLOCK_NEVER;
     int64_t raft_us = raft_deadline_us(&actor->raft);
     if (actor->stopping)
-        return actor_is_alone(actor) || actor->inflight.first == NULL ? CLOCK_NEVER
-                                                                      : least(raft_us, actor->stop_until_us);
+        return actor_is_alone(actor) || !has_inflight(actor) ? CLOCK_NEVER : least(raft_us, actor->stop_until_us);
     int64_t due_us = least(log_next_deadline_us(actor->log), raft_us);
     due_us = least(due_us, actor_asks_deadline_us(actor));
     due_us = least(due_us, actor_damage_deadline_us(actor));
+    due_us = least(due_us, actor_lost_deadline_us(actor));
     if (actor->parting)
         due_us = least(due_us, actor->stop_until_us);
     if (flush_may_wait(actor))
@@ -534,7 +540,7 @@ bool actor_stopped(const struct actor *actor)
 {
     if (!actor->stopping || actor->jobs_out > 0)
         return false;
-    return actor->failure.err != KQ_OK || actor->inflight.first == NULL;
+    return actor->failure.err != KQ_OK || !has_inflight(actor);
 }
 
 void actor_status(const struct actor *actor, struct partition_status *status)
@@ -562,6 +568,6 @@ void actor_check(const struct actor *actor)
     REQUIRE(actor->raft.cuts == log_cuts(actor->log));
     REQUIRE(actor->raft.commit_idx <= log_last_idx(actor->log));
     REQUIRE(actor->entry_count <= actor->options.unflushed_entries);
-    REQUIRE(actor->finished.first == NULL && actor->cut.first == NULL);
+    REQUIRE(actor->finished.first == NULL);
     REQUIRE(actor->inflight.first == NULL || actor_wait_idx(actor->inflight.first) > actor->raft.commit_idx);
 }

@@ -212,5 +212,6 @@ void actor_expire(struct actor *actor)
 {
     expire_list(actor, &actor->inflight, KQ_OUTCOME_UNKNOWN,
                 "written, but not known to be durable within publish.timeout");
+    expire_list(actor, &actor->cut, KQ_OUTCOME_UNKNOWN, "written, but another broker became the leader");
     expire_list(actor, &actor->waiting, KQ_NO_LEADER, "no leader within the timeout");
 }

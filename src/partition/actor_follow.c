@@ -23,8 +23,7 @@ static void parcel_gone(struct actor *actor, struct parcel *parcel)
 
 /* ---- what raft wants done --------------------------------------------------------------- */
 
-/* Those whose entries are gone are answered at the end of the turn, when it is known what
- * stands there instead. */
+/* Those whose entries are gone are answered when it is known what stands there instead. */
 static void cut_requests(struct actor *actor, uint64_t first_idx)
 {
     struct mail_list kept = {0};
@@ -106,7 +105,11 @@ void actor_reset(struct actor *actor, const struct parcel *parcel)
                               .state_bytes = parcel->state_bytes};
     SAY_NOTICE("%s: the entries up to %llu are no longer kept by the leader: this replica begins anew behind them",
                actor->options.log.title, (unsigned long long)message->prev_idx);
-    cut_requests(actor, 0);
+    /* They may be among the entries that are jumped over. */
+    struct fault unknown;
+    (void)fault_set(&unknown, KQ_OUTCOME_UNKNOWN, "written, but another broker became the leader");
+    actor_refuse_list(&actor->inflight, KQ_OUTCOME_UNKNOWN, &unknown);
+    actor_refuse_list(&actor->cut, KQ_OUTCOME_UNKNOWN, &unknown);
     actor_tail_clear(actor);
     actor->starts[0].idx = actor->starts[1].idx = 0;
     struct fault fault = {0};

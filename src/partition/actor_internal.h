@@ -83,16 +83,17 @@ struct actor {
     uint32_t entry_count;
     int jobs_out;
     bool noop_wanted;
-    bool leave_wanted;   /* the joint configuration is to be left */
-    bool room_wanted;    /* an append waits for a keep job */
-    bool impatient;      /* look at data mail even if it cannot be used: deadlines */
-    bool machine_leads;  /* the machine was told that it leads */
-    bool view_dirty;     /* segments came or went: show a new view */
-    bool state_ahead;    /* the machine has applied what the log did not take: its state is not stored */
-    bool committed_news; /* the commit moved in this turn */
-    bool led;            /* raft's role was leader after its last event */
-    bool lost_lead;      /* in this turn: what is in flight is to be answered */
-    bool start_wanted;   /* the leader's: to be appended with start_off */
+    bool leave_wanted;     /* the joint configuration is to be left */
+    bool room_wanted;      /* an append waits for a keep job */
+    bool impatient;        /* look at data mail even if it cannot be used: deadlines */
+    bool machine_leads;    /* the machine was told that it leads */
+    bool view_dirty;       /* segments came or went: show a new view */
+    bool state_ahead;      /* the machine has applied what the log did not take: its state is not stored */
+    bool committed_news;   /* the commit moved in this turn */
+    bool led;              /* raft's role was leader after its last event */
+    bool lost_lead;        /* in this turn */
+    int64_t lost_until_us; /* what was in flight then is waited for so long */
+    bool start_wanted;     /* the leader's: to be appended with start_off */
     int64_t start_off;
     struct start_mark starts[2]; /* uncommitted here: [1] the newest in the log; [0] the one before, which
                                   * cannot be cut any more, as the newest was appended after its commit */
@@ -169,9 +170,10 @@ void actor_note_append(struct actor *actor, const struct log_entry *entry, const
 /* Of any entry that came into the log, own or not. */
 void actor_note_entry(struct actor *actor, enum log_entry_type type, uint64_t idx, const void *body,
                       uint32_t body_bytes);
-/* What was lost in this turn with the lead is answered, and the machine goes back to
- * what is committed. */
+/* When the lead was lost the machine goes back to what is committed; what was in flight is
+ * answered as far as it is decided. */
 void actor_settle_loss(struct actor *actor);
+int64_t actor_lost_deadline_us(const struct actor *actor);
 /* The sole member of its group. */
 bool actor_is_alone(const struct actor *actor);
 /* It leads, or could without asking anybody as soon as somebody wants an append. */

@@ -218,7 +218,8 @@ void actor_close(struct actor **actor)
     if (a == NULL)
         return;
     TAG_CHECK(a, ACTOR_TAG);
-    REQUIRE(a->inflight.first == NULL && a->waiting.first == NULL && a->waits == NULL && a->jobs_out == 0);
+    REQUIRE(a->inflight.first == NULL && a->cut.first == NULL && a->waiting.first == NULL && a->waits == NULL &&
+            a->jobs_out == 0);
     actor_stop_machine(a);
     actor_drop_parcels(a);
     actor_peers_fini(a);

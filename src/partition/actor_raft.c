@@ -40,24 +40,66 @@ void actor_stop_machine(struct actor *actor)
     actor->options.machine.ops->leads(actor->options.machine.state, false, &actor->now);
 }
 
-/* ---- the lead is lost ---------------------------------------------------------------- */
+/* ---- the lead is lost ----------------------------------------------------------------
+ *
+ * What is in flight then is not known to be committed, and may be all the same: it is
+ * waited for a little. If this log comes to have another entry in its place, and that is
+ * committed, it failed for certain; if its own entry is committed, it did not. What is
+ * left after that is answered "outcome unknown". */
 
-static void decide_cut(struct actor *actor)
+static void refuse_cut(struct actor *actor, bool over)
 {
+    struct mail_list kept = {0};
     struct fault fault;
     struct mail *mail;
     while ((mail = mail_list_take(&actor->cut)) != NULL) {
         if (actor_wait_idx(mail) <= actor->raft.commit_idx) {
             (void)fault_set(&fault, KQ_NOT_LEADER,
-                            "another broker became the leader, and another message was committed in the place of this");
+                            "another broker became the leader, and something else was committed in the place of this");
             if (mail->kind == MAIL_PUBLISH)
                 CONTAINER_OF(mail, struct publish_request, mail)->term = actor->raft.term;
             actor_refuse(mail, KQ_NOT_LEADER, &fault);
-        } else {
+        } else if (over) {
             (void)fault_set(&fault, KQ_OUTCOME_UNKNOWN, "written, but another broker became the leader");
             actor_refuse(mail, KQ_OUTCOME_UNKNOWN, &fault);
+        } else {
+            mail_list_append(&kept, mail);
         }
     }
+    actor->cut = kept;
+}
+
+static void decide_lost(struct actor *actor)
+{
+    bool over = actor->now.mono_us >= actor->lost_until_us;
+    if (actor->cut.first != NULL)
+        refuse_cut(actor, over);
+    if (!over || actor->raft.role == RAFT_LEADER || actor->inflight.first == NULL)
+        return;
+    struct fault fault;
+    (void)fault_set(&fault, KQ_OUTCOME_UNKNOWN, "written, but this broker no longer leads the partition");
+    actor_finish_committed(actor);
+    actor_refuse_list(&actor->inflight, KQ_OUTCOME_UNKNOWN, &fault);
+}
+
+int64_t actor_lost_deadline_us(const struct actor *actor)
+{
+    bool waits = actor->cut.first != NULL || (actor->inflight.first != NULL && actor->raft.role != RAFT_LEADER);
+    return waits && actor->lost_until_us > actor->now.mono_us ? actor->lost_until_us : CLOCK_NEVER;
+}
+
+/* Calls whose proposals found no room: they never come to be. */
+static void drop_open_calls(struct actor *actor)
+{
+    struct mail_list kept = {0};
+    struct mail *mail;
+    while ((mail = mail_list_take(&actor->inflight)) != NULL) {
+        if (actor_wait_idx(mail) <= actor->raft.last_idx || !actor->records_open)
+            mail_list_append(&kept, mail);
+        else
+            actor_refuse(mail, KQ_NOT_LEADER, NULL);
+    }
+    actor->inflight = kept;
 }
 
 /* What the machine proposed and nobody committed is taken back. */
@@ -77,14 +119,15 @@ static void take_back_proposals(struct actor *actor)
 
 void actor_settle_loss(struct actor *actor)
 {
-    decide_cut(actor);
-    if (!actor->lost_lead || actor->failure.err != KQ_OK)
+    if (actor->failure.err != KQ_OK)
+        return;
+    if (actor->lost_lead)
+        actor->lost_until_us = actor->now.mono_us + 2 * actor->raft.election_us;
+    decide_lost(actor);
+    if (!actor->lost_lead)
         return;
     actor->lost_lead = false;
-    actor_finish_committed(actor);
-    struct fault fault;
-    (void)fault_set(&fault, KQ_OUTCOME_UNKNOWN, "written, but this broker no longer leads the partition");
-    actor_refuse_list(&actor->inflight, KQ_OUTCOME_UNKNOWN, &fault);
+    drop_open_calls(actor);
     actor_deliver_notes(actor, actor->raft.commit_idx, KQ_OK);
     actor_deliver_notes(actor, UINT64_MAX, KQ_NOT_LEADER);
     if (actor->options.machine.ops != NULL)

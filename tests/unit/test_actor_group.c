@@ -161,6 +161,59 @@ static void a_tail_that_nobody_else_has_is_cut(void)
     end();
 }
 
+static void what_was_replaced_by_something_committed_is_refused_for_certain(void)
+{
+    begin(3);
+    group->links = true;
+    int old = start_and_lead();
+    publish_some(old, 5);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    CU_ASSERT_TRUE(group_wait_even(group, 1000));
+    for (int n = 0; n < 3; n++)
+        if (n != old)
+            group->cut[old][n] = group->cut[n][old] = true;
+    struct group_publish *replaced = group_publish(group, old, 300, -1, 0);
+    int fresh = old;
+    for (int i = 0; i < 1000 && fresh == old; i++) {
+        group_step(group);
+        fresh = group_leader(group);
+    }
+    CU_ASSERT_TRUE_FATAL(fresh != old);
+    publish_some(fresh, 5);
+    CU_ASSERT_FALSE(replaced->publish.done);
+    memset(group->cut, 0, sizeof group->cut);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    CU_ASSERT_EQUAL(replaced->publish.err, KQ_NOT_LEADER);
+    CU_ASSERT_EQUAL(replaced->publish.request.term, group->nodes[fresh].news.term);
+    CU_ASSERT_EQUAL(acknowledged(), 10);
+    end();
+}
+
+/* It was on its way to a majority when its leader was cut off. */
+static void what_the_next_leader_has_is_acknowledged_by_the_old_one(void)
+{
+    begin(3);
+    group->links = true;
+    int old = start_and_lead();
+    publish_some(old, 5);
+    CU_ASSERT_TRUE(group_wait_even(group, 1000));
+    for (int n = 0; n < 3; n++)
+        group->cut[n][old] = n != old;
+    struct group_publish *publish = group_publish(group, old, 300, -1, 0);
+    int fresh = old;
+    for (int i = 0; i < 1000 && fresh == old; i++) {
+        group_step(group);
+        fresh = group_leader(group);
+    }
+    CU_ASSERT_TRUE_FATAL(fresh != old);
+    CU_ASSERT_FALSE(publish->publish.done);
+    memset(group->cut, 0, sizeof group->cut);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    CU_ASSERT_EQUAL(publish->publish.err, KQ_OK);
+    CU_ASSERT_EQUAL(publish->publish.base_off, 5);
+    end();
+}
+
 static void who_was_away_catches_up_from_the_log(void)
 {
     begin(3);
@@ -821,6 +874,10 @@ static const struct unit_case cases[] = {
     {"without a majority nothing is acknowledged", without_a_majority_nothing_is_acknowledged},
     {"the next leader has what was acknowledged", the_next_leader_has_what_was_acknowledged},
     {"a tail that nobody else has is cut", a_tail_that_nobody_else_has_is_cut},
+    {"what was replaced by something committed is refused for certain",
+     what_was_replaced_by_something_committed_is_refused_for_certain},
+    {"what the next leader has is acknowledged by the old one",
+     what_the_next_leader_has_is_acknowledged_by_the_old_one},
     {"who was away catches up from the log", who_was_away_catches_up_from_the_log},
     {"one broker grows to three and shrinks again", one_broker_grows_to_three_and_shrinks_again},
     {"a wiped broker joins as another member", a_wiped_broker_joins_as_another_member},
