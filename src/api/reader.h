@@ -17,6 +17,7 @@
 
 struct reader_ask;
 
+enum reader_place { READER_STILL, READER_BEGINS, READER_AT_PARTITION, READER_AT_LEADER_WAIT, READER_AT_WATCH };
 enum reader_purpose { READER_OPENS, READER_PULLS, READER_WAITS, READER_BOUNDS };
 
 struct reader {
@@ -50,7 +51,7 @@ struct reader {
     struct leader_wait leader_wait;
     struct reader_ask *ask;
     pthread_mutex_t lock; /* over what follows: between who begins a wait and who cancels it */
-    enum { READER_STILL, READER_BEGINS, READER_AT_PARTITION, READER_AT_LEADER_WAIT, READER_AT_WATCH } place;
+    enum reader_place place;
     bool cancelled;
     bool answered_at_once;
     _Atomic uintptr_t poster; /* the thread that posts a wait just now; 0: none */
