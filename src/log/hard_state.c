@@ -192,7 +192,8 @@ static void decode_mark(const uint8_t *slot, const struct log_hard_state *state,
         .cut = (enum log_cut)slot[137],
         .cut_idx = get_le64(slot + 144),
     };
-    if (mark->segment_off < -1 || slot[137] > LOG_CUT_RESET)
+    bool cut_nowhere = mark->cut != LOG_CUT_NONE && (mark->segment_off < 0 || mark->cut_idx == 0);
+    if (mark->segment_off < -1 || slot[137] > LOG_CUT_RESET || cut_nowhere)
         mark->segment_off = -2;
 }
 

@@ -221,7 +221,12 @@ static enum kq_err resume_cut(struct log *log, struct folder *f, const struct lo
         return err;
     if (mark->cut == LOG_CUT_RESET) {
         err = cut_finish_reset(p, mark->segment_off, fault);
-        return err == KQ_OK ? list_again(p, f, fault) : err;
+        if (err == KQ_OK)
+            err = list_again(p, f, fault);
+        if (err == KQ_OK && (f->logs.count != 1 || f->logs.at[0] != mark->segment_off))
+            err = fault_set(fault, KQ_CORRUPT, "%s began anew with %0*lld.log, which is missing or not alone", p->dir,
+                            (int)SEGMENT_NAME_DIGITS, (long long)mark->segment_off);
+        return err;
     }
     uint32_t keep = f->logs.count;
     while (keep > 0 && f->logs.at[keep - 1] > mark->segment_off)

@@ -166,6 +166,10 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
         err = fault_set(fault, KQ_CORRUPT, "%s: entries %llu to %llu are missing before %0*lld.log", log->place->title,
                         (unsigned long long)log->last_idx + 1, (unsigned long long)s->first_idx - 1,
                         (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
+    if (err == KQ_OK && cut_short && mark->cut_idx < s->first_idx)
+        err = fault_set(fault, KQ_CORRUPT, "%s: entries from %llu on were to be cut, but %0*lld.log begins with %llu",
+                        log->place->title, (unsigned long long)mark->cut_idx, (int)SEGMENT_NAME_DIGITS,
+                        (long long)s->first_off, (unsigned long long)s->first_idx);
     uint64_t flushed = w.flushed_idx;
     if (log_mark_is_set(mark) && mark->flushed_idx > flushed)
         flushed = mark->flushed_idx;
