@@ -285,7 +285,7 @@ static struct hosted *find_unnamed(struct cluster *c, const struct image *image)
 void reconcile_post(struct cluster *c)
 {
     lock(c);
-    bool post = !c->stopping && !c->reconcile_posted;
+    bool post = !c->stopping && !c->reconcile_posted && c->links != NULL; /* replicas need their peers */
     if (post) {
         c->reconcile_posted = true;
         cluster_work_begin(c);

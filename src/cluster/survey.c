@@ -274,7 +274,7 @@ static bool describe_replicas(struct surveying *s, const struct image_holders *h
         bool wanted = i < holders->wanted_count;
         struct cluster_survey_replica *r = &to->replicas[to->replica_count++];
         *r = (struct cluster_survey_replica){.broker = id, .wanted = wanted, .lag = well ? 0 : -1};
-        r->voter = m == NULL ? well : m->voter;
+        r->voter = m == NULL ? well || !holders->moving : m->voter;
         r->in_sync = (m == NULL ? well : m->in_sync) && links_is_alive(s->cluster->links, id);
         if (m != NULL)
             r->lag = m->lag;
