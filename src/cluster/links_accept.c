@@ -73,7 +73,7 @@ static enum kq_err judge_here(const struct links *links, const struct link *link
     if (now != NULL && alive && !uuid_equal(&now->hello.incarnation, &hello->incarnation))
         return fault_set(fault, KQ_EXISTS,
                          "two brokers have the id %u: one that is linked with broker %u, from %s, and one at %s that "
-                         "wants to be: start one of them with another --id, in a data folder of its own",
+                         "wants to be: start one of them with another --broker-id, in a data folder of its own",
                          hello->broker_id, links->options.self.broker_id, peer_socket_place(now->socket), place);
     if (now != NULL && uuid_equal(&now->hello.incarnation, &hello->incarnation) && hello->boot < now->hello.boot)
         return fault_set(fault, KQ_EXISTS,

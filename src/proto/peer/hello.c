@@ -55,7 +55,7 @@ enum kq_err hello_judge(const struct hello *self, const struct hello *other, con
                              self->broker_id, place);
         return fault_set(fault, KQ_EXISTS,
                          "two brokers have the id %u: this one, and the one at %s: start one of them with another "
-                         "--id, in a data folder of its own",
+                         "--broker-id, in a data folder of its own",
                          self->broker_id, place);
     }
     if (other->to_broker_id != 0 && other->to_broker_id != self->broker_id)
