@@ -311,7 +311,7 @@ char *clients_ask(unsigned broker, const char *line, int64_t timeout_ns)
 {
     struct session s = {.fd = -1};
     const char *reply = session_open(&s, broker, timeout_ns) ? session_ask(&s, line) : NULL;
-    trace_say(TRACE_CLIENT, "broker %u is asked: %s: %.300s", broker, line, client_shown(reply));
+    trace_say(TRACE_CLIENT, "broker %u is asked: %s: %.700s", broker, line, client_shown(reply));
     char *copy = reply == NULL ? NULL : strdup(reply);
     session_fini(&s);
     return copy;

@@ -30,7 +30,7 @@ static char *ask_somebody(const char *line)
 
 bool cluster_settles(int64_t within_ns, const char **last)
 {
-    static char said[200];
+    static char said[900];
     int64_t until_ns = machine_now_ns() + within_ns;
     for (;;) {
         char *reply = ask_somebody("CLUS STATUS");
@@ -164,6 +164,7 @@ static bool a_wiped_disk_comes_back(struct chance *chance)
     broker_wipe(brokers_at(wiped));
     fiber_sleep(chance_magnitude(chance, 1, 5000) * MS_NS);
     broker_boot(brokers_at(wiped));
+    load(5); /* what the status says is as old as the last reports */
     if (!settles("a broker came back with an empty disk"))
         return false;
     for (unsigned i = 1; i <= brokers_count(); i++) {
@@ -173,6 +174,7 @@ static bool a_wiped_disk_comes_back(struct chance *chance)
         if (!takes_messages("one of those that filled the wiped one died", 20 * S_NS))
             return false;
         broker_boot(brokers_at(i));
+        load(5);
         if (!settles("all brokers run again"))
             return false;
     }

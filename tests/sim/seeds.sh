@@ -5,5 +5,9 @@ set -e
 : "${SIMULATE:=tests/sim/simulate}"
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
-"$SIMULATE" --brokers 1 --seed 11 --seeds 100
-"$SIMULATE" --brokers 3 --seed 101 --seeds 100
+for story in all-lose-power wiped-disk wiped-while-down drain-leader cut-learner topic-again; do
+    "$SIMULATE" --scenario "$story" --seed 1 --seeds 4
+done
+"$SIMULATE" --brokers 1 --seed 11 --seeds 80
+"$SIMULATE" --brokers 3 --seed 101 --seeds 80
+"$SIMULATE" --brokers 5 --seed 201 --seeds 20
