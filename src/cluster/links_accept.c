@@ -223,7 +223,10 @@ static void receive_raft(struct inbound *in)
     for (;;) {
         struct peer_frame frame;
         uint8_t *body;
-        err = peer_socket_receive_raw(in->socket, PEER_FRAME_MAX_BYTES, CLOCK_NEVER, &frame, &body, &fault);
+        /* Beats come all the while: who is silent for so long is gone, or a damaged length
+         * made all that it says part of one frame. It connects anew. */
+        int64_t deadline_us = in->hello.kind == PEER_KIND_RAFT ? clock_mono_us() + LINK_SILENT_US : CLOCK_NEVER;
+        err = peer_socket_receive_raw(in->socket, PEER_FRAME_MAX_BYTES, deadline_us, &frame, &body, &fault);
         if (err != KQ_OK)
             break;
         bool ok = false;
@@ -241,6 +244,9 @@ static void receive_raft(struct inbound *in)
     }
     if (err == KQ_GARBAGE || err == KQ_TOO_LARGE)
         SAY_WARNING("a connection of a broker is ended: %s", fault_text(&fault));
+    else if (err == KQ_TIMEOUT)
+        SAY_NOTICE("a connection of broker %u from %s is ended: nothing whole came of it for %d s", in->hello.broker_id,
+                   peer_socket_place(in->socket), (int)(LINK_SILENT_US / 1000000));
 }
 
 /* The peer's own connection has come or gone: what does that say of ours? */

@@ -36,6 +36,7 @@ enum {
     LINKS_TAG = 0x11a25511,
     LINK_TAG = 0x11a25512,
     LINK_HELLO_US = 2 * 1000 * 1000,      /* for a hello each way */
+    LINK_SILENT_US = 10 * 1000 * 1000,    /* a frame of a connection that has beats takes no longer */
     LINK_WRITE_US = 5 * 1000 * 1000,      /* a write that gets nowhere for this long ends its connection */
     LINK_STRANGERS_MAX = 64,              /* connections that have not greeted, or whose broker is not known here */
     LINK_WAITING_BYTES = 1024 * 1024,     /* of raft messages kept while there is no connection */
