@@ -478,6 +478,8 @@ void group_open(struct group *group, int n)
     o->flush_interval_bytes = 64 * 1024;
     o->boot_id = (struct uuid){{(uint8_t)(1 + node->power_cuts % 250)}};
     if (group->machine) {
+        o->log.segment_bytes = 64 * 1024; /* a machine's turn makes room for 56 KiB */
+        o->limits.segment_bytes = 64 * 1024;
         o->machine = (struct machine){
             .ops = group->serial ? &serial_toy_ops : &toy_ops, .state = &node->toy, .snapshot_every_bytes = 8 * 1024};
     }

@@ -633,7 +633,7 @@ static void a_machine_is_brought_by_its_snapshot(void)
     int leader = start_and_lead();
     int away = (leader + 1) % 3;
     group_crash(group, away, IO_MEM_ALL_LOST);
-    for (int i = 0; i < 900; i++) {
+    for (int i = 0; i < 3500; i++) {
         (void)group_call(group, leader);
         if (i % 2 == 0)
             group_run(group, 3);
