@@ -332,7 +332,8 @@ static void a_raft_message_that_does_not_add_up_is_refused(void)
         {200, 0},         {200, 5},         {201, 1},
         {224, 11},        {227, 1},         {232, 0},
         {248 + 40, 0xff}, {248 + 47, 0xff}, {215, 0x80},
-        {88, 0},
+        {88, 0},          {95, 0x40},       {71, 0x80},
+        {160, 1},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint8_t was = out.data[wrong[i].at];

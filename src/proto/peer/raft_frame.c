@@ -62,13 +62,18 @@ static void take_member(struct cursor *c, struct raft_member *m)
     cursor_copy(c, m->incarnation.bytes, UUID_BYTES);
 }
 
-static void take_numbers(struct cursor *c, struct raft_message *m)
+/* False: one of them is beyond what any log comes to; sums of such would wrap. */
+static bool take_numbers(struct cursor *c, struct raft_message *m)
 {
+    bool sane = true;
     uint64_t *const numbers[] = {&m->term,       &m->prev_idx,   &m->prev_term, &m->last_idx,
                                  &m->entry_term, &m->commit_idx, &m->match_idx, &m->hint_idx,
                                  &m->hint_term,  &m->round,      &m->boot,      &m->to_boot};
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         *numbers[i] = cursor_le64(c);
+        sane = sane && *numbers[i] < RAFT_FRAME_NUMBER_END;
+    }
+    return sane;
 }
 
 static void take_entry(struct cursor *c, struct raft_frame_entry *entry, bool *zeros)
@@ -115,7 +120,7 @@ enum kq_err raft_frame_decode(const uint8_t *body, size_t body_bytes, struct raf
     uint32_t zeros = cursor_le16(&c);
     take_member(&c, &m->from);
     take_member(&c, &m->to);
-    take_numbers(&c, m);
+    bool sane = take_numbers(&c, m);
     frame->config_idx = cursor_le64(&c);
     frame->next_off = (int64_t)cursor_le64(&c);
     frame->start_off = (int64_t)cursor_le64(&c);
@@ -123,7 +128,8 @@ enum kq_err raft_frame_decode(const uint8_t *body, size_t body_bytes, struct raf
     frame->entry_count = cursor_le32(&c);
     frame->state_bytes = cursor_le32(&c);
     zeros |= cursor_le32(&c);
-    if (c.bad || zeros != 0 || type < RAFT_MSG_PREVOTE || type > RAFT_MSG_FORGOT_REPLY || (bits & ~BITS_ALL) != 0)
+    if (c.bad || !sane || zeros != 0 || type < RAFT_MSG_PREVOTE || type > RAFT_MSG_FORGOT_REPLY ||
+        (bits & ~BITS_ALL) != 0)
         return KQ_GARBAGE;
     m->type = (enum raft_message_type)type;
     m->granted = (bits & BIT_GRANTED) != 0;
@@ -131,6 +137,8 @@ enum kq_err raft_frame_decode(const uint8_t *body, size_t body_bytes, struct raf
     m->refused = (bits & BIT_REFUSED) != 0;
     frame->has_config = (bits & BIT_CONFIG) != 0;
     if (frame->seat_count > RAFT_SEATS_MAX || frame->entry_count > RAFT_FRAME_ENTRIES_MAX)
+        return KQ_GARBAGE;
+    if (frame->has_config ? frame->config_idx >= RAFT_FRAME_NUMBER_END : frame->config_idx != 0)
         return KQ_GARBAGE;
     if (frame->has_config != (frame->seat_count != 0) || (frame->has_config && m->type != RAFT_MSG_RESET))
         return KQ_GARBAGE;

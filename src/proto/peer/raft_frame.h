@@ -40,6 +40,9 @@ enum {
     RAFT_FRAME_ENTRIES_MAX = 4096, /* of one message */
 };
 
+/* Terms, indexes, rounds and boots stay below it. */
+#define RAFT_FRAME_NUMBER_END (UINT64_C(1) << 62)
+
 /* The head of an entry; what the log of the receiver needs of it. */
 struct raft_frame_entry {
     uint8_t type; /* enum log_entry_type */
