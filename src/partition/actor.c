@@ -339,18 +339,29 @@ static void stop(struct actor *actor)
     actor_refuse_list(&actor->cut, KQ_OUTCOME_UNKNOWN, &fault);
 }
 
+/* A commit may be ahead of this disk: the state waits until the entries that it stands for
+ * are durable here, as a start has to find them. */
 static void store_snapshot(struct actor *actor)
 {
+    if (actor->snapshot.len > 0) {
+        if (actor->snapshot_idx > log_flushed_idx(actor->log))
+            return;
+        if (actor->snapshot_idx < log_first_idx(actor->log) ||
+            log_store_snapshot(actor->log, actor->snapshot_idx, actor->snapshot.data, actor->snapshot.len) != KQ_AGAIN)
+            buf_fini(&actor->snapshot);
+        return;
+    }
     uint64_t every_bytes = actor->options.machine.snapshot_every_bytes;
     if (actor->options.machine.ops == NULL || every_bytes == 0 || actor->snapshot_bytes < every_bytes ||
         actor_is_alone(actor) || actor->raft.commit_idx == 0 || !actor_machine_settled(actor))
         return;
-    struct buf state;
-    buf_init(&state, SIZE_MAX / 2);
-    actor_encode_commit(actor, &state);
-    if (!state.bad && log_store_snapshot(actor->log, actor->raft.commit_idx, state.data, state.len) == KQ_OK)
+    buf_init(&actor->snapshot, SIZE_MAX / 2);
+    actor_encode_commit(actor, &actor->snapshot);
+    actor->snapshot_idx = actor->raft.commit_idx;
+    if (actor->snapshot.bad)
+        buf_fini(&actor->snapshot);
+    else
         actor->snapshot_bytes = 0;
-    buf_fini(&state);
 }
 
 static void lead(struct actor *actor)

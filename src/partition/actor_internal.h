@@ -102,7 +102,9 @@ struct actor {
     uint64_t unflushed_bytes;    /* interval flushing */
     uint64_t machine_idx;        /* the last entry that the machine has applied or proposed */
     uint64_t snapshot_bytes;     /* appended since the machine's state was stored */
-    struct buf records;          /* a machine's proposals of this turn */
+    struct buf snapshot;         /* the machine's state at snapshot_idx, to be stored; empty: none */
+    uint64_t snapshot_idx;
+    struct buf records; /* a machine's proposals of this turn */
     struct batch_maker records_maker;
     bool records_open;
     int64_t records_first_off;

@@ -233,6 +233,7 @@ void actor_close(struct actor **actor)
     }
     producers_fini(&a->producers);
     buf_fini(&a->records);
+    buf_fini(&a->snapshot);
     free(a->target);
     free(a->raft_more);
     a->tag = TAG_DEAD;
