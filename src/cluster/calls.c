@@ -9,6 +9,8 @@
 
 /* Between two tries, when nobody tells that there is a new controller. */
 enum { RETRY_US = 50 * 1000 };
+/* One try of a call that may be tried again: another controller may be there by then. */
+enum { TRY_US = 2 * 1000 * 1000 };
 
 /* ---- judging ----------------------------------------------------------------------- */
 
@@ -144,7 +146,10 @@ static void ask_remote(struct controller_call *call, uint32_t controller)
         return;
     }
     call->part = (struct iovec){.iov_base = call->body.data, .iov_len = call->body.len};
-    int64_t timeout_us = clock_mono_us() + c->options.config->forward_timeout_us;
+    int64_t patience_us = c->options.config->forward_timeout_us;
+    if (is_repeatable(&call->call) && patience_us > TRY_US)
+        patience_us = TRY_US;
+    int64_t timeout_us = clock_mono_us() + patience_us;
     call->ask = (struct ask){.broker_id = controller,
                              .verb = ASK_METADATA,
                              .parts = &call->part,

@@ -15,7 +15,7 @@
 #include "base/require.h"
 #include "cluster/metadata_wire.h"
 
-enum { RETRY_US = 50 * 1000 };
+enum { RETRY_US = 50 * 1000, TRY_US = 2 * 1000 * 1000 };
 
 static bool has_read(const struct cluster *c, uint64_t off)
 {
@@ -141,7 +141,7 @@ static void round_begins(struct cluster *c)
 {
     struct catch_up *u = &c->catch_up;
     uint32_t controller = cluster_controller(c);
-    int64_t deadline_us = clock_mono_us() + c->options.config->forward_timeout_us;
+    int64_t deadline_us = clock_mono_us() + TRY_US;
     if (controller == 0) {
         round_ended(c, &(struct fault){.err = KQ_NO_LEADER}, 0);
         return;

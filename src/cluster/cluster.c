@@ -51,8 +51,12 @@ void cluster_publish(struct cluster *c, struct image *(*make)(struct cluster *c,
     catch_up_wake(c);
 }
 
+/* A machine that begins anew (a leader that lost its place, a snapshot that came) passes
+ * through the past once more. Others acted on what came after: it is not shown again. */
 static struct image *make_committed(struct cluster *c, struct image *before, void *context)
 {
+    if (metadata_next_off(context) < image_next_off(before))
+        return image_hold(before);
     struct partition_limits defaults = cluster_default_limits(c);
     return image_make(context, before, &defaults);
 }

@@ -35,11 +35,13 @@ struct group_machine *coordinator_new(struct cluster *c, uint32_t number)
 
 struct drop_topics {
     struct group_call call;
+    struct cluster_request currency;
     struct cluster *cluster;
+    struct partition *coordinator;
 };
 
-/* A coordinator's turn. The image is as new as any call that the coordinator took
- * before, so a topic that it knows and that is not here is gone. */
+/* A coordinator's turn. The image has all that was committed when the cluster was caught up
+ * with just before, so a topic that the coordinator knows and that is not here is gone. */
 static bool topic_exists(void *context, const struct uuid *topic_id)
 {
     struct cluster *c = context;
@@ -55,23 +57,50 @@ static bool topic_exists(void *context, const struct uuid *topic_id)
     return there;
 }
 
-static void drop_topics_done(struct machine_call *call)
+static void end_drop(struct drop_topics *drop)
 {
-    free(CONTAINER_OF(call, struct drop_topics, call.call));
+    struct cluster *c = drop->cluster;
+    partition_drop(&drop->coordinator);
+    free(drop);
+    cluster_call_end(c);
 }
 
-/* Without memory it is left to the next time (a topic deleted, a start). */
+static void drop_topics_done(struct machine_call *call)
+{
+    end_drop(CONTAINER_OF(call, struct drop_topics, call.call));
+}
+
+/* Any thread. */
+static void current_now(struct cluster_request *request)
+{
+    struct drop_topics *drop = CONTAINER_OF(request, struct drop_topics, currency);
+    if (request->fault.err != KQ_OK) {
+        end_drop(drop);
+        return;
+    }
+    drop->call.verb = GROUP_DROP_TOPICS;
+    drop->call.exists = topic_exists;
+    drop->call.exists_context = drop->cluster;
+    drop->call.call.done = drop_topics_done;
+    partition_call(drop->coordinator, &drop->call.call);
+}
+
+/* Without memory, or a controller, it is left to the next time (a topic deleted, a start,
+ * another leader). */
 void coordinator_drop_topics(struct cluster *c, struct partition *coordinator)
 {
     struct drop_topics *drop = calloc(1, sizeof *drop);
-    if (drop == NULL)
+    (void)pthread_mutex_lock(&c->lock);
+    bool begin = drop != NULL && cluster_call_begin(c);
+    (void)pthread_mutex_unlock(&c->lock);
+    if (!begin) {
+        free(drop);
         return;
+    }
     drop->cluster = c;
-    drop->call.verb = GROUP_DROP_TOPICS;
-    drop->call.exists = topic_exists;
-    drop->call.exists_context = c;
-    drop->call.call.done = drop_topics_done;
-    partition_call(coordinator, &drop->call.call);
+    drop->coordinator = partition_hold(coordinator);
+    drop->currency.done = current_now;
+    cluster_catch_up(c, &drop->currency);
 }
 
 void coordinator_drop_topics_everywhere(struct cluster *c)

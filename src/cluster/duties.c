@@ -20,6 +20,7 @@
 enum {
     PENDING_US = 200 * 1000,
     REGISTER_AGAIN_US = 300 * 1000,
+    REFUSED_AGAIN_US = 30 * 1000 * 1000,
     CALL_US = 5 * 1000 * 1000,
     POKE_US = 1000 * 1000,
     SCAN_US = 5 * 1000 * 1000,
@@ -146,7 +147,8 @@ static void registration_done(struct controller_call *call)
     bool news = fault->err != c->registration_fault.err && fault->err != KQ_STOPPING;
     c->registration_fault = *fault;
     c->duties.registering = false;
-    c->duties.register_at_us = clock_mono_us() + REGISTER_AGAIN_US;
+    bool refused = fault->err == KQ_INVALID; /* removed: that does not change by itself */
+    c->duties.register_at_us = clock_mono_us() + (refused ? REFUSED_AGAIN_US : REGISTER_AGAIN_US);
     (void)pthread_cond_broadcast(&c->moved);
     (void)pthread_mutex_unlock(&c->lock);
     if (fault->err != KQ_OK && news)
@@ -293,6 +295,7 @@ static void report_settled(struct cluster *c, struct part *part, const struct im
     if (r == NULL)
         return;
     r->call.call.verb = METADATA_SETTLED;
+    r->call.call.count = holders->changes;
     r->call.call.replica_count = holders->wanted_count;
     for (uint32_t i = 0; i < holders->wanted_count; i++)
         r->call.call.replica[i] = (struct metadata_replica){.broker = holders->brokers[i], .mix = holders->mixes[i]};

@@ -16,6 +16,7 @@ void holders_drop(struct holders *h)
     free(h->first);
     free(h->wanted);
     free(h->moving);
+    free(h->changes);
     free(h->brokers);
     free(h->mixes);
     free(h);
@@ -68,6 +69,7 @@ static void list_holders(struct holders *h, const struct metadata_topic *from, u
     }
     h->first[p + 1] = at;
     h->wanted[p] = (uint8_t)target_count;
+    h->changes[p] = from->changed != NULL && from->changed[p] != NULL ? from->changed[p]->changes : 0;
     h->moving[p] = from->changed != NULL && from->changed[p] != NULL && from->changed[p]->wanted_count > 0;
 }
 
@@ -94,10 +96,11 @@ struct holders *holders_make(const struct metadata_topic *from)
     h->first = calloc((size_t)h->partition_count + 1, sizeof *h->first);
     h->wanted = calloc(h->partition_count, sizeof *h->wanted);
     h->moving = calloc(h->partition_count, sizeof *h->moving);
+    h->changes = calloc(h->partition_count, sizeof *h->changes);
     h->brokers = calloc(most, sizeof *h->brokers);
     h->mixes = calloc(most, sizeof *h->mixes);
-    if (h->founders == NULL || h->first == NULL || h->wanted == NULL || h->moving == NULL || h->brokers == NULL ||
-        h->mixes == NULL) {
+    if (h->founders == NULL || h->first == NULL || h->wanted == NULL || h->moving == NULL || h->changes == NULL ||
+        h->brokers == NULL || h->mixes == NULL) {
         holders_drop(h);
         return NULL;
     }

@@ -18,6 +18,7 @@ struct holders {
     uint32_t *first;              /* [partition + 1]: where its brokers begin */
     uint8_t *wanted;              /* [partition]: how many of them are wanted */
     bool *moving;
+    uint32_t *changes; /* [partition]: metadata_partition.changes */
     uint32_t *brokers; /* of a partition: the wanted ones, then those that are to leave */
     struct uuid *mixes;
 };

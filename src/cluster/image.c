@@ -58,7 +58,8 @@ struct image_holders image_holders(const struct image_topic *topic, uint32_t p)
                                   .mixes = h->mixes + h->first[p],
                                   .wanted_count = h->wanted[p],
                                   .count = h->first[p + 1] - h->first[p],
-                                  .moving = h->moving[p]};
+                                  .moving = h->moving[p],
+                                  .changes = h->changes[p]};
 }
 
 const uint32_t *image_replicas(const struct image_topic *topic, uint32_t p, uint32_t *count)

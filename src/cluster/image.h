@@ -49,6 +49,7 @@ struct image_holders {
     uint32_t wanted_count;    /* the first ones: what image_replicas() says */
     uint32_t count;           /* of all */
     bool moving;              /* the group's leader is to report when it has become so */
+    uint32_t changes;         /* of what is wanted, for that report */
 };
 struct image_holders image_holders(const struct image_topic *topic, uint32_t p);
 /* How many replicas a partition of the topic is to have. */

@@ -61,7 +61,7 @@ static void on_peer_changed(void *context, uint32_t broker_id, bool alive)
             SAY_DEBUG("broker %u at %s:%u is alive", broker_id, link->address.host, (unsigned)link->address.port);
         else
             SAY_DEBUG("broker %u at %s:%u is not heard any more", broker_id, link->address.host,
-                       (unsigned)link->address.port);
+                      (unsigned)link->address.port);
         link_drop(&link);
     }
     if (links->options.peer_changed != NULL)

@@ -96,6 +96,12 @@ static void register_broker(struct metadata *m, struct metadata_call *call, stru
     if (uuid_is_zero(&m->cluster_id))
         begin_cluster(m, call, turn);
     const struct metadata_broker *known = metadata_find_broker(m, call->broker.id);
+    if (metadata_is_removed(m, call->broker.id, &call->broker.incarnation)) {
+        (void)fault_set(&call->call.fault, KQ_INVALID,
+                        "broker %u was removed from the cluster; to join it again, start it in an empty data folder",
+                        call->broker.id);
+        return;
+    }
     bool same = known != NULL && uuid_equal(&known->incarnation, &call->broker.incarnation);
     if (same && strcmp(known->host, call->broker.host) == 0 && known->port == call->broker.port &&
         known->raft_port == call->broker.raft_port)

@@ -94,6 +94,7 @@ struct metadata_limits {
  *   REGISTER_BROKER  broker; cluster_id: the id of a cluster that has none yet, whose
  *                    founders (founding) are then registered with it. Proposes nothing if
  *                    all is known already. KQ_EXISTS: another incarnation with this id lives.
+ *                    KQ_INVALID: this incarnation was removed.
  *   CREATE_TOPIC     topic, partitions, replicas (0: the default), internal, limits,
  *                    topic_id (a new one), alive. Answer: topic_id; existed if there was one
  *                    with as many partitions (its id then). Asked again with the same
@@ -109,8 +110,9 @@ struct metadata_limits {
  *   ORDER            order (not TRANSFER), broker.id, topic, partition, brokers, alive.
  *                    Answer: count, the partitions that are to change. KQ_NOT_FOUND,
  *                    KQ_UNKNOWN_TOPIC, KQ_INVALID, KQ_BAD_REPLICAS.
- *   SETTLED          topic_id, partition, replicas: the committed configuration is this one.
- *                    Not what is wanted (any more): nothing happens.
+ *   SETTLED          topic_id, partition, replicas, count (of changes, when that was wanted): the
+ *                    committed configuration is this one. Not what is wanted (any more), or
+ *                    wanted anew since: nothing happens.
  *   REPLACE          topic_id, partition, replicas[0]: this one is lost or damaged, and is
  *                    to be a new one. Not one of the partition (any more): nothing happens.
  *   OWN              topic_id, partition, replicas[0]: what the sole replica of a topic from
@@ -150,7 +152,7 @@ struct metadata_call {
 
 /* A partition that is not held as it was founded any more. */
 struct metadata_partition {
-    uint32_t next_mix; /* for the next replica that must differ from all before */
+    uint32_t changes; /* of what is wanted; also makes the mix of a replica that must differ from all before */
     uint32_t present_count;
     uint32_t wanted_count; /* 0: present is what is wanted */
     struct metadata_replica present[METADATA_REPLICAS_MAX];

@@ -18,7 +18,7 @@ static struct metadata_partition held(const struct metadata_topic *t, uint32_t p
 {
     if (t->changed != NULL && t->changed[p] != NULL)
         return *t->changed[p];
-    struct metadata_partition h = {.next_mix = 1};
+    struct metadata_partition h = {.changes = 1};
     h.present_count = metadata_present(t, p, h.present);
     return h;
 }
@@ -42,7 +42,7 @@ static const struct metadata_replica *find_replica(const struct metadata_replica
 static struct uuid fresh_mix(struct metadata_partition *h)
 {
     struct uuid mix = {{0}};
-    put_le32(mix.bytes + UUID_BYTES - 4, h->next_mix++);
+    put_le32(mix.bytes + UUID_BYTES - 4, h->changes++);
     return mix;
 }
 
@@ -73,6 +73,7 @@ static bool want(struct metadata *m, struct machine_turn *turn, const struct met
         const struct metadata_replica *known = find_replica(h.present, h.present_count, brokers[i]);
         list[i] = known != NULL ? *known : (struct metadata_replica){.broker = brokers[i], .mix = fresh_mix(&h)};
     }
+    h.changes++;
     bool only_order = h.wanted_count == 0 && same_brokers(h.present, h.present_count, brokers, count);
     memcpy(only_order ? h.present : h.wanted, list, count * sizeof *list);
     h.wanted_count = only_order ? 0 : count;
@@ -285,8 +286,13 @@ static void remove_broker(struct plan *plan)
         return;
     place_find(plan->loads, plan->broker_count, id)->eligible = false;
     carry_out(plan, plan_leave);
+    struct uuid incarnation = metadata_find_broker(plan->m, id)->incarnation;
     metadata_propose(plan->m, plan->turn,
                      &(struct metadata_record){.type = METADATA_RECORD_BROKER, .gone = true, .broker = {.id = id}});
+    metadata_propose(plan->m, plan->turn,
+                     &(struct metadata_record){.type = METADATA_RECORD_BROKER_STATE,
+                                               .broker = {.id = id, .incarnation = incarnation},
+                                               .removed = true});
 }
 
 /* ---- one partition, by hand ----------------------------------------------------------------- */
@@ -451,7 +457,7 @@ void metadata_settled(struct metadata *m, struct metadata_call *call, struct mac
     if (t == NULL)
         return;
     struct metadata_partition h = held(t, call->partition);
-    bool as_wanted = h.wanted_count > 0 && h.wanted_count == call->replica_count;
+    bool as_wanted = h.wanted_count > 0 && h.wanted_count == call->replica_count && h.changes == call->count;
     for (uint32_t i = 0; i < call->replica_count && as_wanted; i++) {
         const struct metadata_replica *wanted = find_replica(h.wanted, h.wanted_count, call->replica[i].broker);
         as_wanted = wanted != NULL && uuid_equal(&wanted->mix, &call->replica[i].mix);

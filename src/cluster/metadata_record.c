@@ -19,15 +19,22 @@
  *                  broker id u32, its incarnation at the founding 16
  *    CONFIG        i64 value
  *    PRODUCERS     u64 next producer id
- *    BROKER_STATE  u8 flags (1: draining)
- *    PARTITION     u32 next mix | u8 present | for each: broker id u32, mix 16 |
+ *    BROKER_STATE  u8 flags (1: draining, 2: removed) | if removed: incarnation 16
+ *    PARTITION     u32 changes | u8 present | for each: broker id u32, mix 16 |
  *                  u8 wanted | for each the same
  */
 #include "cluster/metadata_record.h"
 
 #include "base/require.h"
 
-enum { VERSION = 1, TOPIC_VERSION = 2, FLAG_INTERNAL = 1, FLAG_DRAINING = 1, FOUNDER_BYTES = 4 + UUID_BYTES };
+enum {
+    VERSION = 1,
+    TOPIC_VERSION = 2,
+    FLAG_INTERNAL = 1,
+    FLAG_DRAINING = 1,
+    FLAG_REMOVED = 2,
+    FOUNDER_BYTES = 4 + UUID_BYTES
+};
 
 static void encode_topic(const struct metadata_record *r, struct buf *value)
 {
@@ -100,10 +107,12 @@ void metadata_record_encode(const struct metadata_record *r, struct buf *key, st
         buf_le64(value, r->next_producer_id);
         break;
     case METADATA_RECORD_BROKER_STATE:
-        buf_u8(value, r->draining ? FLAG_DRAINING : 0);
+        buf_u8(value, (uint8_t)((r->draining ? FLAG_DRAINING : 0) | (r->removed ? FLAG_REMOVED : 0)));
+        if (r->removed)
+            buf_put(value, r->broker.incarnation.bytes, UUID_BYTES);
         break;
     case METADATA_RECORD_PARTITION:
-        buf_le32(value, r->holders.next_mix);
+        buf_le32(value, r->holders.changes);
         encode_replicas(r->holders.present, r->holders.present_count, value);
         encode_replicas(r->holders.wanted, r->holders.wanted_count, value);
         break;
@@ -148,6 +157,15 @@ static uint32_t decode_replicas(struct metadata_replica *replicas, struct cursor
     return count;
 }
 
+static void decode_state(struct metadata_record *r, struct cursor *c)
+{
+    uint8_t flags = cursor_u8(c);
+    r->draining = (flags & FLAG_DRAINING) != 0;
+    r->removed = (flags & FLAG_REMOVED) != 0;
+    if (r->removed)
+        cursor_copy(c, r->broker.incarnation.bytes, UUID_BYTES);
+}
+
 static void decode_value(struct metadata_record *r, uint8_t version, struct cursor *c)
 {
     switch (r->type) {
@@ -170,10 +188,10 @@ static void decode_value(struct metadata_record *r, uint8_t version, struct curs
         r->next_producer_id = cursor_le64(c);
         break;
     case METADATA_RECORD_BROKER_STATE:
-        r->draining = (cursor_u8(c) & FLAG_DRAINING) != 0;
+        decode_state(r, c);
         break;
     case METADATA_RECORD_PARTITION:
-        r->holders.next_mix = cursor_le32(c);
+        r->holders.changes = cursor_le32(c);
         r->holders.present_count = decode_replicas(r->holders.present, c);
         r->holders.wanted_count = decode_replicas(r->holders.wanted, c);
         c->bad |= r->holders.present_count == 0;

@@ -26,6 +26,7 @@ struct metadata_record {
     struct uuid cluster_id;        /* CLUSTER */
     struct metadata_broker broker; /* BROKER; its id is the key */
     bool draining;                 /* BROKER_STATE; broker.id is the key */
+    bool removed;                  /* BROKER_STATE: broker.incarnation is not to come again */
     struct uuid topic_id;          /* TOPIC, CONFIG, PARTITION: the key */
     char topic[TOPIC_NAME_MAX_BYTES + 1];
     bool internal;

@@ -85,6 +85,11 @@ void metadata_snapshot(const void *machine, struct buf *out)
         write_record(&w, &(struct metadata_record){.type = METADATA_RECORD_CLUSTER, .cluster_id = m->cluster_id});
     for (size_t i = 0; i < m->broker_count; i++)
         write_broker(&w, m->brokers[i]);
+    for (size_t i = 0; i < m->removed_count; i++)
+        write_record(&w, &(struct metadata_record){
+                             .type = METADATA_RECORD_BROKER_STATE,
+                             .broker = {.id = m->removed[i].broker, .incarnation = m->removed[i].incarnation},
+                             .removed = true});
     if (m->next_producer_id > 0)
         write_record(
             &w, &(struct metadata_record){.type = METADATA_RECORD_PRODUCERS, .next_producer_id = m->next_producer_id});

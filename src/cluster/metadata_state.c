@@ -312,8 +312,42 @@ static void apply_broker(struct metadata *m, const struct metadata_record *r)
         touch_topics_of(m, r->broker.id);
 }
 
+bool metadata_is_removed(const struct metadata *m, uint32_t id, const struct uuid *incarnation)
+{
+    for (size_t i = 0; i < m->removed_count; i++)
+        if (m->removed[i].broker == id)
+            return uuid_equal(&m->removed[i].incarnation, incarnation);
+    return false;
+}
+
+/* One incarnation of a broker, the latest: those before it are replaced for good. */
+static void forget_removed(struct metadata *m, uint32_t id)
+{
+    for (size_t i = 0; i < m->removed_count; i++)
+        if (m->removed[i].broker == id) {
+            memmove(&m->removed[i], &m->removed[i + 1], (m->removed_count - i - 1) * sizeof *m->removed);
+            m->removed_count--;
+            return;
+        }
+}
+
+static void note_removed(struct metadata *m, const struct metadata_broker *broker)
+{
+    forget_removed(m, broker->id);
+    m->removed = realloc(m->removed, (m->removed_count + 1) * sizeof *m->removed);
+    REQUIRE(m->removed != NULL);
+    size_t at = m->removed_count++;
+    for (; at > 0 && m->removed[at - 1].broker > broker->id; at--)
+        m->removed[at] = m->removed[at - 1];
+    m->removed[at] = (struct metadata_founder){.broker = broker->id, .incarnation = broker->incarnation};
+}
+
 static void apply_broker_state(struct metadata *m, const struct metadata_record *r)
 {
+    if (r->removed) {
+        note_removed(m, &r->broker);
+        return;
+    }
     bool known;
     size_t at = broker_place(m, r->broker.id, &known);
     if (known)
@@ -357,10 +391,13 @@ void metadata_clear(struct metadata *m)
     for (size_t i = 0; i < m->broker_count; i++)
         free(m->brokers[i]);
     free(m->brokers);
+    free(m->removed);
     free(m->topics);
     map_fini(&m->by_name);
     map_fini(&m->by_id);
     m->brokers = NULL;
+    m->removed = NULL;
+    m->removed_count = 0;
     m->broker_count = 0;
     m->topics = NULL;
     m->topic_room = 0;

@@ -12,6 +12,8 @@ struct metadata {
     struct uuid cluster_id;
     struct metadata_broker **brokers; /* by id */
     size_t broker_count;
+    struct metadata_founder *removed; /* brokers that are not to come again as they were */
+    size_t removed_count;
     struct metadata_topic **topics; /* by name */
     size_t topic_count;
     size_t topic_room;
@@ -36,6 +38,7 @@ enum {
 void metadata_apply(struct metadata *m, const struct metadata_record *r);
 void metadata_clear(struct metadata *m);
 const struct metadata_topic *metadata_find_id(const struct metadata *m, const struct uuid *id);
+bool metadata_is_removed(const struct metadata *m, uint32_t id, const struct uuid *incarnation);
 const struct metadata_broker *metadata_find_broker(const struct metadata *m, uint32_t id);
 
 /* ---- metadata.c ----------------------------------------------------------------------- */

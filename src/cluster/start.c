@@ -323,7 +323,8 @@ static enum kq_err wait_until_registered(struct cluster *c, struct fault *fault)
         if (known && !alone)
             break;
         bool twin = c->registration_fault.err == KQ_EXISTS && waited_us > TWIN_WAIT_US;
-        if (c->registration_fault.err != KQ_OK && (alone || twin)) {
+        bool removed = c->registration_fault.err == KQ_INVALID;
+        if (c->registration_fault.err != KQ_OK && (alone || twin || removed)) {
             *fault = c->registration_fault;
             err = known ? KQ_OK : fault->err; /* on a full disk, say: others find us where we were */
             break;

@@ -569,6 +569,14 @@ static void a_broker_alone_grows_into_a_cluster(void)
     end();
 }
 
+static size_t broker_count(uint32_t id)
+{
+    struct image *image = cluster_image(nodes[id].cluster);
+    size_t count = image_broker_count(image);
+    image_drop(&image);
+    return count;
+}
+
 static bool holds_nothing(uint32_t witness, uint32_t id)
 {
     struct survey s = look_over(witness, true);
@@ -592,8 +600,9 @@ static void a_broker_is_drained_and_removed(void)
     EVENTUALLY(holds_nothing(1, 4));
     EVENTUALLY(count_folders(4, "t-") == 0);
     CU_ASSERT_EQUAL(give(3, (struct cluster_order){.verb = CLUSTER_REMOVE_BROKER, .broker = 4}), KQ_OK);
-    stop(4);
     EVENTUALLY(is_well(1));
+    CU_ASSERT_EQUAL(broker_count(1), 3); /* it lives, and does not come again by itself */
+    stop(4);
     CU_ASSERT_EQUAL(try_publish(1, "t", 0), 1);
     EVENTUALLY(try_publish(1, "one", 0) == 1);
     struct cluster_order last = {.verb = CLUSTER_MOVE, .topic = "t", .partition = 0};

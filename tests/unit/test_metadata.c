@@ -304,6 +304,7 @@ static void settle(struct machine_turn *turn, const char *topic, uint32_t p)
     const struct metadata_topic *t = metadata_find_topic(turn->metadata, topic);
     struct metadata_call call = {.verb = METADATA_SETTLED, .topic_id = t->id, .partition = p};
     call.replica_count = metadata_target(t, p, call.replica);
+    call.count = t->changed == NULL || t->changed[p] == NULL ? 0 : t->changed[p]->changes;
     CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
 }
 
@@ -343,6 +344,12 @@ static void a_move_keeps_everybody_until_it_is_settled(void)
     struct metadata_call stale = {
         .verb = METADATA_SETTLED, .topic_id = call.topic_id, .replica = {{3, {{0}}}, {2, {{9}}}}, .replica_count = 2};
     CU_ASSERT_EQUAL(run(turn, &stale), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    struct metadata_call early = {.verb = METADATA_SETTLED, .topic_id = call.topic_id};
+    const struct metadata_topic *t = metadata_find_topic(turn->metadata, "t");
+    early.replica_count = metadata_target(t, 0, early.replica);
+    early.count = t->changed[0]->changes - 1; /* the same was wanted before, and something else in between */
+    CU_ASSERT_EQUAL(run(turn, &early), KQ_OK);
     CU_ASSERT_EQUAL(turn->proposed_count, 0);
     settle(turn, "t", 0);
     CU_ASSERT_STRING_EQUAL(present_of(turn, "t", 0), "23");
@@ -452,6 +459,10 @@ static void a_dead_broker_is_removed_and_its_replicas_go_elsewhere(void)
         CU_ASSERT_PTR_NULL(strchr(target_of(turn, "t", p), '4'));
     }
     CU_ASSERT_EQUAL(order(turn, &remove), KQ_NOT_FOUND);
+    struct metadata_call again = {.verb = METADATA_REGISTER_BROKER, .broker = {.id = 4, .host = "h"}};
+    CU_ASSERT_EQUAL(run(turn, &again), KQ_INVALID); /* as it was */
+    again.broker.incarnation = (struct uuid){{9}};
+    CU_ASSERT_EQUAL(run(turn, &again), KQ_OK);
     actor_free(turn);
 }
 
@@ -616,9 +627,14 @@ static void a_random_life_replays_to_the_same_state(void)
             call = (struct metadata_call){.verb = METADATA_PRODUCER_BLOCK, .count = 1000};
             (void)run(turn, &call);
         } else if (r / 24 % 3 == 1) {
-            call = (struct metadata_call){.order = (enum cluster_order_verb)(r / 72 % 2), /* add, drain */
-                                          .broker = {.id = 1 + r / 144 % 3}};
+            call = (struct metadata_call){.order = (enum cluster_order_verb)(r / 72 % 3), /* add, drain, remove */
+                                          .broker = {.id = 1 + r / 216 % 3}};
             (void)order(turn, &call);
+            struct metadata_call joins = {.verb = METADATA_REGISTER_BROKER,
+                                          .broker = {.id = call.broker.id, .host = "h", .incarnation = {{(uint8_t)r}}},
+                                          .alive = &call.broker_count, /* nobody */
+                                          .alive_count = 1};
+            (void)run(turn, &joins);
         } else if (r / 72 % 2 == 0) {
             call = (struct metadata_call){.order = CLUSTER_REBALANCE};
             (void)order(turn, &call);
