@@ -115,7 +115,8 @@ struct ask {
     void (*done)(struct ask *ask);
     void *owner;
     /* the answer */
-    struct fault fault;   /* as the other broker said; or KQ_NO_LEADER (no link), KQ_TIMEOUT, KQ_STOPPING */
+    struct fault
+        fault; /* as the other broker said; or KQ_NO_LEADER (no link, or not heard any more), KQ_TIMEOUT, KQ_STOPPING */
     bool maybe_delivered; /* with an error of the link itself: the other may have got it */
     struct buf answer;    /* the asker frees it */
     struct ask *next;     /* the links', as all below */

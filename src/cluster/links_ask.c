@@ -4,7 +4,8 @@
  * Both use one socket. link-ask makes it; link-answers, when it has seen its end, marks
  * it broken and lets go of it once link-ask does not write. A question that waits when
  * the broker cannot be reached is answered so at once: whoever asks knows best whether
- * to ask another.
+ * to ask another. So is one to a broker that is not heard any more, whatever its
+ * deadline is: somebody else may lead by then.
  */
 #include "cluster/links_impl.h"
 
@@ -23,6 +24,8 @@ void links_ask_done(struct ask *list)
         list->done(list);
     }
 }
+
+static const char not_heard[] = "the broker to be asked is not heard any more";
 
 static void fail_one(struct ask *ask, enum kq_err err, const char *text)
 {
@@ -53,16 +56,30 @@ void links_ask(struct links *links, struct ask *ask)
     }
     (void)pthread_mutex_lock(&link->lock);
     bool over = link_over(link);
+    bool silent = link->silent;
     bool wake = link->asks.first == NULL;
-    bool added = !over && link_asks_add(&link->asks, ask);
+    bool added = !over && !silent && link_asks_add(&link->asks, ask);
     (void)pthread_mutex_unlock(&link->lock);
     if (added && wake)
         (void)pthread_cond_signal(&link->wake_ask);
     link_drop(&link);
     if (over)
         fail_one(ask, KQ_NO_LEADER, "the broker to be asked is no longer linked");
+    else if (silent)
+        fail_one(ask, KQ_NO_LEADER, not_heard);
     else if (!added)
         fail_one(ask, KQ_LIMIT, "too many questions wait for the broker to be asked");
+}
+
+void link_ask_hush(struct link *link, bool silent)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    link->silent = silent;
+    struct ask *list = silent ? link_asks_fail(&link->asks, true, KQ_NO_LEADER, not_heard) : NULL;
+    if (silent && link->ask != NULL)
+        peer_socket_cut(link->ask); /* nor shall anybody wait for it to take a question */
+    (void)pthread_mutex_unlock(&link->lock);
+    links_ask_done(list);
 }
 
 /* ---- link-ask -------------------------------------------------------------------------------- */

@@ -108,6 +108,7 @@ struct link {
     int64_t look_from_us; /* the peer's own connection ended then: has ours, too? 0: no */
     struct link_said said;
     struct link_asks asks;
+    bool silent; /* it was alive and is not: whoever asks it would wait in vain */
     bool ask_greeted;
     bool ask_writing; /* the socket is in use by link-ask */
     bool ask_broken;  /* link-answers has seen its end */
@@ -266,6 +267,8 @@ void inbound_run(struct inbound *inbound);
 void link_ask_run(struct link *link);
 void link_answers_run(struct link *link);
 void links_ask_done(struct ask *list);
+/* The peer is heard again, or no more: then all questions to it end. */
+void link_ask_hush(struct link *link, bool silent);
 /* Receives questions until the connection ends. */
 void links_serve_run(struct inbound *inbound);
 void links_ask_self(struct links *links, struct ask *ask);

@@ -52,6 +52,7 @@ static void on_peer_changed(void *context, uint32_t broker_id, bool alive)
     struct link *link = links_find(links, broker_id);
     if (link != NULL) {
         atomic_store_explicit(&link->alive, alive, memory_order_release);
+        link_ask_hush(link, !alive);
         /* Who asked it something waits no longer: its process may be stopped, not gone. */
         (void)pthread_mutex_lock(&link->lock);
         if (!alive && link->ask != NULL)

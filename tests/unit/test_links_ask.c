@@ -275,6 +275,56 @@ static void stopping_ends_all_questions(void)
     rig_stop(&nodes[1]);
 }
 
+static bool sees_2_not(void *context)
+{
+    return !sees_2(context);
+}
+
+/* Stopped, or cut off without a word: its connections are there, and nothing comes. */
+static void nobody_waits_for_one_that_is_not_heard(void)
+{
+    for (int i = 0; i < 2; i++) {
+        rig_init(&nodes[i], (uint32_t)i + 1, 50);
+        rig_start(&nodes[i]);
+        links_serve(nodes[i].links, ASK_READ, echo, &nodes[i]);
+        links_serve(nodes[i].links, ASK_WATCH, keeper, NULL);
+    }
+    struct rig_proxy to_2;
+    struct rig_proxy to_1;
+    rig_proxy_start(&to_2, nodes[1].port);
+    rig_proxy_start(&to_1, nodes[0].port);
+    struct link_address two = rig_address(&nodes[1]);
+    struct link_address one = rig_address(&nodes[0]);
+    two.port = to_2.port;
+    one.port = to_1.port;
+    links_set_peers(nodes[0].links, &two, 1);
+    links_set_peers(nodes[1].links, &one, 1);
+    CU_ASSERT_TRUE(rig_wait(sees_2, &nodes[0]));
+    static struct question waiting;
+    begin_question(&waiting, 2, ASK_WATCH, "?", 1, CLOCK_NEVER / 2);
+    CU_ASSERT_TRUE(all_kept(1));
+    to_2.frozen = true;
+    to_1.frozen = true;
+    CU_ASSERT_TRUE(rig_wait(is_done, &waiting));
+    CU_ASSERT_EQUAL(waiting.ask.fault.err, KQ_NO_LEADER);
+    CU_ASSERT_TRUE(waiting.ask.maybe_delivered);
+    CU_ASSERT_TRUE(rig_wait(sees_2_not, &nodes[0]));
+    struct question q;
+    begin_question(&q, 2, ASK_READ, "x", 1, CLOCK_NEVER / 2);
+    CU_ASSERT_TRUE(q.done);
+    CU_ASSERT_FALSE(q.ask.maybe_delivered);
+    to_2.frozen = false;
+    to_1.frozen = false;
+    CU_ASSERT_TRUE(rig_wait(sees_2, &nodes[0]));
+    release_kept();
+    ask_and_wait(&q, 2, ASK_READ, "x");
+    CU_ASSERT_TRUE(answer_is(&q, "xx"));
+    buf_fini(&q.ask.answer);
+    end();
+    rig_proxy_stop(&to_2);
+    rig_proxy_stop(&to_1);
+}
+
 /* Many threads ask while the connection is cut again and again: each question ends once. */
 static _Atomic int questions_done;
 enum { ASKERS = 4, ASKER_COUNT = 1000 };
@@ -345,6 +395,7 @@ static const struct unit_case cases[] = {
     {"a deadline ends a question", a_deadline_ends_a_question},
     {"the end of the other ends a question", the_end_of_the_other_ends_a_question},
     {"stopping ends all questions", stopping_ends_all_questions},
+    {"nobody waits for one that is not heard", nobody_waits_for_one_that_is_not_heard},
     {"each question ends once", each_question_ends_once},
 };
 UNIT_MAIN("links, asking", cases)
