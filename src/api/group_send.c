@@ -188,6 +188,7 @@ static void send_once(struct group_request *request)
     request->wait.topic_id = *image_topic_id(topic);
     request->wait.partition = request->coordinator;
     *fault = (struct fault){.err = KQ_OK};
+    group_call_fini(&request->call); /* what an earlier try was given, and nobody took over */
     route_find(request->broker, topic, request->coordinator, &route);
     switch (route.kind) {
     case ROUTE_LOCAL:
