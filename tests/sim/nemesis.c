@@ -2,13 +2,19 @@
 
 #include "base/require.h"
 #include "sim/brokers.h"
+#include "sim/clients.h"
 #include "sim/disk.h"
 #include "sim/frames.h"
 #include "sim/ledger.h"
 #include "sim/net.h"
+#include "sim/scenarios.h"
 #include "sim/trace.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { STARTS_MAX = 50 };
 
@@ -28,6 +34,10 @@ enum fault_kind {
     FAULT_BAD_DISK,
     FAULT_CLOCK_JUMP,
     FAULT_CLOCK_DRIFT,
+    FAULT_WIPE,
+    FAULT_ORDER,
+    FAULT_DRAIN,
+    FAULT_TOPIC,
     FAULT_KINDS,
 };
 
@@ -40,6 +50,8 @@ static struct {
     struct waiters waiters;
     struct disk_style disks[BROKERS_MAX];
     bool bad_disk[BROKERS_MAX];
+    bool drained[BROKERS_MAX];
+    int64_t wiped_ns; /* a disk was; until all is whole again no other is. 0: none */
 } nemesis;
 
 void nemesis_new(struct node *harness, uint64_t seed)
@@ -52,6 +64,8 @@ void nemesis_new(struct node *harness, uint64_t seed)
             nemesis.kinds |= 1U << kind;
     if (chance_once_in(&nemesis.chance, 2))
         nemesis.kinds |= 1U << FAULT_POWER | 1U << FAULT_DIE_AT_CALL;
+    if (brokers_count() < 3)
+        nemesis.kinds &= ~(1U << FAULT_WIPE | 1U << FAULT_ORDER | 1U << FAULT_DRAIN);
     nemesis.pause_ns = chance_magnitude(&nemesis.chance, 200, 4000) * MS_NS;
     for (unsigned i = 0; i < brokers_count(); i++)
         nemesis.disks[i] = *disk_style(broker_node(brokers_at(i + 1))->disk);
@@ -216,6 +230,78 @@ static void pause_one(void)
     trace_say(TRACE_FAULT, "%s goes on", node->name);
 }
 
+/* ---- what operators do ------------------------------------------------------------------- */
+
+static void order(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void order(const char *format, ...)
+{
+    char line[120];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    free(clients_ask(broker_number(any()), line, 2 * S_NS));
+}
+
+/* Replicas elsewhere, as many as before; another leader; leaders evenly. */
+static void order_something(void)
+{
+    unsigned topic = (unsigned)chance_below(luck(), clients_plan()->topics);
+    unsigned partition = (unsigned)chance_below(luck(), clients_plan()->partitions[topic]);
+    unsigned first = broker_number(any()), n = brokers_count();
+    switch (chance_below(luck(), 4)) {
+    case 0:
+        order("CLUS REBALANCE");
+        break;
+    case 1:
+        order("CLUS TRANSFER t%u %u", topic, partition);
+        break;
+    case 2:
+        order("CLUS TRANSFER t%u %u %u", topic, partition, first);
+        break;
+    default: /* three neighbours */
+        order("CLUS MOVE t%u %u %u,%u,%u", topic, partition, first, first % n + 1, (first + 1) % n + 1);
+        break;
+    }
+}
+
+static void drain_one(void)
+{
+    unsigned n = broker_number(any());
+    for (unsigned i = 0; i < brokers_count(); i++)
+        if (nemesis.drained[i])
+            return;
+    order("CLUS DRAIN %u", n);
+    nemesis.drained[n - 1] = true;
+    fiber_sleep(a_while(6000));
+    order("CLUS ADD %u", n);
+}
+
+static void topic_comes_or_goes(void)
+{
+    unsigned n = (unsigned)chance_below(luck(), 2);
+    if (chance_once_in(luck(), 2))
+        order("CRTP side%u %d", n, 1 + (int)chance_below(luck(), 2));
+    else
+        order("DELE side%u", n);
+    order("PUBS side%u {\"Body\":\"beside\"}", n);
+}
+
+/* One at a time: what is on one disk of three may be lost, not what is on two. */
+static void wipe_one(void)
+{
+    struct sim_broker *b = brokers_at(somebody_important());
+    if (brokers_count() < 3)
+        return;
+    if (nemesis.wiped_ns != 0 && (machine_now_ns() < nemesis.wiped_ns + 8 * S_NS || !cluster_settles(0, NULL)))
+        return;
+    if (nemesis.wiped_ns == 0 && !cluster_settles(0, NULL))
+        return; /* every group must have three replicas first */
+    broker_die(b, DEATH_POWER);
+    broker_wipe(b);
+    nemesis.wiped_ns = machine_now_ns();
+}
+
 static void do_fault(enum fault_kind kind)
 {
     switch (kind) {
@@ -265,6 +351,18 @@ static void do_fault(enum fault_kind kind)
     case FAULT_CLOCK_DRIFT:
         node_drift(broker_node(any()), chance_between(luck(), -500, 500));
         break;
+    case FAULT_WIPE:
+        wipe_one();
+        break;
+    case FAULT_ORDER:
+        order_something();
+        break;
+    case FAULT_DRAIN:
+        drain_one();
+        break;
+    case FAULT_TOPIC:
+        topic_comes_or_goes();
+        break;
     case FAULT_KINDS:
         break;
     }
@@ -301,6 +399,21 @@ void nemesis_start(void)
     fiber_detach(fiber_start(nemesis.harness, "nemesis", 0, nemesis_main, NULL));
 }
 
+/* Until somebody takes the order. */
+static void add_again(unsigned broker)
+{
+    char line[32];
+    (void)snprintf(line, sizeof line, "CLUS ADD %u", broker);
+    for (int i = 0; i < STARTS_MAX; i++) {
+        char *reply = clients_ask(broker_number(any()), line, 2 * S_NS);
+        bool done = reply != NULL && strncmp(reply, "Error", 5) != 0;
+        free(reply);
+        if (done)
+            return;
+        fiber_sleep(200 * MS_NS);
+    }
+}
+
 void nemesis_stop(void)
 {
     nemesis.stop = true;
@@ -326,7 +439,10 @@ void nemesis_stop(void)
         for (unsigned n = 1; n <= brokers_count(); n++)
             serve = serve && broker_serves(brokers_at(n));
         if (serve)
-            return;
+            break;
         fiber_sleep(200 * MS_NS);
     }
+    for (unsigned i = 0; i < brokers_count(); i++)
+        if (nemesis.drained[i])
+            add_again(i + 1);
 }
