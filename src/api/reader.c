@@ -166,8 +166,10 @@ static void find_source(struct reader *reader, const struct image_topic *topic, 
     int64_t start_off, end_off;
     bool has_all = here && reader->purpose == READER_PULLS && fetch_bounds(route->local, &start_off, &end_off) &&
                    start_off <= reader->fetch.next_off && end_off >= reader->fetch.end_off;
-    if (has_all || (reader->purpose == READER_WAITS && here)) {
-        route->kind = ROUTE_LOCAL; /* what is committed comes here too */
+    /* What is committed comes here too, unless this replica follows nobody. */
+    bool follows = here && (reader->alone || partition_leader(route->local, NULL) != 0);
+    if (has_all || (reader->purpose == READER_WAITS && follows)) {
+        route->kind = ROUTE_LOCAL;
         return;
     }
     if (!reader->any || (route->kind == ROUTE_REMOTE && reader->tries == 0))

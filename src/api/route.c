@@ -71,10 +71,9 @@ enum kq_err route_fault(const struct image_topic *topic, uint32_t p, enum route_
         at += (uint32_t)snprintf(brokers + at, sizeof(brokers) - at, "%s%u", i == 0 ? "" : ", ", replicas[i]);
     if (kind == ROUTE_GONE)
         return fault_set(fault, KQ_NOT_ENOUGH_REPLICAS,
-                         "not enough replicas: partition %u of topic %s is on broker%s %s, and %s not alive; try again "
-                         "when they are back",
-                         p, image_topic_name(topic), count == 1 ? "" : "s", brokers,
-                         count == 1 ? "it is" : "a majority of them is");
+                         "not enough replicas: partition %u of topic %s is on broker%s %s, and %s; try again", p,
+                         image_topic_name(topic), count == 1 ? "" : "s", brokers,
+                         count == 1 ? "that is not alive" : "a majority of these is not alive");
     return fault_set(fault, KQ_NO_LEADER,
                      "no leader: partition %u of topic %s (on broker%s %s) has none now; try again", p,
                      image_topic_name(topic), count == 1 ? "" : "s", brokers);

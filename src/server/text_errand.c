@@ -77,6 +77,8 @@ void text_errand_drop(struct text_errand *errand)
         errand->ask_fini(errand);
     if (errand->reading)
         reader_fini(&errand->reader);
+    if (errand->pulled_bytes > 0)
+        conn_memory_give(conn_home_of(errand->session->conn), errand->pulled_bytes);
     partition_drop(&errand->partition);
     buf_fini(&errand->piece);
     free(errand);

@@ -131,7 +131,8 @@ struct text_errand {
 
     /* CONS and TAIL. */
     struct reader reader;
-    bool reading; /* the reader is there */
+    bool reading;         /* the reader is there */
+    int64_t pulled_bytes; /* counted */
     struct buf piece;
     bool begun;         /* the first bytes of the reply are out */
     bool first;         /* no record yet */

@@ -76,6 +76,18 @@ static void read_end(struct text_errand *errand)
     conn_unlock(session->conn);
 }
 
+/* Worker. What was pulled of another broker counts as memory held for clients. */
+static void read_account(struct text_errand *errand)
+{
+    struct conn_home *home = conn_home_of(errand->session->conn);
+    int64_t held_bytes = (int64_t)errand->reader.fetch.pulled.cap;
+    if (held_bytes == errand->pulled_bytes)
+        return;
+    conn_memory_take(home, held_bytes);
+    conn_memory_give(home, errand->pulled_bytes);
+    errand->pulled_bytes = held_bytes;
+}
+
 /* ---- asking the reader ---------------------------------------------------------------------------- */
 
 /* Any thread. */
@@ -425,9 +437,11 @@ void text_read_work(struct text_errand *errand)
         (void)fetch_extend(&reader->fetch);
     struct piece piece = {.errand = errand, .out = &errand->piece, .whole_bytes = errand->piece.len};
     struct fault fault = {0};
+    read_account(errand);
     pool_block_begin(conn_home_of(conn)->pool); /* what is read may not be in memory */
     enum kq_err err = fetch_some(&reader->fetch, piece_add, &piece, &fault);
     pool_block_end(conn_home_of(conn)->pool);
+    read_account(errand);
     if (errand->piece.bad)
         err = fault_set(&fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
     errand->piece.bad = false;
