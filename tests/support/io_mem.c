@@ -69,6 +69,7 @@ struct io_mem {
     struct names durable;
     struct change *changes;
     int change_count;
+    int change_cap;
 
     uint64_t calls;
     uint64_t calls_of[OP_KINDS];
@@ -185,8 +186,9 @@ static void apply(struct names *n, const struct change *c)
 
 static void change(struct io_mem *m, enum change_kind kind, const char *from, const char *to, struct inode *inode)
 {
-    if (m->change_count % CHANGES_STEP == 0) {
-        m->changes = realloc(m->changes, (size_t)(m->change_count + CHANGES_STEP) * sizeof *m->changes);
+    if (m->change_count == m->change_cap) {
+        m->change_cap += CHANGES_STEP;
+        m->changes = realloc(m->changes, (size_t)m->change_cap * sizeof *m->changes);
         REQUIRE(m->changes != NULL);
     }
     struct change *c = &m->changes[m->change_count++];
