@@ -220,12 +220,16 @@ static void receive_raft(struct inbound *in)
 {
     struct fault fault = {.err = KQ_OK};
     enum kq_err err;
+    bool beats = in->hello.kind == PEER_KIND_RAFT;
+    int64_t silent_us = LINK_SILENT_US + 3 * in->links->options.config->beat_us;
+    if (beats)
+        peer_socket_be_patient(in->socket);
     for (;;) {
         struct peer_frame frame;
         uint8_t *body;
         /* Beats come all the while: who is silent for so long is gone, or a damaged length
          * made all that it says part of one frame. It connects anew. */
-        int64_t deadline_us = in->hello.kind == PEER_KIND_RAFT ? clock_mono_us() + LINK_SILENT_US : CLOCK_NEVER;
+        int64_t deadline_us = beats ? clock_mono_us() + silent_us : CLOCK_NEVER;
         err = peer_socket_receive_raw(in->socket, PEER_FRAME_MAX_BYTES, deadline_us, &frame, &body, &fault);
         if (err != KQ_OK)
             break;
@@ -246,7 +250,7 @@ static void receive_raft(struct inbound *in)
         SAY_WARNING("a connection of a broker is ended: %s", fault_text(&fault));
     else if (err == KQ_TIMEOUT)
         SAY_NOTICE("a connection of broker %u from %s is ended: nothing whole came of it for %d s", in->hello.broker_id,
-                   peer_socket_place(in->socket), (int)(LINK_SILENT_US / 1000000));
+                   peer_socket_place(in->socket), (int)(silent_us / 1000000));
 }
 
 /* The peer's own connection has come or gone: what does that say of ours? */

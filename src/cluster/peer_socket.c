@@ -21,6 +21,7 @@ struct peer_socket {
     pthread_mutex_t lock; /* over fd coming and going, and cut */
     int fd;               /* -1: none */
     bool cut;
+    bool patient; /* reads block; the system wakes them now and then */
     uint32_t seed;
     size_t read_from; /* what was read and not yet taken */
     size_t read_to;
@@ -301,7 +302,8 @@ static enum kq_err read_some(struct peer_socket *s, uint8_t *to, size_t room, in
                              struct fault *fault)
 {
     for (;;) {
-        ssize_t n = recv(s->fd, to, room, deadline_us == CLOCK_NEVER ? 0 : MSG_DONTWAIT);
+        bool blocks = s->patient || deadline_us == CLOCK_NEVER;
+        ssize_t n = recv(s->fd, to, room, blocks ? 0 : MSG_DONTWAIT);
         if (n > 0) {
             *got = (size_t)n;
             return KQ_OK;
@@ -312,10 +314,18 @@ static enum kq_err read_some(struct peer_socket *s, uint8_t *to, size_t room, in
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK)
             return broken(s, errno, fault);
+        if (blocks && clock_mono_us() < deadline_us)
+            continue;
         enum kq_err err = wait_ready(s, s->fd, POLLIN, deadline_us, fault);
         if (err != KQ_OK)
             return err;
     }
+}
+
+void peer_socket_be_patient(struct peer_socket *s)
+{
+    struct timeval limit = {.tv_sec = PEER_SOCKET_PATIENCE_S};
+    s->patient = setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0;
 }
 
 static size_t take_read(struct peer_socket *s, uint8_t *to, size_t room)
@@ -392,7 +402,11 @@ enum kq_err peer_socket_receive_raw(struct peer_socket *s, uint32_t limit_bytes,
                          get_le32(head), limit_bytes);
     if (err != KQ_OK)
         return fault_set(fault, err, "%s sends what no broker of this version sends", s->place);
-    return frame->body_bytes == 0 ? KQ_OK : read_body(s, frame->body_bytes, deadline_us, body, fault);
+    if (frame->body_bytes == 0)
+        return KQ_OK;
+    if (deadline_us == CLOCK_NEVER || s->patient) /* a damaged length must not make it wait for ever */
+        deadline_us = clock_mono_us() + PEER_SOCKET_BODY_US + frame->body_bytes / PEER_SOCKET_LEAST_BYTES_US;
+    return read_body(s, frame->body_bytes, deadline_us, body, fault);
 }
 
 static enum kq_err receive_seeded(struct peer_socket *s, uint32_t seed, uint32_t limit_bytes, int64_t deadline_us,

@@ -21,6 +21,9 @@ enum {
     PEER_SOCKET_FIRST_BYTES = 1024 * 1024,   /* set aside for a frame before any of it has come */
     PEER_SOCKET_USER_TIMEOUT_MS = 10 * 1000, /* sent and not acknowledged by the other machine: it is gone */
     PEER_SOCKET_KEEPALIVE_S = 5,
+    PEER_SOCKET_PATIENCE_S = 1,
+    PEER_SOCKET_BODY_US = 10 * 1000 * 1000,
+    PEER_SOCKET_LEAST_BYTES_US = 8, /* a microsecond */
     PEER_SOCKET_PLACE_BYTES = 256 + 8,
 };
 
@@ -79,6 +82,11 @@ enum kq_err peer_socket_write(struct peer_socket *socket, struct iovec *parts, i
  * does not match, larger than limit_bytes. */
 enum kq_err peer_socket_receive(struct peer_socket *socket, uint32_t limit_bytes, int64_t deadline_us,
                                 struct peer_frame *frame, uint8_t **body, struct fault *fault);
+/* From now on a read blocks in the system, and may notice its deadline
+ * PEER_SOCKET_PATIENCE_S too late: one call instead of three for what has to be waited for.
+ * The deadline then is that of a frame's first byte; its body has PEER_SOCKET_BODY_US and
+ * what its size takes at PEER_SOCKET_LEAST_BYTES_US, as without a deadline. */
+void peer_socket_be_patient(struct peer_socket *socket);
 /* The same without the checksum: the caller's to look at. */
 enum kq_err peer_socket_receive_raw(struct peer_socket *socket, uint32_t limit_bytes, int64_t deadline_us,
                                     struct peer_frame *frame, uint8_t **body, struct fault *fault);
