@@ -308,7 +308,8 @@ static struct links *links_new(const struct links_options *options, const struct
     links->upward = *upward;
     links->stack_bytes = (size_t)options->config->stack_bytes;
     links->last_event = &links->events;
-    links->peers = (struct partition_peers){.context = links, .send = on_send, .tell = on_tell};
+    links->peers =
+        (struct partition_peers){.context = links, .send = on_send, .tell = on_tell, .damaged = links_damaged};
     links->wake_acceptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     map_init(&links->leaders);
     REQUIRE(pthread_mutex_init(&links->lock, NULL) == 0);
@@ -344,6 +345,7 @@ enum kq_err links_start_upon(struct links **out, const struct links_options *opt
     int flags = fcntl(options->listen_fd, F_GETFL);
     (void)fcntl(options->listen_fd, F_SETFL, flags | O_NONBLOCK); /* who gave up meanwhile must not hold the acceptor */
     enum kq_err err = links_table_init(links, fault);
+    links_serve_mending(links);
     if (err == KQ_OK && links->wake_acceptor < 0)
         err = fault_set(fault, KQ_LIMIT, "cannot make an eventfd for the links: %s", "see ulimit -n");
     if (err == KQ_OK)

@@ -196,6 +196,8 @@ struct links {
     void *handler_contexts[ASK_VERB_COUNT];
     struct link_said refused; /* somebody, lately */
 
+    _Atomic uint32_t mend_turn; /* whom to ask next for damaged entries */
+
     pthread_mutex_t bucket_lock;
     struct link_bucket bucket;
 
@@ -272,5 +274,11 @@ void link_ask_hush(struct link *link, bool silent);
 /* Receives questions until the connection ends. */
 void links_serve_run(struct inbound *inbound);
 void links_ask_self(struct links *links, struct ask *ask);
+
+/* ---- links_mend.c: damaged entries ------------------------------------------------------------------- */
+
+/* As partition_peers.damaged. */
+void links_damaged(void *context, struct partition *partition, uint64_t first_idx, uint64_t last_idx);
+void links_serve_mending(struct links *links);
 
 #endif

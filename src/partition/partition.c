@@ -158,6 +158,11 @@ const char *partition_title(const struct partition *partition)
     return partition->title;
 }
 
+struct group_id partition_group(const struct partition *partition)
+{
+    return (struct group_id){.topic_id = partition->options.topic_id, .partition = partition->options.partition};
+}
+
 const char *partition_dir(const struct partition *partition)
 {
     return partition->dir;

@@ -232,5 +232,6 @@ void partition_status(struct partition *partition, struct partition_status *stat
 uint32_t partition_leader(const struct partition *partition, uint64_t *term);
 const char *partition_title(const struct partition *partition);
 const char *partition_dir(const struct partition *partition);
+struct group_id partition_group(const struct partition *partition);
 
 #endif
