@@ -22,6 +22,12 @@ static void finish(struct group_request *request)
     request->answered(request);
 }
 
+/* What it does is seen afterwards. */
+static bool changes_something(enum group_verb verb)
+{
+    return verb == GROUP_SUBSCRIBE || verb == GROUP_COMMIT || verb == GROUP_UNSUBSCRIBE;
+}
+
 /* Sent twice, it does what it would have done once. */
 static bool is_repeatable(enum group_verb verb)
 {
@@ -104,7 +110,7 @@ static void answered(struct group_request *request, bool lost)
             finish(request);
             return;
         }
-        request->maybe = true;
+        request->maybe = changes_something(call->verb);
         try_later(request);
         return;
     }

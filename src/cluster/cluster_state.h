@@ -348,6 +348,9 @@ struct group_machine *coordinator_new(struct cluster *c, uint32_t number);
 /* Any thread, without the lock. The coordinator forgets topics that are gone. */
 void coordinator_drop_topics(struct cluster *c, struct partition *coordinator);
 void coordinator_drop_topics_everywhere(struct cluster *c);
+/* Any thread, without the lock. The sessions of a broker that is not heard any more are
+ * given nothing. */
+void coordinator_broker_gone_everywhere(struct cluster *c, uint32_t broker_id);
 
 /* ---- sweep.c -------------------------------------------------------------------------------------- */
 

@@ -114,6 +114,29 @@ void coordinator_drop_topics_everywhere(struct cluster *c)
     image_drop(&image);
 }
 
+static void broker_gone_told(struct machine_call *call)
+{
+    free(CONTAINER_OF(call, struct group_call, call));
+}
+
+/* Those here that do not lead refuse it: whoever leads next gives nothing to a session
+ * that has not called. */
+void coordinator_broker_gone_everywhere(struct cluster *c, uint32_t broker_id)
+{
+    struct image *image = cluster_image(c);
+    for (uint32_t i = 0; i < cluster_coordinator_count(image); i++) {
+        struct partition *coordinator = cluster_coordinator_at(image, i);
+        struct group_call *call = coordinator == NULL ? NULL : calloc(1, sizeof *call);
+        if (call == NULL)
+            continue;
+        call->verb = GROUP_BROKER_GONE;
+        call->session.broker_id = broker_id;
+        call->call.done = broker_gone_told;
+        partition_call(coordinator, &call->call);
+    }
+    image_drop(&image);
+}
+
 /* ---- finding one ---------------------------------------------------------------- */
 
 uint32_t cluster_coordinator_count(const struct image *image)

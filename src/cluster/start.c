@@ -223,8 +223,9 @@ static struct partition *find_replica(void *context, const struct group_id *grou
 static void peer_changed(void *context, uint32_t broker_id, bool alive)
 {
     struct cluster *c = context;
-    (void)broker_id;
     controller_peer_changed(c, alive);
+    if (!alive)
+        coordinator_broker_gone_everywhere(c, broker_id);
     calls_leader_changed(c);
     requests_wake(c);
     duties_post(c);

@@ -200,6 +200,9 @@ static bool group_call_verb(void *machine, struct machine_call *base, struct mac
     case GROUP_SESSION_CLOSED:
         step_session_closed(&step, &call->session);
         break;
+    case GROUP_BROKER_GONE:
+        step_broker_gone(&step, call->session.broker_id);
+        break;
     case GROUP_LIST:
         group_answer_list(m, call);
         break;
@@ -225,6 +228,7 @@ static bool group_may_propose(const struct machine_call *base)
     case GROUP_PEEK:
     case GROUP_RENEW:
     case GROUP_SESSION_CLOSED:
+    case GROUP_BROKER_GONE:
     case GROUP_LIST:
     case GROUP_DESCRIBE:
     case GROUP_DROP_TOPICS:

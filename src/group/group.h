@@ -101,6 +101,7 @@ enum group_verb {
     GROUP_LIST,
     GROUP_DESCRIBE,
     GROUP_PEEK,
+    GROUP_BROKER_GONE,
     GROUP_DROP_TOPICS,
 };
 
@@ -149,6 +150,8 @@ struct group_partition_row {
  *   DESCRIBE        group. Answer: rows[row_count], kind, generation. KQ_UNKNOWN_GROUP.
  *   PEEK            as RESOLVE, but renews nothing; with call.anywhere set any replica
  *                   answers, so that reading goes on while nobody coordinates.
+ *   BROKER_GONE     SESSION_CLOSED of all sessions of broker session.broker_id, which is not
+ *                   heard any more; one that calls again lives again. Always KQ_OK.
  *   DROP_TOPICS     exists(exists_context, topic_id) is asked on the actor's turn
  *                   for every topic known here; ids of what is gone are unknown
  *                   from then on, and soon its subscriptions (with events) and

@@ -337,3 +337,13 @@ void step_session_closed(struct step *step, const struct group_session *key)
             return; /* the session went with it */
     }
 }
+
+void step_broker_gone(struct step *step, uint32_t broker_id)
+{
+    struct map_walk w;
+    for (map_walk_init(&w, &step->m->sessions); map_walk_next(&w);) {
+        struct group_session key = ((const struct session *)w.value)->key;
+        if (key.broker_id == broker_id)
+            step_session_closed(step, &key); /* no session goes but this one */
+    }
+}

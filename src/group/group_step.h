@@ -79,6 +79,8 @@ void step_revive(struct step *step, struct session *session);
 void step_use(struct step *step, struct subscription *s, const struct group_session *key);
 void step_renew(struct step *step, const struct group_session *key);
 void step_session_closed(struct step *step, const struct group_session *key);
+/* All sessions of a broker. */
+void step_broker_gone(struct step *step, uint32_t broker_id);
 
 /* ---- group_expire.c ------------------------------------------------------------------------ */
 

@@ -78,7 +78,7 @@ static uint32_t get_count(struct cursor *c, size_t least_bytes)
 
 void group_wire_ask(const struct group_call *call, uint32_t coordinator, struct buf *out)
 {
-    REQUIRE(call->verb != GROUP_DROP_TOPICS);
+    REQUIRE(call->verb < GROUP_BROKER_GONE);
     size_t metadata_bytes = call->metadata == NULL ? NO_METADATA : strlen(call->metadata);
     buf_u8(out, VERSION);
     buf_u8(out, (uint8_t)call->verb);
@@ -122,7 +122,7 @@ enum kq_err group_wire_asked(struct group_asked *asked, const void *body, size_t
         return KQ_GARBAGE;
     if (has_metadata)
         cursor_copy(&c, asked->metadata, metadata_bytes);
-    if (!all_taken(&c) || verb >= GROUP_DROP_TOPICS)
+    if (!all_taken(&c) || verb >= GROUP_BROKER_GONE)
         return KQ_GARBAGE;
     call->verb = (enum group_verb)verb;
     call->group = asked->group;

@@ -31,7 +31,7 @@ enum {
     GROUP_WIRE_EVENT_MAX_BYTES = 1024,
 };
 
-/* Appends (failure stays in ->bad). GROUP_DROP_TOPICS is no question between brokers. */
+/* Appends (failure stays in ->bad). GROUP_BROKER_GONE and GROUP_DROP_TOPICS are no questions between brokers. */
 void group_wire_ask(const struct group_call *call, uint32_t coordinator, struct buf *out);
 /* A question with the memory of its texts. */
 struct group_asked {

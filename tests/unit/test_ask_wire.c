@@ -140,7 +140,7 @@ static void a_group_call_goes_there_and_back(void)
     CU_ASSERT_EQUAL(group_wire_asked(asked, body.data, body.len), KQ_OK);
     CU_ASSERT_PTR_NULL(asked->call.metadata);
     CU_ASSERT_STRING_EQUAL(asked->call.group, "");
-    body.data[1] = GROUP_DROP_TOPICS; /* nobody else may ask that */
+    body.data[1] = GROUP_BROKER_GONE; /* nobody else may ask that */
     CU_ASSERT_EQUAL(group_wire_asked(asked, body.data, body.len), KQ_GARBAGE);
     buf_fini(&body);
     free(asked);

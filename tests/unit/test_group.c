@@ -414,6 +414,24 @@ static void a_closed_session_is_given_nothing_and_its_ids_live_on_until_they_exp
     actor_free(turn);
 }
 
+static void sessions_of_a_broker_that_is_gone_are_given_nothing_until_they_call_again(void)
+{
+    struct machine_turn *turn = actor_new();
+    struct group_call call;
+    uint32_t got;
+    CU_ASSERT_EQUAL(subscribe(turn, 1, 2, 1, NULL), KQ_OK);
+    CU_ASSERT_EQUAL(subscribe(turn, 2, 2, 2, &got), KQ_OK); /* wants two, gets one */
+    CU_ASSERT_EQUAL(got, 1);
+    struct group_call gone = {.verb = GROUP_BROKER_GONE, .session = {.broker_id = session(2).broker_id}};
+    CU_ASSERT_EQUAL(run(turn, &gone), KQ_OK);
+    CU_ASSERT_EQUAL(with_id(turn, GROUP_UNSUBSCRIBE, 1, "t", told[0].id, 0, &call), KQ_OK);
+    CU_ASSERT_EQUAL(assigned_events, 0);
+    CU_ASSERT_EQUAL(with_id(turn, GROUP_RESOLVE, 2, "t", told[1].id, 0, &call), KQ_OK);
+    pass(turn, 1000);
+    CU_ASSERT_EQUAL(assigned_events, 1);
+    actor_free(turn);
+}
+
 static void each_use_gives_an_id_a_full_timeout_and_ping_renews_what_the_session_uses(void)
 {
     struct machine_turn *turn = actor_new();
@@ -818,6 +836,8 @@ static const struct unit_case cases[] = {
     {"a member gets one partition unless it asks for more", a_member_gets_one_partition_unless_it_asks_for_more},
     {"who holds most gives up one to a newcomer and is told", who_holds_most_gives_up_one_to_a_newcomer_and_is_told},
     {"a freed partition goes to who asked for more", a_freed_partition_goes_to_who_asked_for_more},
+    {"sessions of a broker that is gone are given nothing until they call again",
+     sessions_of_a_broker_that_is_gone_are_given_nothing_until_they_call_again},
     {"a peek finds what a use finds, and renews nothing", a_peek_finds_what_a_use_finds_and_renews_nothing},
     {"a closed session is given nothing, and its ids live on until they expire",
      a_closed_session_is_given_nothing_and_its_ids_live_on_until_they_expire},
