@@ -67,7 +67,19 @@ static size_t list_contacts(const struct cluster *c, struct link_address *peers)
     return count;
 }
 
-/* Until the metadata names brokers, those that the command line and the founding name. */
+/* Whether the image names this broker: who joins gets the metadata piece by piece, and the first
+ * brokers that it names are not yet all. */
+static bool names_self(const struct cluster *c, const struct image *image)
+{
+    for (size_t i = 0; i < image_broker_count(image); i++)
+        if (image_broker_at(image, i)->id == c->identity.broker_id)
+            return true;
+    return false;
+}
+
+/* Until the metadata names this broker, also those that the command line and the founding name. Who
+ * joined takes any incarnation until its image is current: one that it knows from the middle of the
+ * log may be of a folder that was emptied since, and its present broker may be the one to tell so. */
 static void tell_peers(struct cluster *c, const struct image *image)
 {
     size_t known = image_broker_count(image);
@@ -75,12 +87,20 @@ static void tell_peers(struct cluster *c, const struct image *image)
     if (peers == NULL)
         return;
     size_t count = 0;
-    if (known == 0)
+    (void)pthread_mutex_lock(&c->lock);
+    bool any = c->identity.joined && !c->current;
+    (void)pthread_mutex_unlock(&c->lock);
+    if (!names_self(c, image))
         count = list_contacts(c, peers);
     for (size_t i = 0; i < known; i++) {
         const struct image_broker *from = image_broker_at(image, i);
-        struct link_address *to = &peers[count++];
-        *to = (struct link_address){.broker_id = from->id, .incarnation = from->incarnation, .port = from->raft_port};
+        struct link_address *to = peers;
+        while (to < peers + count && to->broker_id != from->id)
+            to++;
+        count += to == peers + count;
+        *to = (struct link_address){.broker_id = from->id, .port = from->raft_port};
+        if (!any)
+            to->incarnation = from->incarnation;
         (void)snprintf(to->host, sizeof to->host, "%s", from->host);
     }
     size_t others = 0;

@@ -191,9 +191,12 @@ static void add_link(struct links *links, const struct link_address *address)
     }
 }
 
-static bool same_place(const struct link_address *a, const struct link_address *b)
+/* A link that takes any incarnation goes on when one becomes known: whom it reached is whom it is
+ * to reach, and messages name the replicas that they are meant for. */
+static bool same_place(const struct link_address *wanted, const struct link_address *linked)
 {
-    return a->port == b->port && strcmp(a->host, b->host) == 0 && uuid_equal(&a->incarnation, &b->incarnation);
+    return wanted->port == linked->port && strcmp(wanted->host, linked->host) == 0 &&
+           (uuid_is_zero(&linked->incarnation) || uuid_equal(&wanted->incarnation, &linked->incarnation));
 }
 
 static const struct link_address *address_of(const struct event *event, uint32_t broker_id)

@@ -110,7 +110,10 @@ static void register_broker(struct metadata *m, struct metadata_call *call, stru
         (void)fault_set(&call->call.fault, KQ_LIMIT, "the cluster has %d brokers already", METADATA_BROKERS_MAX);
         return;
     }
-    if (known != NULL && !same && lives(call, known->id)) {
+    /* At one address only one can live, however short ago the other was heard. */
+    bool in_its_place =
+        known != NULL && strcmp(known->host, call->broker.host) == 0 && known->raft_port == call->broker.raft_port;
+    if (known != NULL && !same && !in_its_place && lives(call, known->id)) {
         (void)fault_set(&call->call.fault, KQ_EXISTS,
                         "the cluster has a broker %u, which lives at %.100s:%u; start this one with another "
                         "--broker-id",

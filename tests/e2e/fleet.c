@@ -379,5 +379,8 @@ bool fleet_whole(const struct fleet *f, int alive, int wait_ms)
     bool whole = wait_until(is_whole, &q, wait_ms);
     if (!whole)
         fprintf(stderr, "\nnot whole: %s\n", q.seen);
+    for (int id = 1; id <= f->size && !whole; id++)
+        if (f->members[id].daemon != NULL)
+            daemon_show(f->members[id].daemon);
     return whole;
 }

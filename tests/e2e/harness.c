@@ -269,7 +269,7 @@ static bool wait_output(struct daemon *d, const char *text, int wait_ms)
     return there;
 }
 
-static void show_output(struct daemon *d)
+void daemon_show(struct daemon *d)
 {
     (void)pthread_mutex_lock(&d->lock);
     size_t from = d->used > 4000 ? d->used - 4000 : 0;
@@ -280,7 +280,7 @@ static void show_output(struct daemon *d)
 void daemon_ready(struct daemon *d)
 {
     if (!wait_output(d, NULL, READY_MS)) {
-        show_output(d);
+        daemon_show(d);
         daemon_kill(&d);
         harness_fail("the daemon did not say where it listens");
     }
@@ -288,7 +288,7 @@ void daemon_ready(struct daemon *d)
     d->port = port_in(d->output);
     struct client *c = client_open_in(d->network, d->port);
     if (strcmp(client_ask(c, "PING"), "Done") != 0) {
-        show_output(d);
+        daemon_show(d);
         harness_fail("the daemon does not answer PING");
     }
     client_close(&c);
@@ -358,12 +358,12 @@ int daemon_wait(struct daemon **d, int wait_ms)
     int status = 0;
     bool gone = poll(&ended, 1, wait_ms) == 1;
     if (!gone) {
-        show_output(*d);
+        daemon_show(*d);
         (void)kill((*d)->pid, SIGKILL);
     }
     (void)waitpid((*d)->pid, &status, 0);
     if (gone && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
-        show_output(*d);
+        daemon_show(*d);
     daemon_free(d);
     if (!gone)
         return -1;
@@ -393,7 +393,7 @@ bool daemon_said(struct daemon *d, const char *text, int wait_ms)
 {
     bool said = wait_output(d, text, wait_ms);
     if (!said)
-        show_output(d);
+        daemon_show(d);
     return said;
 }
 

@@ -82,6 +82,8 @@ void daemon_signal(struct daemon *d, int signal_number);
 int daemon_wait(struct daemon **d, int wait_ms);
 bool daemon_alive(const struct daemon *d);
 
+/* The last of what it printed, for who reads of a failure. */
+void daemon_show(struct daemon *d);
 /* Waits until it has printed text since it started. False: not within wait_ms. */
 bool daemon_said(struct daemon *d, const char *text, int wait_ms);
 
