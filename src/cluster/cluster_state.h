@@ -58,10 +58,11 @@ struct part {
     bool reporting;       /* a question about it is under way (duties.c) */
     uint32_t sole_broker; /* nobody else holds it; 0: several do */
     int64_t failed_us;
-    struct partition *partition;                    /* with a reference; NULL: not started */
-    struct group_machine *group;                    /* of a coordinator */
-    struct uuid incarnation;                        /* of the replica, as it was started */
-    struct partition_limits limits;                 /* keeper: as it was started or configured last */
+    int64_t fresh_until_us;         /* keeper: made just now; whoever is first among its replicas is to lead at once */
+    struct partition *partition;    /* with a reference; NULL: not started */
+    struct group_machine *group;    /* of a coordinator */
+    struct uuid incarnation;        /* of the replica, as it was started */
+    struct partition_limits limits; /* keeper: as it was started or configured last */
     struct raft_seat target[METADATA_REPLICAS_MAX]; /* keeper: as told last */
     uint32_t target_count;
     struct fault *fault; /* FAILED */
@@ -145,7 +146,9 @@ struct duties {
     int64_t scanned_us;         /* all replicas, for those that failed while they ran */
     int64_t balanced_us;        /* leaders, as the controller */
     _Atomic int64_t came_us;    /* when a broker came to life last */
+    uint64_t balanced_to;       /* partitions, in the order of the image; 0: all of them */
     _Atomic uint32_t transfers; /* under way */
+    _Atomic bool transferred;   /* one succeeded since the last look */
     int64_t register_at_us;
 };
 
@@ -282,6 +285,8 @@ void replica_refuse(struct part *part, const struct fault *fault);
 bool replica_must_be_noted(struct part *part, const struct replica_wish *wish);
 /* It runs under a name from before clusters, which the metadata is to be told. */
 bool replica_is_unowned(const struct part *part, const struct replica_wish *wish);
+/* A group that was made just now has no leader to wait for: campaign, the preferred one first. */
+void replica_hurry(struct part *part, int64_t now_us);
 /* Limits and target. */
 void replica_follow(struct part *part, struct partition *partition, const struct replica_wish *wish,
                     const struct image *image, const struct image_topic *topic);

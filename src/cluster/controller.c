@@ -15,6 +15,7 @@ enum {
     SETTLE_US = 5 * 1000 * 1000, /* a broker that came back catches up first */
     TRANSFER_US = 3 * 1000 * 1000,
     GROW_US = 5 * 1000 * 1000,
+    NEXT_US = 200 * 1000,
     TRANSFERS_MAX = 16, /* under way at a time */
 };
 
@@ -71,6 +72,8 @@ static void grow(struct cluster *c, const struct image *image, int64_t now_us)
 static void transferred(struct transfer *transfer)
 {
     struct cluster *c = transfer->owner;
+    if (transfer->fault.err == KQ_OK)
+        atomic_store(&c->duties.transferred, true);
     atomic_fetch_sub(&c->duties.transfers, 1);
     free(transfer);
     cluster_call_end(c);
@@ -97,24 +100,33 @@ static void prefer(struct cluster *c, const struct image_topic *topic, uint32_t 
     transfer_begin(c, t);
 }
 
-/* True: somebody leads who is not preferred. */
-static bool balance(struct cluster *c, const struct image *image, int64_t now_us)
+static bool is_preferred(struct cluster *c, const struct image_topic *topic, uint32_t p)
 {
-    bool left = false;
+    struct image_holders holders = image_holders(topic, p);
+    uint32_t leader = cluster_leader(c, image_topic_id(topic), p, NULL);
+    return leader == 0 || leader == holders.brokers[0] || holders.moving ||
+           !links_is_alive(c->links, holders.brokers[0]);
+}
+
+/* Goes on where it stopped the last time, so that those that cannot be handed over do not
+ * keep the others waiting. */
+static void balance(struct cluster *c, const struct image *image, int64_t now_us)
+{
+    uint64_t place = 0;
     for (size_t i = 0; i < image_topic_count(image); i++) {
         const struct image_topic *topic = image_topic_at(image, i);
-        for (uint32_t p = 0; p < image_topic_partitions(topic); p++) {
-            struct image_holders holders = image_holders(topic, p);
-            uint32_t leader = cluster_leader(c, image_topic_id(topic), p, NULL);
-            if (leader == 0 || leader == holders.brokers[0] || holders.moving ||
-                !links_is_alive(c->links, holders.brokers[0]))
+        for (uint32_t p = 0; p < image_topic_partitions(topic); p++, place++) {
+            if (place < c->duties.balanced_to || is_preferred(c, topic, p))
                 continue;
-            left = true;
-            if (atomic_load(&c->duties.transfers) < TRANSFERS_MAX)
-                prefer(c, topic, p, holders.brokers[0], now_us);
+            if (atomic_load(&c->duties.transfers) >= TRANSFERS_MAX) {
+                c->duties.balanced_to = place;
+                return;
+            }
+            uint32_t count;
+            prefer(c, topic, p, image_replicas(topic, p, &count)[0], now_us);
         }
     }
-    return left;
+    c->duties.balanced_to = 0;
 }
 
 int64_t controller_turn(struct cluster *c, const struct image *image, int64_t now_us)
@@ -123,11 +135,13 @@ int64_t controller_turn(struct cluster *c, const struct image *image, int64_t no
         return CLOCK_NEVER;
     grow(c, image, now_us);
     int64_t due_us = atomic_load(&c->duties.came_us) + SETTLE_US;
-    if (due_us < c->duties.balanced_us + SETTLE_US)
-        due_us = c->duties.balanced_us + SETTLE_US;
+    int64_t pause_us = atomic_load(&c->duties.transferred) ? NEXT_US : SETTLE_US; /* while it succeeds */
+    if (due_us < c->duties.balanced_us + pause_us)
+        due_us = c->duties.balanced_us + pause_us;
     if (now_us < due_us)
         return due_us;
     c->duties.balanced_us = now_us;
-    (void)balance(c, image, now_us);
-    return now_us + SETTLE_US;
+    atomic_store(&c->duties.transferred, false);
+    balance(c, image, now_us);
+    return now_us + NEXT_US;
 }

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 
 enum {
-    PENDING_US = 200 * 1000,
+    PENDING_US = 100 * 1000,
     REGISTER_AGAIN_US = 300 * 1000,
     REFUSED_AGAIN_US = 30 * 1000 * 1000,
     CALL_US = 5 * 1000 * 1000,
@@ -409,12 +409,14 @@ static bool look_at_part(struct cluster *c, struct part *part, const struct imag
         report_replica(c, part, METADATA_OWN, &mix);
         return true;
     }
+    bool fresh = now_us < part->fresh_until_us;
+    replica_hurry(part, now_us);
     bool leads = part->partition != NULL && partition_leader(part->partition, NULL) == c->identity.broker_id;
     if (holders.moving && leads && replica_has_target(part, image, topic) && *left > 0) {
         (*left)--;
         report_settled(c, part, &holders);
     }
-    return holders.moving && part->partition != NULL;
+    return (holders.moving && part->partition != NULL) || fresh;
 }
 
 static bool look_at_parts(struct cluster *c, const struct image *image, int64_t now_us)

@@ -218,6 +218,7 @@ static bool carry_out(struct cluster *c, struct starts *starts, const struct ima
             continue;
         image_topic_set_partition(topic, part->number, part->partition);
         replica_follow(part, part->partition, &wish, image, topic);
+        replica_hurry(part, clock_mono_us());
     }
     return err == KQ_OK;
 }

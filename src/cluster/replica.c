@@ -25,6 +25,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* How long a new group is helped to its first leader. */
+enum { FRESH_US = 3 * 1000 * 1000 };
+
 static void lock(struct cluster *c)
 {
     (void)pthread_mutex_lock(&c->lock);
@@ -180,6 +183,8 @@ bool replica_prepare(struct part *part, const struct replica_wish *wish)
         duties_post(c);
         return false;
     }
+    bool fresh = wish->founder && !wish->alone && (folder == FOLDER_NONE || folder == FOLDER_EMPTY);
+    part->fresh_until_us = fresh ? clock_mono_us() + FRESH_US : 0;
     if (!wish->alone && folder == FOLDER_NONE)
         (void)c->io->ops->mkdir(c->io, path); /* what hinders it is said when it is started */
     if (!wish->alone)
@@ -295,6 +300,17 @@ void replica_follow(struct part *part, struct partition *partition, const struct
         return;
     part->target_count = holders.wanted_count;
     partition_set_target(partition, part->target, part->target_count);
+}
+
+void replica_hurry(struct part *part, int64_t now_us)
+{
+    static const struct raft_member nobody;
+    if (now_us >= part->fresh_until_us || part->partition == NULL)
+        return;
+    if (partition_leader(part->partition, NULL) != 0)
+        part->fresh_until_us = 0;
+    else
+        partition_leader_gone(part->partition, &nobody);
 }
 
 bool replica_must_be_noted(struct part *part, const struct replica_wish *wish)

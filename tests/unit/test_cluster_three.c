@@ -33,6 +33,7 @@ static struct node nodes[BROKERS + 1]; /* by id */
 static char dir[FOLDER_PATH_BYTES];
 
 static void a_moment(void);
+static void tell_all(void);
 
 /* ---- waiting --------------------------------------------------------------------------- */
 
@@ -48,6 +49,8 @@ static pthread_cond_t happened = PTHREAD_COND_INITIALIZER;
             a_moment();                                                                                                \
             holds = condition;                                                                                         \
         }                                                                                                              \
+        if (!holds)                                                                                                    \
+            tell_all();                                                                                                \
         CU_ASSERT_FATAL(holds);                                                                                        \
     } while (0)
 
@@ -274,6 +277,8 @@ static enum kq_err give(uint32_t id, struct cluster_order order)
     cluster_order(nodes[id].cluster, &o.order);
     await(&o.done);
     last_fault = o.order.fault;
+    if (last_fault.err != KQ_OK && getenv("VERBOSE") != NULL)
+        printf("order: %s: %s\n", err_name(last_fault.err), fault_text(&last_fault));
     return last_fault.err;
 }
 
@@ -293,6 +298,29 @@ static struct survey look_over(uint32_t id, bool all)
     cluster_survey(nodes[id].cluster, &s.survey);
     await(&s.done);
     return s;
+}
+
+/* What each of them thinks, when something does not come about. */
+static void tell_all(void)
+{
+    for (uint32_t id = 1; id <= BROKERS; id++) {
+        if (nodes[id].cluster == NULL)
+            continue;
+        struct survey s = look_over(id, true);
+        for (uint32_t i = 0; i < s.survey.broker_count; i++)
+            printf("%u: broker %u alive %d draining %d controller %d replicas %u leaders %u\n", id,
+                   s.survey.brokers[i].id, s.survey.brokers[i].alive, s.survey.brokers[i].draining,
+                   s.survey.brokers[i].controller, s.survey.brokers[i].replicas, s.survey.brokers[i].leaders);
+        for (uint32_t i = 0; i < s.survey.partition_count; i++) {
+            const struct cluster_survey_partition *p = &s.survey.partitions[i];
+            printf("%u: %s/%u leader %u moving %d", id, p->topic, p->partition, p->leader, p->moving);
+            for (uint32_t k = 0; k < p->replica_count; k++)
+                printf(", %u wanted %d voter %d in sync %d lag %lld", p->replicas[k].broker, p->replicas[k].wanted,
+                       p->replicas[k].voter, p->replicas[k].in_sync, (long long)p->replicas[k].lag);
+            printf("\n");
+        }
+        cluster_survey_fini(&s.survey);
+    }
 }
 
 /* Nothing lacks, nothing moves, everything is led. */
