@@ -396,6 +396,11 @@ void link_table_tick(struct link_table *t, int64_t now_us)
 
 /* ---- for tests ------------------------------------------------------------------------------------- */
 
+size_t link_table_groups(const struct link_table *t)
+{
+    return t->groups.count;
+}
+
 void link_table_check(const struct link_table *t)
 {
     uint64_t version = 0;

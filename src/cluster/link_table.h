@@ -89,6 +89,8 @@ bool link_table_compose(struct link_table *table, uint32_t broker_id, int64_t no
 /* The last beat has not left yet: none is due to this peer for a while. */
 void link_table_put_off(struct link_table *table, uint32_t broker_id, int64_t now_us);
 
+/* How many groups it has something of; for tests. */
+size_t link_table_groups(const struct link_table *table);
 /* What must hold between calls; for tests. */
 void link_table_check(const struct link_table *table);
 

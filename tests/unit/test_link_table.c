@@ -366,6 +366,45 @@ static void nobody_is_linked_before_it_has_heard_who_leads(void)
     end();
 }
 
+static void a_follower_has_to_acknowledge_the_claim(void)
+{
+    begin();
+    connect_all();
+    settle();
+    tell(2, 0, 5, 1); /* it knows by a message of the group */
+    compose(2, 1);
+    CU_ASSERT_TRUE(deliver(2, 1));
+    tell(1, 0, 5, 1);
+    CU_ASSERT_FALSE(nodes[1].partitions[0].linked[2]); /* nothing vouches there yet */
+    compose(1, 2);
+    CU_ASSERT_TRUE(deliver(1, 2));
+    CU_ASSERT_EQUAL(nodes[2].partitions[0].claimed_by, 1);
+    CU_ASSERT_FALSE(nodes[1].partitions[0].linked[2]);
+    compose(2, 1);
+    CU_ASSERT_TRUE(deliver(2, 1));
+    CU_ASSERT_TRUE(nodes[1].partitions[0].linked[2]);
+    end();
+}
+
+static void what_is_gone_is_forgotten(void)
+{
+    begin();
+    connect_all();
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        tell(1, g, 5, 1);
+        tell(2, g, 5, 1);
+    }
+    settle();
+    for (uint32_t g = 0; g < GROUPS; g++) {
+        forget(1, g);
+        forget(2, g);
+    }
+    pass(2 * BEAT_US);
+    for (uint32_t id = 1; id <= BROKERS; id++)
+        CU_ASSERT_EQUAL(link_table_groups(nodes[id].table), 0);
+    end();
+}
+
 static void silence_lapses_and_beats_heal(void)
 {
     begin();
@@ -772,6 +811,8 @@ static const struct unit_case cases[] = {
     {"a leader is vouched for, and its followers linked", a_leader_is_vouched_for_and_its_followers_linked},
     {"a follower of another term is not linked", a_follower_of_another_term_is_not_linked},
     {"nobody is linked before it has heard who leads", nobody_is_linked_before_it_has_heard_who_leads},
+    {"a follower has to acknowledge the claim", a_follower_has_to_acknowledge_the_claim},
+    {"what is gone is forgotten", what_is_gone_is_forgotten},
     {"silence lapses, and beats heal", silence_lapses_and_beats_heal},
     {"one that was stopped itself does not think that all died",
      one_that_was_stopped_itself_does_not_think_that_all_died},
