@@ -2,7 +2,8 @@
  * The body of struct cluster, for the files of this folder alone.
  *
  * Who may touch what: `lock` covers what stands below it; it is held for a few
- * instructions; of others' locks only the timer's is taken inside it. `publish_lock`
+ * instructions; of others' locks the timer's, a partition's face and the links' (tables of
+ * who leads and who lives) are taken inside it: none of them calls out while held. `publish_lock`
  * makes image makers take turns (the metadata actor, a reload, a replaced folder);
  * it is held while an image is made, taken before `lock`, and no worker takes it.
  *
