@@ -295,8 +295,11 @@ int64_t log_next_deadline_us(const struct log *log)
 {
     if (log->failed)
         return CLOCK_NEVER;
-    int64_t due = log_job_is_out(log, LOG_LANE_FLUSH) ? CLOCK_NEVER : log->mark_due_us;
-    if (log->snapshot_waits && !log_job_is_out(log, LOG_LANE_KEEP) && log->quiet_until_us < due)
+    /* What another job is waited for is due when that one is done, which makes a turn. */
+    bool mark_waits = log_job_is_out(log, LOG_LANE_FLUSH) || is_out(log, LOG_LANE_KEEP, JOB_ROLL);
+    bool keep_waits = log_job_is_out(log, LOG_LANE_KEEP) || log->want_roll || log->cut.kind != LOG_CUT_NONE;
+    int64_t due = mark_waits ? CLOCK_NEVER : log->mark_due_us;
+    if (log->snapshot_waits && !keep_waits && log->quiet_until_us < due)
         due = log->quiet_until_us;
     if (log->cut.kind != LOG_CUT_NONE && !log->cut.begun && log->cut.retry_us > 0 && log->cut.retry_us < due)
         due = log->cut.retry_us;

@@ -503,7 +503,9 @@ int64_t actor_deadline_us(const struct actor *actor)
     if (actor->inflight.first != NULL || actor->waiting.first != NULL)
         due_us = least(due_us, actor->now.mono_us + REQUEST_TICK_US);
     const struct machine_ops *ops = actor->options.machine.ops;
-    if (ops != NULL && ops->deadline_us != NULL && actor->machine_leads)
+    if (actor_machine_due(actor)) /* still, after this turn: it waits for the disk, or for room */
+        due_us = least(due_us, actor->now.mono_us + MACHINE_AGAIN_US);
+    else if (ops != NULL && ops->deadline_us != NULL && actor->machine_leads)
         due_us = least(due_us, ops->deadline_us(actor->options.machine.state));
     return least(due_us, retention_deadline_us(actor));
 }

@@ -19,6 +19,7 @@ enum {
     MACHINE_TURN_BYTES = 16 * 1024,   /* proposals after which no further call is taken into the entry */
     MACHINE_BATCH_LIMIT = 64 << 20,   /* a bug's bound: one turn never proposes this much */
     REQUEST_TICK_US = 1000 * 1000,    /* how often deadlines of waiting requests are looked at */
+    MACHINE_AGAIN_US = 100 * 1000,    /* a machine that is due and cannot go on is looked at again */
     RETENTION_TICK_MAX_S = 24 * 3600, /* age is looked at this often at the least */
     TAIL_BYTES_MAX = 4 << 20,         /* fresh entries kept for followers; the last one always is */
     PACKET_ENTRIES_MAX = 256,
