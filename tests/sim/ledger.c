@@ -141,6 +141,8 @@ static void look_at_path(void *context, const char *path)
     struct log_hard_state state;
     const char *file = strrchr(path, '/');
     char *dir = s->group->dirs[s->broker - 1];
+    if (strstr(path, ".deleted-") != NULL || strstr(path, ".stray-") != NULL)
+        return; /* put aside: what comes back has a folder of its own */
     if (dir[0] != '\0' || file == NULL || strcmp(file + 1, HARD_STATE_NAME) != 0 || file - path >= DIR_BYTES)
         return;
     memcpy(dir, path, (size_t)(file - path));

@@ -53,6 +53,7 @@ static struct {
     struct chance chance;
     struct fiber_place home;
     struct fiber *running;
+    const char *last;
     struct fiber **ready;
     size_t ready_count, ready_max;
     struct event *events; /* a heap */
@@ -477,6 +478,11 @@ uint64_t machine_steps(void)
     return machine.steps;
 }
 
+const char *machine_last(void)
+{
+    return machine.last;
+}
+
 static void run_one(void)
 {
     size_t pick = machine.style.oldest_first ? 0 : (size_t)chance_below(&machine.chance, machine.ready_count);
@@ -485,6 +491,7 @@ static void run_one(void)
     trace_mix(f->id);
     trace_mix((uint64_t)machine.now_ns);
     f->state = FIBER_RUNNING;
+    machine.last = f->name;
     machine.running = f;
     fiber_go(&machine.home, &f->place);
     machine.running = NULL;

@@ -76,6 +76,8 @@ struct fiber *machine_fiber(void);
 /* The node of the fiber that runs. */
 struct node *machine_node(void);
 uint64_t machine_steps(void);
+/* The name of the fiber that ran last. */
+const char *machine_last(void);
 /* Calls fire(context, number) at a time. */
 void machine_at(int64_t at_ns, void (*fire)(void *context, uint64_t number), void *context, uint64_t number);
 

@@ -39,7 +39,8 @@ enum {
     BACK_S = 60,
     SETTLE_S = 60,
     CALM_S = 4,
-    STACK_BYTES = 64 * 1024
+    STACK_BYTES = 64 * 1024,
+    STEPS_A_SECOND_MAX = 2000 * 1000,
 };
 
 struct options {
@@ -162,6 +163,18 @@ static bool play(void)
     return true;
 }
 
+/* Looks every now and then whether anybody turns without end: time would stand still for
+ * a user, while the model's goes on. */
+static void look_for_spinning(void *context, uint64_t steps_before)
+{
+    (void)context;
+    uint64_t steps = machine_steps();
+    if (steps - steps_before > STEPS_A_SECOND_MAX)
+        judge_fails("somebody spins: %" PRIu64 " calls of the system in a second of the model, the last by %s",
+                    steps - steps_before, machine_last());
+    machine_at(machine_now_ns() + S_NS, look_for_spinning, NULL, steps);
+}
+
 /* Long after the end: somebody waits for what never comes. */
 static void too_late(void *context, uint64_t number)
 {
@@ -219,6 +232,7 @@ static int run_seed(void)
     nemesis_new(sim.harness, sim.seed);
     fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
     machine_at((sim.options.seconds + MAKE_TOPICS_S + READ_ALL_S + LATE_S) * S_NS, too_late, NULL, 0);
+    machine_at(S_NS, look_for_spinning, NULL, 0);
     if (!machine_run())
         failed("all wait for each other");
     if (judge_verdict() != NULL) {
