@@ -1,6 +1,6 @@
 /*
- * What is sent to a peer: beats and raft messages over the one connection, what a
- * follower far behind needs over another, at a bound.
+ * What is sent to a peer: beats and raft messages. (link_catch_up.c has what a follower
+ * far behind needs.)
  *
  * The sender takes everything that waits, at most PEER_WRITE_MAX_BYTES, and hands it
  * to the system in one writev, the beats first. What was written is forgotten: Raft
@@ -29,7 +29,7 @@ static void queue_put(struct packet_queue *queue, struct packet *packet)
     queue->bytes += packet->size_bytes;
 }
 
-static struct packet *queue_take(struct packet_queue *queue)
+struct packet *packet_queue_take(struct packet_queue *queue)
 {
     struct packet *packet = queue->first;
     if (packet == NULL)
@@ -47,7 +47,7 @@ static struct packet *queue_shorten(struct packet_queue *queue, uint64_t limit_b
 {
     struct packet *list = NULL;
     while (queue->bytes > limit_bytes && queue->first != NULL) {
-        struct packet *packet = queue_take(queue);
+        struct packet *packet = packet_queue_take(queue);
         packet->next = list;
         list = packet;
     }
@@ -79,8 +79,7 @@ static void free_bodies(struct link_body *list)
     }
 }
 
-/* All of one queue, out of the lock. */
-static void discard_queue(struct link *link, struct packet_queue *queue)
+void link_discard_queue(struct link *link, struct packet_queue *queue)
 {
     (void)pthread_mutex_lock(&link->lock);
     struct packet *list = queue->first;
@@ -91,8 +90,8 @@ static void discard_queue(struct link *link, struct packet_queue *queue)
 
 void link_discard_all(struct link *link)
 {
-    discard_queue(link, &link->packets);
-    discard_queue(link, &link->far_packets);
+    link_discard_queue(link, &link->packets);
+    link_discard_queue(link, &link->far_packets);
     free_bodies(link->beats);
     link->beats = NULL;
 }
@@ -290,7 +289,7 @@ static bool add_packet(struct link *link, struct batch *batch, uint32_t seed)
     bool fits =
         packet != NULL && (batch->write.bytes == 0 || batch->write.bytes + packet->size_bytes <= PEER_WRITE_MAX_BYTES);
     if (fits)
-        (void)queue_take(&link->packets);
+        (void)packet_queue_take(&link->packets);
     (void)pthread_mutex_unlock(&link->lock);
     if (!fits)
         return false;
@@ -329,8 +328,7 @@ static void fill_write(struct link *link, struct batch *batch, uint32_t seed)
     }
 }
 
-/* A peer that takes less than a megabyte a second is as good as none. */
-static int64_t write_deadline_us(size_t bytes)
+int64_t link_write_deadline_us(size_t bytes)
 {
     return clock_mono_us() + LINK_WRITE_US + (int64_t)bytes;
 }
@@ -340,7 +338,7 @@ static enum kq_err send_batch(struct link *link, struct peer_socket *socket, str
     struct links_counters *counters = &link->links->counters;
     size_t bytes = batch->write.bytes;
     enum kq_err err =
-        peer_socket_write(socket, batch->write.parts, batch->write.part_count, write_deadline_us(bytes), fault);
+        peer_socket_write(socket, batch->write.parts, batch->write.part_count, link_write_deadline_us(bytes), fault);
     for (struct packet *packet = batch->first, *next; packet != NULL; packet = next) {
         next = packet->next;
         link_discard(link, packet, err == KQ_OK);
@@ -415,103 +413,5 @@ void link_out_run(struct link *link)
         link_hang_up(link, &link->out);
     }
     link_write_fini(&batch.write);
-    discard_queue(link, &link->packets);
-}
-
-/* ---- link-catch-up --------------------------------------------------------------------------------- */
-
-/* NULL: the link ends. */
-static struct packet *next_far(struct link *link)
-{
-    (void)pthread_mutex_lock(&link->lock);
-    while (!link_over(link) && link->far_packets.first == NULL)
-        links_cond_wait(&link->wake_catch_up, &link->lock, CLOCK_NEVER);
-    struct packet *packet = link_over(link) ? NULL : queue_take(&link->far_packets);
-    (void)pthread_mutex_unlock(&link->lock);
-    return packet;
-}
-
-/* While others publish, catch-up of the whole broker stays below its rate. */
-static void wait_for_tokens(struct link *link, int64_t bytes)
-{
-    struct links *links = link->links;
-    int64_t wait_us = 1;
-    while (wait_us > 0 && !link_over(link)) {
-        int64_t now_us = clock_mono_us();
-        int64_t published_us = atomic_load_explicit(&links->published_us, memory_order_relaxed);
-        if (published_us == 0 || now_us - published_us > LINK_PUBLISH_QUIET_US)
-            return;
-        int64_t rate_bytes = atomic_load_explicit(&links->options.config->catch_up_rate_bytes, memory_order_relaxed);
-        (void)pthread_mutex_lock(&links->bucket_lock);
-        wait_us = link_bucket_take(&links->bucket, rate_bytes, bytes, now_us);
-        (void)pthread_mutex_unlock(&links->bucket_lock);
-        if (wait_us == 0)
-            return;
-        (void)pthread_mutex_lock(&link->lock);
-        if (!link_over(link))
-            links_cond_wait(&link->wake_catch_up, &link->lock, now_us + wait_us);
-        (void)pthread_mutex_unlock(&link->lock);
-    }
-}
-
-static enum kq_err write_far(struct link *link, struct peer_socket *socket, struct link_write *write,
-                             const struct packet *packet, struct fault *fault)
-{
-    uint32_t seed = peer_socket_seed(socket);
-    link_write_reset(write);
-    enum kq_err err = KQ_OK;
-    if (packet->view != NULL)
-        err = link_write_view(write, seed, packet, fault);
-    else
-        REQUIRE(link_write_packet(write, seed, packet));
-    if (err == KQ_OK && write->part_count == 0)
-        err = fault_set(fault, KQ_TOO_LARGE, "a state of %u bytes is larger than a frame may be", packet->state_bytes);
-    if (err != KQ_OK)
-        return err;
-    size_t bytes = write->bytes;
-    wait_for_tokens(link, (int64_t)bytes);
-    err = peer_socket_write(socket, write->parts, write->part_count, write_deadline_us(bytes), fault);
-    if (err != KQ_OK) {
-        link_hang_up(link, &link->catch_up);
-        return err;
-    }
-    struct links_counters *counters = &link->links->counters;
-    links_count(&counters->writes, 1);
-    links_count(&counters->bytes_out, bytes);
-    links_count(&counters->catch_up_bytes, bytes);
-    links_count(&counters->messages_out, 1);
-    return KQ_OK;
-}
-
-void link_catch_up_run(struct link *link)
-{
-    struct link_backoff backoff = {0};
-    struct link_write write;
-    bool ready = link_write_init(&write);
-    int64_t dial_at_us = 0;
-    for (struct packet *packet; (packet = next_far(link)) != NULL;) {
-        struct fault fault = {.err = KQ_OK};
-        enum kq_err err = ready ? KQ_OK : KQ_NO_MEMORY;
-        if (err == KQ_OK && link->catch_up != NULL && peer_socket_is_closed(link->catch_up))
-            link_hang_up(link, &link->catch_up);
-        if (err == KQ_OK && link->catch_up == NULL) {
-            struct hello self;
-            bool refused;
-            err = clock_mono_us() < dial_at_us
-                      ? KQ_AGAIN
-                      : link_dial(link, &link->catch_up, PEER_KIND_CATCH_UP, &self, &refused, &fault);
-            if (err == KQ_OK)
-                backoff.failed = 0;
-            else if (err != KQ_AGAIN)
-                dial_at_us = clock_mono_us() + link_backoff_us(&backoff, links_random());
-        }
-        if (err == KQ_OK)
-            err = write_far(link, link->catch_up, &write, packet, &fault);
-        if (fault.err == KQ_CORRUPT || fault.err == KQ_TOO_LARGE || (fault.err == KQ_IO && link->catch_up != NULL))
-            link_say(link, &fault, PEER_KIND_CATCH_UP);
-        link_discard(link, packet, err == KQ_OK);
-    }
-    link_hang_up(link, &link->catch_up);
-    link_write_fini(&write);
-    discard_queue(link, &link->far_packets);
+    link_discard_queue(link, &link->packets);
 }

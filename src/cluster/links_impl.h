@@ -243,13 +243,19 @@ enum kq_err links_table_init(struct links *links, struct fault *fault);
 /* ---- link_out.c: what is sent ------------------------------------------------------------------- */
 
 void link_out_run(struct link *link);
-void link_catch_up_run(struct link *link);
+void link_catch_up_run(struct link *link); /* link_catch_up.c */
 /* Takes the packet. */
 void link_send(struct link *link, struct packet *packet);
 /* Takes the body. False: there is no connection. */
 void link_put_beat(struct link *link, const struct buf *body);
 bool link_has_beats(struct link *link);
 void packet_queue_init(struct packet_queue *queue);
+struct packet *packet_queue_take(struct packet_queue *queue); /* NULL: empty */
+/* Until when a write of so many bytes may take: a peer that takes less than a megabyte a
+ * second is as good as none. */
+int64_t link_write_deadline_us(size_t bytes);
+/* All of one queue; takes the lock. */
+void link_discard_queue(struct link *link, struct packet_queue *queue);
 /* Connects and greets. The socket is *slot until the caller takes it out. */
 enum kq_err link_dial(struct link *link, struct peer_socket **slot, enum peer_kind kind, struct hello *self,
                       bool *refused, struct fault *fault);

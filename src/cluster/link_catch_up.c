@@ -1,0 +1,104 @@
+/*
+ * What a follower that is far behind needs: committed entries out of the log, and
+ * states too large for the connection of the beats. A connection of its own, made when
+ * there is something to send; at a bound while others publish.
+ */
+#include "cluster/links_impl.h"
+
+#include "base/require.h"
+
+/* NULL: the link ends. */
+static struct packet *next_far(struct link *link)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    while (!link_over(link) && link->far_packets.first == NULL)
+        links_cond_wait(&link->wake_catch_up, &link->lock, CLOCK_NEVER);
+    struct packet *packet = link_over(link) ? NULL : packet_queue_take(&link->far_packets);
+    (void)pthread_mutex_unlock(&link->lock);
+    return packet;
+}
+
+/* While others publish, catch-up of the whole broker stays below its rate. */
+static void wait_for_tokens(struct link *link, int64_t bytes)
+{
+    struct links *links = link->links;
+    int64_t wait_us = 1;
+    while (wait_us > 0 && !link_over(link)) {
+        int64_t now_us = clock_mono_us();
+        int64_t published_us = atomic_load_explicit(&links->published_us, memory_order_relaxed);
+        if (published_us == 0 || now_us - published_us > LINK_PUBLISH_QUIET_US)
+            return;
+        int64_t rate_bytes = atomic_load_explicit(&links->options.config->catch_up_rate_bytes, memory_order_relaxed);
+        (void)pthread_mutex_lock(&links->bucket_lock);
+        wait_us = link_bucket_take(&links->bucket, rate_bytes, bytes, now_us);
+        (void)pthread_mutex_unlock(&links->bucket_lock);
+        if (wait_us == 0)
+            return;
+        (void)pthread_mutex_lock(&link->lock);
+        if (!link_over(link))
+            links_cond_wait(&link->wake_catch_up, &link->lock, now_us + wait_us);
+        (void)pthread_mutex_unlock(&link->lock);
+    }
+}
+
+static enum kq_err write_far(struct link *link, struct peer_socket *socket, struct link_write *write,
+                             const struct packet *packet, struct fault *fault)
+{
+    uint32_t seed = peer_socket_seed(socket);
+    link_write_reset(write);
+    enum kq_err err = KQ_OK;
+    if (packet->view != NULL)
+        err = link_write_view(write, seed, packet, fault);
+    else
+        REQUIRE(link_write_packet(write, seed, packet));
+    if (err == KQ_OK && write->part_count == 0)
+        err = fault_set(fault, KQ_TOO_LARGE, "a state of %u bytes is larger than a frame may be", packet->state_bytes);
+    if (err != KQ_OK)
+        return err;
+    size_t bytes = write->bytes;
+    wait_for_tokens(link, (int64_t)bytes);
+    err = peer_socket_write(socket, write->parts, write->part_count, link_write_deadline_us(bytes), fault);
+    if (err != KQ_OK) {
+        link_hang_up(link, &link->catch_up);
+        return err;
+    }
+    struct links_counters *counters = &link->links->counters;
+    links_count(&counters->writes, 1);
+    links_count(&counters->bytes_out, bytes);
+    links_count(&counters->catch_up_bytes, bytes);
+    links_count(&counters->messages_out, 1);
+    return KQ_OK;
+}
+
+void link_catch_up_run(struct link *link)
+{
+    struct link_backoff backoff = {0};
+    struct link_write write;
+    bool ready = link_write_init(&write);
+    int64_t dial_at_us = 0;
+    for (struct packet *packet; (packet = next_far(link)) != NULL;) {
+        struct fault fault = {.err = KQ_OK};
+        enum kq_err err = ready ? KQ_OK : KQ_NO_MEMORY;
+        if (err == KQ_OK && link->catch_up != NULL && peer_socket_is_closed(link->catch_up))
+            link_hang_up(link, &link->catch_up);
+        if (err == KQ_OK && link->catch_up == NULL) {
+            struct hello self;
+            bool refused;
+            err = clock_mono_us() < dial_at_us
+                      ? KQ_AGAIN
+                      : link_dial(link, &link->catch_up, PEER_KIND_CATCH_UP, &self, &refused, &fault);
+            if (err == KQ_OK)
+                backoff.failed = 0;
+            else if (err != KQ_AGAIN)
+                dial_at_us = clock_mono_us() + link_backoff_us(&backoff, links_random());
+        }
+        if (err == KQ_OK)
+            err = write_far(link, link->catch_up, &write, packet, &fault);
+        if (fault.err == KQ_CORRUPT || fault.err == KQ_TOO_LARGE || (fault.err == KQ_IO && link->catch_up != NULL))
+            link_say(link, &fault, PEER_KIND_CATCH_UP);
+        link_discard(link, packet, err == KQ_OK);
+    }
+    link_hang_up(link, &link->catch_up);
+    link_write_fini(&write);
+    link_discard_queue(link, &link->far_packets);
+}
