@@ -154,7 +154,7 @@ static bool is_sure(enum kq_err err)
     return err == KQ_OK || err == KQ_SEQUENCE_GAP || err == KQ_PRODUCER_FENCED;
 }
 
-/* Lock held. */
+/* Lock held. gone: what to say of what nobody took; NULL: there is none of that. */
 static void settle(struct publish_flight *flight, struct lane_item *decided, const struct fault *gone)
 {
     for (struct lane_item *item = decided, *next; item != NULL; item = next) {
@@ -162,6 +162,7 @@ static void settle(struct publish_flight *flight, struct lane_item *decided, con
         struct publish_part *part = CONTAINER_OF(item, struct publish_part, item);
         struct fault *fault = &part->request.fault;
         part->lane = NULL;
+        REQUIRE(gone != NULL || item->verdict == LANE_AS_ANSWERED || item->verdict == LANE_OVERTAKEN);
         if (item->verdict == LANE_AS_ANSWERED && item->maybe && !is_sure(fault->err))
             item->verdict = LANE_EXPIRED;
         if (item->verdict == LANE_OVERTAKEN)
@@ -173,7 +174,7 @@ static void settle(struct publish_flight *flight, struct lane_item *decided, con
             (void)fault_set(fault, KQ_OUTCOME_UNKNOWN,
                             "outcome unknown: it was sent, and no leader of partition %u could tell since",
                             part->number);
-        else if (item->verdict != LANE_AS_ANSWERED)
+        else if (item->verdict != LANE_AS_ANSWERED && gone != NULL)
             *fault = *gone;
         part->done = true;
         flight->ops->decided(part);

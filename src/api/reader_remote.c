@@ -32,7 +32,7 @@ static void pull_done(struct ask *asked)
 {
     struct reader_ask *ask = asked->owner;
     struct reader *reader = atomic_load(&ask->reader);
-    struct ask_reading reading;
+    struct ask_reading reading = {0};
     struct fault fault = asked->fault;
     struct buf answer = asked->answer;
     free(ask);
@@ -83,7 +83,7 @@ static void watch_done(struct ask *asked)
 {
     struct reader_ask *ask = asked->owner;
     struct reader *reader = atomic_exchange(&ask->reader, NULL);
-    struct ask_watched watched;
+    struct ask_watched watched = {0};
     struct fault fault = asked->fault;
     if (fault.err == KQ_OK && ask_watched_decode(&watched, asked->answer.data, asked->answer.len) != KQ_OK)
         (void)fault_set(&fault, KQ_GARBAGE, "another broker answered what cannot be read");
