@@ -157,7 +157,8 @@ enum kq_err links_thread(struct links *links, const char *name, struct link *lin
 
 /* ---- events ------------------------------------------------------------------------------------ */
 
-void links_post(struct links *links, const struct event *event)
+/* in: not NULL: only if it has not been replaced by a newer connection. */
+static void post(struct links *links, const struct event *event, const struct inbound *in)
 {
     struct event *e = malloc(sizeof *e);
     REQUIRE(e != NULL); /* as the threads of partitions do: without it a claim would never lapse */
@@ -165,11 +166,27 @@ void links_post(struct links *links, const struct event *event)
     e->next = NULL;
     (void)pthread_mutex_lock(&links->lock);
     bool first = links->events == NULL;
-    *links->last_event = e;
-    links->last_event = &e->next;
+    bool now = in == NULL || in->greeted;
+    if (now) {
+        *links->last_event = e;
+        links->last_event = &e->next;
+    }
     (void)pthread_mutex_unlock(&links->lock);
-    if (first)
+    if (!now)
+        free(e);
+    else if (first)
         (void)pthread_cond_signal(&links->wake_links);
+}
+
+void links_post(struct links *links, const struct event *event)
+{
+    post(links, event, NULL);
+}
+
+void links_post_in_up(const struct inbound *in)
+{
+    post(in->links,
+         &(struct event){.kind = EVENT_IN_UP, .broker_id = in->hello.broker_id, .session = in->hello.session}, in);
 }
 
 void links_set_peers(struct links *links, const struct link_address *peers, size_t count)

@@ -265,10 +265,8 @@ static void tell_sender(struct link *link, bool came)
 
 static void serve_raft(struct inbound *in)
 {
-    const struct event event = {.kind = EVENT_IN_UP, .broker_id = in->hello.broker_id, .session = in->hello.session};
-    struct event down = event;
-    down.kind = EVENT_IN_DOWN;
-    links_post(in->links, &event);
+    const struct event down = {.kind = EVENT_IN_DOWN, .broker_id = in->hello.broker_id, .session = in->hello.session};
+    links_post_in_up(in);
     tell_sender(in->link, true);
     receive_raft(in);
     links_post(in->links, &down);

@@ -223,6 +223,9 @@ enum kq_err links_thread(struct links *links, const char *name, struct link *lin
                          void (*run)(struct link *link), struct fault *fault);
 /* Takes the event; from malloc. */
 void links_post(struct links *links, const struct event *event);
+/* Any thread. This connection is up, unless a newer one of its broker has taken its place: that
+ * one's beats are the ones that count, and must not be told from an older session last. */
+void links_post_in_up(const struct inbound *in);
 struct hello links_hello(const struct links *links, enum peer_kind kind, const struct link *to);
 void links_cond_init(pthread_cond_t *cond);
 /* With the lock held; CLOCK_NEVER waits for a signal. */
