@@ -450,7 +450,12 @@ void group_check(struct group *group)
         int64_t start_off;
         find_places(group, node, places, &start_off);
         /* Who leads has everything; who follows may be behind. */
-        int64_t end_off = n == group_leader(group) ? INT64_MAX : log_view_high_watermark(node->pump.view);
+        int leader = group_leader(group);
+        int64_t end_off = n == leader ? INT64_MAX : log_view_high_watermark(node->pump.view);
+        if (leader >= 0 && node->pump.actor->raft.commit_idx == group->nodes[leader].pump.actor->raft.commit_idx &&
+            start_off != log_view_start_off(group->nodes[leader].pump.view))
+            group_fail(group, "node %d begins at %lld, its leader at %lld", n, (long long)start_off,
+                       (long long)log_view_start_off(group->nodes[leader].pump.view));
         for (uint32_t i = 0; i < group->publish_count; i++)
             judge_publish(group, n, &group->publishes[i], places, start_off, end_off);
     }
