@@ -21,7 +21,7 @@
  * decides), actor_append.c (the leader's entries), actor_follow.c (the leader's
  * entries as a follower takes them), actor_peers.c (packets out), actor_members.c
  * (who belongs to the group, questions), actor_mend.c, actor_machine.c, actor_state.c (what is
- * stored beside the entries), actor_answer.c (requests).
+ * stored beside the entries), actor_answer.c (requests), actor_jobs.c, actor_tail.c.
  *
  * It must never answer a publish before its entry is committed, show a reader
  * what is not, let a message leave before what it promises is durable, or go on

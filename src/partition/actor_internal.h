@@ -142,6 +142,15 @@ void actor_show_view(struct actor *actor);
 /* Room for an entry, or false: asked for, refused, or failed. *no_space: refused. */
 bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_bytes, bool *no_space);
 
+bool actor_start_pending(const struct actor *actor);
+bool actor_has_inflight(const struct actor *actor);
+
+/* actor_jobs.c */
+void actor_take_job(struct actor *actor, struct actor_job_mail *mail);
+void actor_submit_jobs(struct actor *actor);
+/* Entries that are no longer here: who needs one of them has to begin anew. */
+void actor_note_log_start(struct actor *actor);
+
 /* actor_answer.c */
 uint64_t actor_wait_idx(const struct mail *mail);
 void actor_refuse_list(struct mail_list *list, enum kq_err err, const struct fault *fault);
@@ -207,14 +216,18 @@ bool actor_machine_settled(const struct actor *actor);
 void actor_reply(struct actor *actor, const struct raft_message *message);
 /* All that raft has to say, and what waited for the disk. */
 void actor_send_messages(struct actor *actor);
-void actor_tail_add(struct actor *actor, const struct log_entry *entry);
-void actor_tail_clear(struct actor *actor);
-/* What every follower has is no longer needed. */
-void actor_tail_trim(struct actor *actor);
 /* A packet of old entries left, or was dropped. */
 void actor_catch_up_left(struct actor *actor, const struct raft_member *member, bool sent);
 void actor_peers_fini(struct actor *actor);
 void actor_tell(struct actor *actor);
+
+/* actor_tail.c */
+/* Borrowed; NULL: not there. */
+struct shared_entry *tail_at(const struct tail *tail, uint64_t idx);
+void actor_tail_add(struct actor *actor, const struct log_entry *entry);
+void actor_tail_clear(struct actor *actor);
+/* What every follower has is no longer needed. */
+void actor_tail_trim(struct actor *actor);
 
 /* actor_follow.c */
 /* Takes the parcel. */
