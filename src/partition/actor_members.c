@@ -214,6 +214,14 @@ static void finish_ask(struct actor *actor, struct partition_ask *ask, enum kq_e
     actor_refuse(&ask->mail, err, fault);
 }
 
+/* A follower that takes entries as they come is a few of them behind at any moment; no more than
+ * are on their way to it is no lack. */
+static bool keeps_pace(const struct raft *raft, const struct raft_peer *peer)
+{
+    return peer->match >= raft->commit_idx || (peer->window_count > 0 && peer->linked && !peer->stuck &&
+                                               raft->commit_idx - peer->match <= RAFT_WINDOW_MESSAGES);
+}
+
 static void list_members(const struct actor *actor, struct partition_ask *ask)
 {
     const struct raft *raft = &actor->raft;
@@ -227,7 +235,7 @@ static void list_members(const struct actor *actor, struct partition_ask *ask)
                                           .kinds = raft->config.seats[i].kinds,
                                           .match_idx = match_idx,
                                           .linked = self || peer->linked,
-                                          .in_sync = self || (leads && match_idx >= raft->commit_idx)};
+                                          .in_sync = self || (leads && keeps_pace(raft, peer))};
     }
     ask->off = log_end_off_at(actor->log, raft->commit_idx);
     ask->target_reached = actor->target_count == 0 || (is_wanted(actor) && raft->config.idx <= raft->commit_idx);

@@ -172,7 +172,7 @@ struct partition_member_row {
     uint32_t kinds; /* enum raft_seat_kind */
     uint64_t match_idx;
     bool linked;
-    bool in_sync; /* has all that is committed, as far as known */
+    bool in_sync; /* has all that is committed, or lacks no more than is on its way to it */
 };
 struct partition_ask {
     struct mail mail;

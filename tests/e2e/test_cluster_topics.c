@@ -119,6 +119,17 @@ static bool publishes(void *arg)
     return strcmp(r->reply, "Done") == 0;
 }
 
+struct beats {
+    struct client *c;
+    int64_t until;
+};
+
+static bool have_gone(void *arg)
+{
+    const struct beats *b = arg;
+    return info_number(b->c, "beats_out") >= b->until;
+}
+
 static void without_a_majority_publishes_are_refused_and_reads_go_on(void)
 {
     struct fleet *f = fleet_with_topic(3, 1, "publish.timeout=3s", false);
@@ -127,6 +138,8 @@ static void without_a_majority_publishes_are_refused_and_reads_go_on(void)
     struct client *c = fleet_client(f, survivor);
     publish_range(c, "t", "m", 0, 100, 0);
     subscribe(c, "t", "g", id);
+    struct beats beats = {.c = c, .until = info_number(c, "beats_out") + 20};
+    CU_ASSERT_FATAL(wait_until(have_gone, &beats, GO_ON_MS)); /* all were told of the subscription */
     for (int other = 1; other <= 3; other++)
         if (other != survivor)
             fleet_pause(f, other);
