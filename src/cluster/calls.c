@@ -182,6 +182,10 @@ static uint32_t somebody(struct cluster *c)
 static void try_call(struct controller_call *call)
 {
     struct cluster *c = call->cluster;
+    if (cluster_is_stopping(c)) {
+        fail(call, KQ_STOPPING);
+        return;
+    }
     uint32_t controller = cluster_controller(c);
     if (controller == 0)
         controller = somebody(c);
@@ -228,7 +232,7 @@ void calls_fire(struct engine_deadline *deadline)
 void calls_leader_changed(struct cluster *c)
 {
     (void)pthread_mutex_lock(&c->lock);
-    if (c->calls_waiting != NULL)
+    if (c->calls_waiting != NULL && !c->stopping)
         engine_set_deadline(c->options.engine, &c->calls_deadline, clock_mono_us());
     (void)pthread_mutex_unlock(&c->lock);
 }

@@ -525,13 +525,13 @@ void cluster_stop(struct cluster **cluster)
     stop_replicas(c, false);
     stop_replicas(c, true);
     stop_metadata(c);
+    engine_cancel_deadline(c->options.engine, &c->calls_deadline); /* nobody sets them again: it stops */
+    engine_cancel_deadline(c->options.engine, &c->catch_up_deadline);
+    engine_cancel_deadline(c->options.engine, &c->duties_deadline);
     struct links *links = c->links;
     if (links != NULL)
         links_stop(&links);
     c->links = NULL;
-    engine_cancel_deadline(c->options.engine, &c->calls_deadline);
-    engine_cancel_deadline(c->options.engine, &c->catch_up_deadline);
-    engine_cancel_deadline(c->options.engine, &c->duties_deadline);
     calls_stop(c);
     catch_up_stop(c);
     requests_stop(c);

@@ -629,6 +629,7 @@ static void a_broker_is_drained_and_removed(void)
     EVENTUALLY(count_folders(4, "t-") == 0);
     CU_ASSERT_EQUAL(give(3, (struct cluster_order){.verb = CLUSTER_REMOVE_BROKER, .broker = 4}), KQ_OK);
     EVENTUALLY(is_well(1));
+    CU_ASSERT_EQUAL(catch_up(1), KQ_OK);
     CU_ASSERT_EQUAL(broker_count(1), 3); /* it lives, and does not come again by itself */
     stop(4);
     CU_ASSERT_EQUAL(try_publish(1, "t", 0), 1);
