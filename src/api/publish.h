@@ -78,7 +78,9 @@ struct publish_flight {
     struct publish_fold *first; /* in order */
     struct publish_fold **last;
     struct publish_lane *lanes; /* of the partitions where something went wrong */
-    uint64_t seen_changes;      /* of leaders, when nothing was on its way */
+    uint64_t seen_changes;      /* of leaders: all on its way was sent after them */
+    struct publish_fold *fence; /* the last that was sent before fence_changes; NULL: none */
+    uint64_t fence_changes;
 };
 
 void publish_flight_init(struct publish_flight *flight, struct broker *broker, const struct publish_flight_ops *ops);

@@ -94,8 +94,14 @@ static void add_to_lanes(struct publish_flight *flight, struct publish_fold *fol
 void publish_flight_add(struct publish_flight *flight, struct publish_fold *fold)
 {
     uint64_t changes = atomic_load_explicit(&flight->broker->leader_changes, memory_order_relaxed);
-    if (flight->first == NULL)
+    if (flight->first == NULL) {
         flight->seen_changes = changes;
+        flight->fence = NULL;
+    }
+    if (changes != flight->seen_changes && (flight->fence == NULL || flight->fence_changes != changes)) {
+        flight->fence = CONTAINER_OF(flight->last, struct publish_fold, next);
+        flight->fence_changes = changes;
+    }
     if (flight->lanes != NULL || changes != flight->seen_changes)
         add_to_lanes(flight, fold, changes != flight->seen_changes);
     fold->next = NULL;
@@ -106,6 +112,10 @@ void publish_flight_add(struct publish_flight *flight, struct publish_fold *fold
 void publish_flight_remove(struct publish_flight *flight, struct publish_fold *fold)
 {
     REQUIRE(flight->first == fold);
+    if (flight->fence == fold) {
+        flight->seen_changes = flight->fence_changes;
+        flight->fence = NULL;
+    }
     flight->first = fold->next;
     if (flight->first == NULL)
         flight->last = &flight->first;
@@ -237,7 +247,10 @@ static enum pumped lane_next(struct publish_lane *lane, enum lane_route to, cons
     if (out->send != NULL)
         return PUMPED_SENT;
     lane->pumping = false;
-    if (out->empty) {
+    if (out->empty || (out->settled && flight->fence == NULL)) { /* else it would soon be made again */
+        struct lane_item *item;
+        while (!out->empty && (item = lane_release(&lane->lane)) != NULL)
+            CONTAINER_OF(item, struct publish_part, item)->lane = NULL;
         unlist(lane);
         return PUMPED_OVER;
     }

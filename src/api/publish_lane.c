@@ -18,7 +18,6 @@ void lane_out_init(struct lane_out *out)
 
 void lane_add(struct lane *lane, struct lane_item *item, bool sent)
 {
-    REQUIRE(!item->maybe);
     item->sent = sent;
     item->next = NULL;
     item->prev = lane->last;
@@ -31,10 +30,9 @@ void lane_add(struct lane *lane, struct lane_item *item, bool sent)
     lane->sent += sent;
 }
 
-static void decide(struct lane *lane, struct lane_item *item, enum lane_verdict verdict, struct lane_out *out)
+static void unlink_item(struct lane *lane, struct lane_item *item)
 {
     REQUIRE(lane->count > 0);
-    REQUIRE(!item->sent);
     if (item->prev != NULL)
         item->prev->next = item->next;
     else
@@ -45,6 +43,23 @@ static void decide(struct lane *lane, struct lane_item *item, enum lane_verdict 
         lane->last = item->prev;
     lane->count--;
     item->next = item->prev = NULL;
+}
+
+struct lane_item *lane_release(struct lane *lane)
+{
+    struct lane_item *item = lane->first;
+    REQUIRE(lane->mode == LANE_FLOWS && lane->sent == lane->count);
+    if (item == NULL)
+        return NULL;
+    unlink_item(lane, item);
+    lane->sent--;
+    return item;
+}
+
+static void decide(struct lane *lane, struct lane_item *item, enum lane_verdict verdict, struct lane_out *out)
+{
+    REQUIRE(!item->sent);
+    unlink_item(lane, item);
     item->verdict = verdict;
     item->out_next = NULL;
     *out->decided_end = item;
@@ -159,6 +174,7 @@ void lane_turn(struct lane *lane, enum lane_route route, uint32_t broker_id, uin
 {
     expire(lane, now_us, out);
     out->empty = lane->count == 0;
+    out->settled = lane->mode == LANE_FLOWS && lane->sent == lane->count;
     if (lane->sent == lane->count || (lane->sent > 0 && lane->mode != LANE_FLOWS))
         return; /* nothing is held, or what is on its way comes first */
     if (lane->mode == LANE_FLOWS) {

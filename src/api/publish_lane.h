@@ -79,12 +79,15 @@ struct lane_out {
     uint64_t term;
     int64_t wait_us; /* not INT64_MAX: come again then, or when another leads */
     bool empty;
+    bool settled; /* all that is in it is on its way, in one term: it is needed no longer */
 };
 void lane_out_init(struct lane_out *out);
 
 void lane_init(struct lane *lane);
 /* At the end. sent: it is on its way already (when the lane is made). */
 void lane_add(struct lane *lane, struct lane_item *item, bool sent);
+/* Lets go of the first; NULL: there is none. For a lane that is settled. */
+struct lane_item *lane_release(struct lane *lane);
 /* What was sent is answered. term: of LANE_TAKEN. Then lane_turn. */
 void lane_answer(struct lane *lane, struct lane_item *item, enum lane_outcome outcome, uint64_t term, int64_t now_us,
                  struct lane_out *out);

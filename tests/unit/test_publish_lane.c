@@ -378,6 +378,25 @@ static void nothing_is_sent_before_all_on_its_way_is_decided(void)
     CU_ASSERT(lane_is_ready(&lane));
 }
 
+static void what_flows_needs_no_lane(void)
+{
+    fresh(2, true);
+    lane_answer(&lane, &items[0], LANE_AGAIN, 0, 10, &out);
+    lane_answer(&lane, &items[1], LANE_AGAIN, 0, 10, &out);
+    lane_turn(&lane, LANE_TO, 2, 7, 10, &out);
+    lane_answer(&lane, &items[0], LANE_TAKEN, 7, 11, &out);
+    lane_out_init(&out);
+    lane_turn(&lane, LANE_TO, 2, 7, 11, &out);
+    CU_ASSERT_PTR_EQUAL(out.send, &items[1]);
+    CU_ASSERT(!out.settled); /* not before it is sent */
+    lane_out_init(&out);
+    lane_turn(&lane, LANE_TO, 2, 7, 11, &out);
+    CU_ASSERT(out.settled);
+    CU_ASSERT_PTR_EQUAL(lane_release(&lane), &items[1]);
+    CU_ASSERT_PTR_NULL(lane_release(&lane));
+    lane_check(&lane);
+}
+
 static void a_leader_that_refuses_is_asked_again_later_another_at_once(void)
 {
     fresh(1, true);
@@ -434,6 +453,7 @@ static const struct unit_case cases[] = {
     {"what carries a producer id is exactly once", what_carries_a_producer_id_is_exactly_once},
     {"the first goes alone, and the others follow in its term", the_first_goes_alone_and_the_others_follow_in_its_term},
     {"nothing is sent before all on its way is decided", nothing_is_sent_before_all_on_its_way_is_decided},
+    {"what flows needs no lane", what_flows_needs_no_lane},
     {"a leader that refuses is asked again later, another at once",
      a_leader_that_refuses_is_asked_again_later_another_at_once},
     {"without a leader it waits until its deadline", without_a_leader_it_waits_until_its_deadline},
