@@ -138,6 +138,7 @@ static bool plan_truncation(struct log *log, struct log_job *job)
     if (job->whole)
         keep--;
     struct segment *s = log->segments[keep - 1];
+    REQUIRE(s != NULL);
     job->keep_count = keep;
     job->cut_idx = log->cut.from_idx;
     job->cut_term = log->last_term;
