@@ -144,12 +144,12 @@ void link_put_beat(struct link *link, const struct buf *body)
     if (greeted) {
         *link->last_beat = b;
         link->last_beat = &b->next;
+        b = NULL;
     }
     (void)pthread_mutex_unlock(&link->lock);
+    free(b); /* that connection has ended, the table will be told */
     if (greeted)
         (void)pthread_cond_signal(&link->wake_out);
-    else
-        free(b); /* that connection has ended, the table will be told */
 }
 
 /* ---- connecting ---------------------------------------------------------------------------- */

@@ -41,6 +41,7 @@ static void add_part(struct link_write *w, const void *data, size_t size_bytes)
         last->iov_len += size_bytes; /* heads of small frames follow each other */
         return;
     }
+    REQUIRE(w->parts != NULL);
     REQUIRE(w->part_count < LINK_PARTS_MAX);
     w->parts[w->part_count++] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size_bytes};
 }
@@ -211,8 +212,11 @@ enum kq_err link_write_view(struct link_write *w, uint32_t seed, const struct pa
     struct look *all = room <= VIEW_ENTRIES_MAX / 8 ? looks : calloc(room, sizeof *all);
     const uint8_t **bodies = calloc(room + 1, sizeof *bodies);
     uint32_t count = 0;
-    if (all == NULL || bodies == NULL)
-        err = fault_set(fault, KQ_NO_MEMORY, "no memory to read the log for a peer");
+    if (all == NULL || bodies == NULL) {
+        free(all == looks ? NULL : all);
+        free(bodies);
+        return fault_set(fault, KQ_NO_MEMORY, "no memory to read the log for a peer");
+    }
     while (err == KQ_OK && count < room) {
         struct log_slice slice;
         err = log_iter_next(&it, &slice, fault);

@@ -442,7 +442,7 @@ static enum kq_err send_hello(struct peer_socket *s, struct hello *self, int64_t
 /* What the other side's refusal says. */
 static enum kq_err refusal(const struct peer_socket *s, uint8_t *body, uint32_t body_bytes, struct fault *fault)
 {
-    if (body_bytes < 2)
+    if (body == NULL || body_bytes < 2)
         return fault_set(fault, KQ_INVALID, "%s refuses the connection", s->place);
     uint16_t err = get_le16(body);
     int n = body_bytes - 2 < FAULT_TEXT_BYTES ? (int)body_bytes - 2 : FAULT_TEXT_BYTES - 1;

@@ -24,6 +24,7 @@ void beat_put_change(struct buf *out, const struct beat_change *change)
 
 static bool take_change(struct cursor *c, struct beat_change *change)
 {
+    *change = (struct beat_change){.kind = BEAT_NONE};
     cursor_copy(c, change->topic_id.bytes, UUID_BYTES);
     change->partition = cursor_le32(c);
     uint8_t kind = cursor_u8(c);
