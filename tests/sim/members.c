@@ -109,7 +109,8 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
     } else if (moved) {
         history_assign(clients_history(), op, key);
     }
-    if (from < 0 && first > 0)
+    /* Of several brokers, one that is cut off goes on reading from what it knows of the group. */
+    if (from < 0 && first > 0 && brokers_count() == 1)
         history_committed(clients_history(), op, group, key, first);
     history_end(clients_history(), op, whole ? HISTORY_OK : HISTORY_INFO, client_now());
     trace_say(TRACE_CLIENT, "%u/%u reads t%u/%u from %" PRId64 ": operation %u, up to %" PRId64 "%s", c->number,

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_S = 2, SETTLE_S = 60 };
+enum { ASK_S = 2, SETTLE_S = 240 };
 
 /* ---- asking the cluster ---------------------------------------------------------------- */
 

@@ -37,7 +37,7 @@ enum {
     READ_ALL_S = 120,
     LATE_S = 600,
     BACK_S = 60,
-    SETTLE_S = 60,
+    SETTLE_S = 240, /* a damaged length may be waited for so long: 160 MiB at 1 MiB/s */
     CALM_S = 4,
     STACK_BYTES = 64 * 1024,
     STEPS_A_SECOND_MAX = 2000 * 1000,
