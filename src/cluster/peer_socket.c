@@ -376,6 +376,9 @@ static enum kq_err read_body(struct peer_socket *s, size_t body_bytes, int64_t d
         size_t got = 0;
         err = read_some(s, data + have, room - have, deadline_us, &got, fault);
         have += got;
+        /* Also while bytes keep coming: behind a damaged length they are other frames'. */
+        if (err == KQ_OK && have < body_bytes && clock_mono_us() >= deadline_us)
+            err = fault_set(fault, KQ_TIMEOUT, "a frame of %zu bytes from %s does not end", body_bytes, s->place);
     }
     if (err == KQ_OK) {
         *body = data;
