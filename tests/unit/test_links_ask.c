@@ -156,7 +156,7 @@ static void a_question_is_answered(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(q.ask.fault.text, "of broker 1's friend is full"));
         CU_ASSERT_FALSE(q.ask.maybe_delivered);
         buf_fini(&q.ask.answer);
-        begin_question(&q, to, ASK_ENTRIES, "?", 1, 50 * 1000); /* nobody serves it */
+        begin_question(&q, to, ASK_EVENT, "?", 1, 50 * 1000); /* nobody serves it */
         CU_ASSERT_TRUE(rig_wait(is_done, &q));
         CU_ASSERT_TRUE(q.ask.fault.err == KQ_INVALID || q.ask.fault.err == KQ_TIMEOUT);
     }
