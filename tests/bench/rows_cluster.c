@@ -45,6 +45,20 @@ static int64_t link_messages(const struct trio *t)
     return messages < 0 || beats < 0 ? -1 : messages + beats;
 }
 
+/* Leaders are spread after a topic was made; idle is what comes when no raft message
+ * was sent for two seconds. */
+static void wait_idle(const struct trio *t)
+{
+    int64_t deadline = now_us() + (int64_t)MADE_MS * 1000, before = -1;
+    for (;;) {
+        int64_t sent = trio_counter(t, "Links.messages_out");
+        if (sent < 0 || sent == before || now_us() > deadline)
+            return;
+        before = sent;
+        pass_ms(2000);
+    }
+}
+
 static struct idle watch_idle(const struct trio *t)
 {
     int ms = bench_quick() ? WATCH_QUICK_MS : WATCH_MS;
@@ -98,10 +112,10 @@ void rows_thousand_replicated(void)
     struct trio t;
     trio_start(&t, SERVER_OURS, network_possible(), NULL);
     create_replicated(&t, "few", FEW);
-    pass_ms(2000); /* what follows from making it is over */
+    wait_idle(&t);
     struct idle few = watch_idle(&t);
     create_replicated(&t, "thousand", THOUSAND);
-    pass_ms(2000);
+    wait_idle(&t);
     struct idle many = watch_idle(&t);
     ROW_SET(row.what, "%d idle partitions, three replicas: the busiest broker", THOUSAND);
     ROW_SET(row.figure, "%.2f %%, with %d partitions %.2f %%", many.core_percent, FEW, few.core_percent);
