@@ -93,7 +93,7 @@ struct log_options {
 /* What opening found, for the operator's log. */
 struct log_report {
     bool created;           /* the folder was empty */
-    bool clean;             /* it was closed well, or holds no entry: nothing that was written is missing */
+    bool clean;             /* it was closed well, or was made now: nothing that was written is missing */
     uint64_t scanned_bytes; /* read of unsealed tails */
     uint64_t cut_bytes;     /* torn tail removed */
     uint32_t segments;

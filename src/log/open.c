@@ -270,7 +270,7 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
     if (err != KQ_OK)
         return err;
     bool clean = log->active && log->segments[log->segment_count - 1]->file == NULL;
-    report->clean = clean || log->segment_count == 0;
+    report->clean = clean; /* an empty one may have lost its only segment */
     err = settle(log, clean || one_bad, &mark, fault);
     if (err == KQ_OK && one_bad) { /* the bad slot is written anew, so that there are two again */
         log->state.version++;

@@ -170,6 +170,8 @@ void actor_wake_waits(struct actor *actor, enum kq_err reason);
 bool actor_seat_room(struct actor *actor, uint32_t seats);
 
 /* actor_raft.c */
+/* Stands in the hard state for the boot id of a replica that may have forgotten. */
+extern const struct uuid actor_forgot_boot;
 /* parcel: what the event's message came with, or NULL. *again: the message is to be fed
  * again (event->cut_alone); it may be NULL. */
 void actor_step(struct actor *actor, const struct raft_event *event, const struct parcel *parcel, bool *again,

@@ -85,6 +85,8 @@ static uint64_t known_commit(const struct actor *actor)
 static bool may_have_forgotten(const struct actor *actor, const struct log_report *report)
 {
     const struct log_hard_state *state = log_hard_state(actor->log);
+    if (uuid_equal(&state->boot_id, &actor_forgot_boot))
+        return true; /* and had not caught up when it was closed */
     return !report->clean && !uuid_is_zero(&state->boot_id) && !uuid_equal(&state->boot_id, &actor->options.boot_id);
 }
 
@@ -161,7 +163,7 @@ static void report_recovery(const struct actor *actor, const struct log_report *
                    (unsigned long long)report->cut_bytes);
     if (report->rebuilt_indexes > 0)
         SAY_NOTICE("%s: rebuilt %u index files from the log", title, report->rebuilt_indexes);
-    if (!may_have_forgotten(actor, report))
+    if (!may_have_forgotten(actor, report) || (actor_is_alone(actor) && log_last_idx(actor->log) == 0))
         return;
     long long window_ms = (long long)(actor->options.flush_interval_us / 1000);
     if (actor_is_alone(actor))

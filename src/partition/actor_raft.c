@@ -140,6 +140,9 @@ void actor_settle_loss(struct actor *actor)
 
 /* ---- events ---------------------------------------------------------------------------- */
 
+const struct uuid actor_forgot_boot = {
+    {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
 void actor_save_hard_state(struct actor *actor)
 {
     struct log_hard_state state = *log_hard_state(actor->log);
@@ -147,7 +150,9 @@ void actor_save_hard_state(struct actor *actor)
     state.vote_broker_id = actor->raft.vote.broker_id;
     state.vote_incarnation = actor->raft.vote.incarnation;
     state.commit_idx = actor->raft.commit_idx;
-    if (!actor->raft.amnesiac) /* else it has to be known at the next start, too */
+    if (actor->raft.amnesiac)
+        state.boot_id = actor_forgot_boot;
+    else
         state.boot_id = actor->options.flush_always ? (struct uuid){{0}} : actor->options.boot_id;
     raft_saving(&actor->raft, log_set_hard_state(actor->log, &state));
 }
