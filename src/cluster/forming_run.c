@@ -196,7 +196,7 @@ static void answer(struct pump *p, int fd)
     }
     struct fault fault = {.err = KQ_OK};
     struct hello self = p->self;
-    struct hello other;
+    struct hello other = {.kind = PEER_KIND_END};
     struct form said;
     enum kq_err err = peer_socket_take(socket, fd, &fault);
     if (err == KQ_OK)
