@@ -401,8 +401,8 @@ static void ask_all(struct surveying *s)
     uint32_t count = s->question_count;
     int64_t deadline_us = s->survey->deadline_us;
     for (uint32_t i = 0; i < count; i++) {
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): our own part of `left` keeps it until the end */
         struct question *q = &s->questions[i];
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): our own part of `left` keeps it until the end */
         if (q->broker == c->identity.broker_id) {
             if (!gather(c, s->survey->all, deadline_us, self_answered, q))
                 one_answered(s);
