@@ -54,7 +54,7 @@ static struct {
     int64_t wiped_ns; /* a disk was; until all is whole again no other is. 0: none */
 } nemesis;
 
-void nemesis_new(struct node *harness, uint64_t seed)
+void nemesis_new(struct node *harness, uint64_t seed, bool hard)
 {
     nemesis.harness = harness;
     nemesis.chance = chance_of(seed, 50);
@@ -64,7 +64,7 @@ void nemesis_new(struct node *harness, uint64_t seed)
             nemesis.kinds |= 1U << kind;
     if (chance_once_in(&nemesis.chance, 2))
         nemesis.kinds |= 1U << FAULT_POWER | 1U << FAULT_DIE_AT_CALL;
-    if (brokers_count() < 3)
+    if (brokers_count() < 3 || !hard)
         nemesis.kinds &= ~(1U << FAULT_WIPE | 1U << FAULT_ORDER | 1U << FAULT_DRAIN);
     nemesis.pause_ns = chance_magnitude(&nemesis.chance, 200, 4000) * MS_NS;
     for (unsigned i = 0; i < brokers_count(); i++)
@@ -442,7 +442,10 @@ void nemesis_stop(void)
             break;
         fiber_sleep(200 * MS_NS);
     }
-    for (unsigned i = 0; i < brokers_count(); i++)
-        if (nemesis.drained[i])
-            add_again(i + 1);
+    /* Twice: an order to drain that nobody answered may be taken late. */
+    for (unsigned i = 0; i < 2 * brokers_count(); i++)
+        if (nemesis.drained[i % brokers_count()]) {
+            add_again(i % brokers_count() + 1);
+            fiber_sleep(15 * S_NS);
+        }
 }

@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-void nemesis_new(struct node *harness, uint64_t seed);
+/* hard: disks are wiped and operators give orders, too. */
+void nemesis_new(struct node *harness, uint64_t seed, bool hard);
 /* A fault every now and then, until nemesis_stop. */
 void nemesis_start(void);
 /* Ends all faults: links and disks are whole, every broker runs again. */

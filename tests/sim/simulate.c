@@ -46,7 +46,7 @@ enum {
 struct options {
     uint64_t seed, seeds;
     unsigned brokers;
-    bool trace, twice, first;
+    bool trace, twice, first, hard;
     const struct scenario *scenario; /* in place of faults by chance */
     bool core;                       /* replicas of the consensus core alone */
     int64_t seconds, hours;
@@ -77,8 +77,10 @@ static void failed(const char *why)
 {
     fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n  the last of its trace:\n", sim.seed, why);
     trace_show(0, told_kinds, TAIL_LINES);
-    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u --trace\n", sim.seed,
-            sim.options.brokers);
+    const struct scenario *story = sim.options.scenario;
+    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u%s%s%s --trace\n", sim.seed,
+            sim.options.brokers, sim.options.hard ? " --hard" : "", story != NULL ? " --scenario " : "",
+            story != NULL ? story->name : "");
     fflush(stderr);
 }
 
@@ -229,7 +231,7 @@ static int run_seed(void)
     frames_start(BROKER_RAFT_PORT, sim.seed);
     brokers_new(sim.options.scenario != NULL ? sim.options.scenario->brokers : sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
-    nemesis_new(sim.harness, sim.seed);
+    nemesis_new(sim.harness, sim.seed, sim.options.hard);
     fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
     machine_at((sim.options.seconds + MAKE_TOPICS_S + READ_ALL_S + LATE_S) * S_NS, too_late, NULL, 0);
     machine_at(S_NS, look_for_spinning, NULL, 0);
@@ -322,16 +324,19 @@ static int run_all(void)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "simulate [--world brokers|core] [--scenario NAME] [--seed N] [--seeds COUNT | --hours H] [--brokers "
-                "N] [--seconds S] "
-                "[--trace] [--twice] [--first]\n"
-                "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
-                "  network, under faults drawn from the seed, and judges what clients were told.\n"
-                "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
-                "  --scenario NAME a story in place of faults by chance; a wrong name lists them\n"
-                "  --hours H       as many as there is time for, by the real clock\n"
-                "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
-                "  --first         ends at the first seed that fails\n");
+    fprintf(
+        to,
+        "simulate [--world brokers|core] [--scenario NAME] [--hard] [--seed N] [--seeds COUNT | --hours H] [--brokers "
+        "N] [--seconds S] "
+        "[--trace] [--twice] [--first]\n"
+        "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
+        "  network, under faults drawn from the seed, and judges what clients were told.\n"
+        "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+        "  --scenario NAME a story in place of faults by chance; a wrong name lists them\n"
+        "  --hard          disks are wiped and operators give orders, too\n"
+        "  --hours H       as many as there is time for, by the real clock\n"
+        "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
+        "  --first         ends at the first seed that fails\n");
 }
 
 static uint64_t number(const char *text)
@@ -369,13 +374,19 @@ static bool is_core(const char *world)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"seed", required_argument, NULL, 's'},     {"seeds", required_argument, NULL, 'n'},
-        {"brokers", required_argument, NULL, 'b'},  {"seconds", required_argument, NULL, 't'},
-        {"trace", no_argument, NULL, 'v'},          {"twice", no_argument, NULL, '2'},
-        {"first", no_argument, NULL, '1'},          {"hours", required_argument, NULL, 'H'},
-        {"scenario", required_argument, NULL, 'S'}, {"world", required_argument, NULL, 'w'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"brokers", required_argument, NULL, 'b'},
+                                          {"seconds", required_argument, NULL, 't'},
+                                          {"trace", no_argument, NULL, 'v'},
+                                          {"twice", no_argument, NULL, '2'},
+                                          {"hard", no_argument, NULL, 'x'},
+                                          {"first", no_argument, NULL, '1'},
+                                          {"hours", required_argument, NULL, 'H'},
+                                          {"scenario", required_argument, NULL, 'S'},
+                                          {"world", required_argument, NULL, 'w'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 's')
@@ -394,6 +405,8 @@ int main(int argc, char **argv)
             sim.options.scenario = scenario_of(optarg);
         else if (c == 'w')
             sim.options.core = is_core(optarg);
+        else if (c == 'x')
+            sim.options.hard = true;
         else if (c == '1')
             sim.options.first = true;
         else if (c == '2')
