@@ -66,6 +66,9 @@ void nemesis_new(struct node *harness, uint64_t seed, bool hard)
         nemesis.kinds |= 1U << FAULT_POWER | 1U << FAULT_DIE_AT_CALL;
     if (brokers_count() < 3 || !hard)
         nemesis.kinds &= ~(1U << FAULT_WIPE | 1U << FAULT_ORDER | 1U << FAULT_DRAIN);
+    /* Of three, two that remain cannot bear the loss of a disk. */
+    if (brokers_count() < 4 || (nemesis.kinds & 1U << FAULT_WIPE) != 0)
+        nemesis.kinds &= ~(1U << FAULT_DRAIN);
     nemesis.pause_ns = chance_magnitude(&nemesis.chance, 200, 4000) * MS_NS;
     for (unsigned i = 0; i < brokers_count(); i++)
         nemesis.disks[i] = *disk_style(broker_node(brokers_at(i + 1))->disk);
