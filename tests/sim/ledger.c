@@ -59,10 +59,12 @@ static struct {
     struct group *groups;
     struct chance chance;
     uint64_t messages, promises;
+    bool disks_stay;
 } ledger;
 
-void ledger_start(uint64_t seed)
+void ledger_start(uint64_t seed, bool disks_stay)
 {
+    ledger.disks_stay = disks_stay;
     ledger.chance = chance_of(seed, 70);
 }
 
@@ -233,6 +235,27 @@ static void note_entry(struct group *g, const struct raft_frame_entry *e, const 
         v->sent_in_term = m->term;
 }
 
+/* A majority has it on disk: of three or more replicas that is two at least. */
+static void promise_commit(struct group *g, const struct raft_message *m)
+{
+    unsigned have = 0, unknown = 0;
+    for (unsigned broker = 1; broker <= brokers_count(); broker++) {
+        struct durable disk;
+        struct log_hard_state state;
+        struct ends ends;
+        if (!disk_state(g, broker, &disk, &state))
+            continue;
+        if (!disk_ends(g, broker, &disk, &ends))
+            unknown++;
+        else
+            have += ends.last_idx >= m->commit_idx;
+    }
+    ledger.promises++;
+    if (have + unknown < 2)
+        judge_fails("broker %u says that idx %" PRIu64 " is committed in term %" PRIu64 ", and %u disk has it (%s)",
+                    m->from.broker_id, m->commit_idx, m->term, have, g->dirs[m->from.broker_id - 1]);
+}
+
 /* The leader says that all up to commit_idx is committed: of those that it sent in
  * this term it is known which they are. */
 static void note_commit(struct group *g, struct reign *r, const struct raft_message *m)
@@ -247,8 +270,11 @@ static void note_commit(struct group *g, struct reign *r, const struct raft_mess
                                 other->term);
             v->committed = true;
         }
-    if (m->commit_idx > r->commit_idx)
-        r->commit_idx = m->commit_idx;
+    if (m->commit_idx <= r->commit_idx)
+        return;
+    r->commit_idx = m->commit_idx;
+    if (ledger.disks_stay && brokers_count() >= 3 && chance_once_in(&ledger.chance, LOOK_IN))
+        promise_commit(g, m);
 }
 
 /* ---- who leads, who voted ------------------------------------------------------------------- */

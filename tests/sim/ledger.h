@@ -8,6 +8,7 @@
  *     one who says so; and so is the term of any reply;
  *   - an entry acknowledged to a leader is on the disk of the one who says so (some
  *     of them are looked at: reading a log costs more than the rest together);
+ *   - what a leader says is committed is on two disks at least (some are looked at);
  *   - an entry that a leader says is committed is the one that any leader of a later
  *     term has at that idx.
  *
@@ -16,10 +17,12 @@
 #ifndef KQ_TESTS_SIM_LEDGER_H
 #define KQ_TESTS_SIM_LEDGER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-void ledger_start(uint64_t seed);
+/* disks_stay: none is wiped in this run, so that what was committed is on a majority of them. */
+void ledger_start(uint64_t seed, bool disks_stay);
 /* A whole frame of a connection between brokers (proto/peer/frame.h), on the fiber that sends it. */
 void ledger_frame(unsigned broker, const uint8_t *frame, size_t bytes);
 /* Who led one of the groups last, as a number picks; 0: nobody yet. */

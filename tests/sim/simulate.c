@@ -227,7 +227,7 @@ static int run_seed(void)
     net_start(sim.seed);
     sim.harness = node_new("clients");
     net_add(sim.harness);
-    ledger_start(sim.seed);
+    ledger_start(sim.seed, !sim.options.hard && sim.options.scenario == NULL);
     frames_start(BROKER_RAFT_PORT, sim.seed);
     brokers_new(sim.options.scenario != NULL ? sim.options.scenario->brokers : sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
