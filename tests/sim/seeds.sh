@@ -5,7 +5,7 @@ set -e
 : "${SIMULATE:=tests/sim/simulate}"
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
-for story in all-lose-power wiped-disk wiped-while-down drain-leader cut-learner topic-again; do
+for story in all-lose-power wiped-disk wiped-while-down slow-leader drain-leader cut-learner topic-again bit-flip; do
     "$SIMULATE" --scenario "$story" --seed 1 --seeds 4
 done
 "$SIMULATE" --brokers 1 --seed 11 --seeds 80
