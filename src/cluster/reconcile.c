@@ -324,6 +324,13 @@ void reconcile_run(struct job *job)
 
 /* ---- stopping ---------------------------------------------------------------------------------------- */
 
+/* Deleted just before: the stop finishes what no reconcile will. */
+static bool is_deleted(const struct hosted *h, const struct image *image)
+{
+    const struct image_topic *topic = image_find(image, h->name, strlen(h->name));
+    return !h->internal && (topic == NULL || !uuid_equal(image_topic_id(topic), &h->id));
+}
+
 void reconcile_stop_all(struct cluster *c, bool internal)
 {
     for (;;) {
@@ -333,9 +340,10 @@ void reconcile_stop_all(struct cluster *c, bool internal)
         for (map_walk_init(&w, &c->hosted_by_id); map_walk_next(&w);)
             if (!((struct hosted *)w.value)->ending && (internal || !((struct hosted *)w.value)->internal))
                 h = w.value;
+        bool gone = h != NULL && is_deleted(h, c->image);
         unlock(c);
         if (h == NULL)
             return;
-        end_hosted(h, false);
+        end_hosted(h, gone);
     }
 }
