@@ -265,6 +265,7 @@ static void stop(struct actor *actor)
 {
     actor_refuse_list(&actor->waiting, actor->stop_reason, NULL);
     actor_refuse_asks(actor, actor->stop_reason, NULL);
+    actor_drop_doubts(actor, actor->stop_reason);
     actor_wake_waits(actor, actor->stop_reason);
     if (actor->records_open)
         drop_records(actor);
@@ -355,8 +356,12 @@ static void advance(struct actor *actor)
         store_snapshot(actor);
     }
     actor_settle_loss(actor);
-    if (actor->asks.first != NULL)
+    if (actor->asks.first != NULL) {
+        if (actor->committed_news && actor->failure.err == KQ_OK)
+            settle(actor);
         actor_look_at_asks(actor);
+    }
+    actor_look_at_doubts(actor);
     if (actor->failure.err != KQ_OK)
         actor_answer_failure(actor);
 }

@@ -185,6 +185,7 @@ void actor_answer_failure(struct actor *actor)
     actor_refuse_list(&actor->waiting, KQ_PARTITION_FAILED, &actor->failure);
     actor_deliver_notes(actor, UINT64_MAX, KQ_PARTITION_FAILED);
     actor_refuse_asks(actor, KQ_PARTITION_FAILED, &actor->failure);
+    actor_drop_doubts(actor, KQ_NOT_LEADER);
     actor_wake_waits(actor, KQ_PARTITION_FAILED);
     actor_drop_parcels(actor);
     actor_stop_machine(actor);

@@ -73,10 +73,12 @@ static bool pass_producer(struct actor *actor, struct publish_request *request, 
         mail_list_append(&actor->inflight, &request->mail);
         return false;
     case PRODUCERS_GAP:
-        finish_publish(actor, request, KQ_SEQUENCE_GAP, NULL);
+        request->fault = (struct fault){.err = KQ_SEQUENCE_GAP};
+        actor_doubt(actor, &request->mail);
         return false;
     case PRODUCERS_FENCED:
-        finish_publish(actor, request, KQ_PRODUCER_FENCED, NULL);
+        request->fault = (struct fault){.err = KQ_PRODUCER_FENCED};
+        actor_doubt(actor, &request->mail);
         return false;
     case PRODUCERS_NEXT:
         break;

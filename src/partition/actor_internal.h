@@ -123,9 +123,10 @@ struct actor {
     bool boot_durable;     /* nothing is said before */
     struct raft_seat *target;
     uint32_t target_count;
-    struct mail_list asks; /* that wait for an event */
-    uint64_t reads_good;   /* tickets up to here are confirmed */
-    bool transfer_ended;   /* in this turn */
+    struct mail_list asks;    /* that wait for an event */
+    uint64_t reads_good;      /* tickets up to here are confirmed */
+    struct mail_list doubted; /* refusals that wait for their ticket, which stands in wait_idx */
+    bool transfer_ended;      /* in this turn */
     struct replica_news told;
     bool told_once;
 };
@@ -194,6 +195,12 @@ bool actor_is_alone(const struct actor *actor);
 bool actor_leads(const struct actor *actor);
 bool actor_may_propose(const struct actor *actor);
 void actor_stop_machine(struct actor *actor);
+
+/* actor_doubt.c */
+/* The mail's fault is set; it is answered when that is certain. Its wait_idx is used. */
+void actor_doubt(struct actor *actor, struct mail *mail);
+void actor_look_at_doubts(struct actor *actor);
+void actor_drop_doubts(struct actor *actor, enum kq_err err);
 
 /* actor_append.c */
 void actor_fold_publishes(struct actor *actor);

@@ -47,8 +47,12 @@ void machine_note(struct machine_turn *turn, struct machine_note *note)
 
 void machine_answer(struct machine_turn *turn, struct machine_call *call)
 {
-    call->wait_idx = decided_idx(turn->actor);
-    mail_list_append(&turn->actor->inflight, &call->mail);
+    struct actor *actor = turn->actor;
+    call->wait_idx = decided_idx(actor);
+    if (call->fault.err != KQ_OK && call->wait_idx <= actor->raft.commit_idx)
+        actor_doubt(actor, &call->mail); /* no commit would confirm it */
+    else
+        mail_list_append(&actor->inflight, &call->mail);
 }
 
 void actor_deliver_notes(struct actor *actor, uint64_t up_to_idx, enum kq_err err)

@@ -270,9 +270,7 @@ void actor_take_ask(struct actor *actor, struct partition_ask *ask)
     } else if (ask->question == PARTITION_ASK_MEMBERS) {
         list_members(actor, ask);
         finish_ask(actor, ask, KQ_OK, NULL);
-    } else if (ask->question == PARTITION_ASK_BARRIER && actor->raft.role != RAFT_LEADER && actor_leads(actor)) {
-        finish_barrier(actor, ask, actor->raft.commit_idx);
-    } else if (actor->raft.role != RAFT_LEADER) {
+    } else if (actor->raft.role != RAFT_LEADER && !(ask->question == PARTITION_ASK_BARRIER && actor_leads(actor))) {
         finish_ask(actor, ask, KQ_NOT_LEADER, NULL);
     } else if (ask->question == PARTITION_ASK_TRANSFER && ask->to == actor->raft.self.broker_id) {
         finish_ask(actor, ask, KQ_OK, NULL);
@@ -282,14 +280,18 @@ void actor_take_ask(struct actor *actor, struct partition_ask *ask)
     } else {
         ask->last_idx = 0;
         mail_list_append(&actor->asks, &ask->mail);
-        if (ask->question == PARTITION_ASK_BARRIER)
+        if (ask->question == PARTITION_ASK_BARRIER && actor->raft.role == RAFT_LEADER)
             take_ticket(actor, ask);
     }
 }
 
-/* True: answered. */
+/* True: answered. Runs when readers can see the commit: who was told an end finds it. */
 static bool look_at_barrier(struct actor *actor, struct partition_ask *ask)
 {
+    if (actor->raft.role != RAFT_LEADER && actor_leads(actor)) { /* alone, and nothing was appended yet */
+        finish_barrier(actor, ask, actor->raft.commit_idx);
+        return true;
+    }
     if (actor->raft.role != RAFT_LEADER) {
         finish_ask(actor, ask, KQ_NOT_LEADER, NULL);
         return true;
@@ -338,6 +340,7 @@ void actor_look_at_asks(struct actor *actor)
 void actor_forget_tickets(struct actor *actor)
 {
     actor->reads_good = 0;
+    actor_drop_doubts(actor, KQ_NOT_LEADER);
     for (struct mail *mail = actor->asks.first; mail != NULL; mail = mail->next)
         CONTAINER_OF(mail, struct partition_ask, mail)->last_idx = 0;
 }
