@@ -85,7 +85,7 @@ static void serve_entries(void *context, struct asked *asked)
 {
     struct links *links = context;
     struct cursor in = cursor_over(asked->body, asked->body_bytes);
-    struct group_id group;
+    struct group_id group = {.partition = 0};
     struct fault fault = {.err = KQ_OK};
     uint8_t version = cursor_u8(&in);
     cursor_copy(&in, group.topic_id.bytes, UUID_BYTES);

@@ -276,7 +276,7 @@ static void show(const struct metadata_replica *replicas, uint32_t count, char t
 static const char *target_of(struct machine_turn *turn, const char *topic, uint32_t p)
 {
     static char text[METADATA_REPLICAS_MAX + 1];
-    struct metadata_replica list[METADATA_REPLICAS_MAX];
+    struct metadata_replica list[METADATA_REPLICAS_MAX] = {{0}};
     show(list, metadata_target(metadata_find_topic(turn->metadata, topic), p, list), text);
     return text;
 }
@@ -284,7 +284,7 @@ static const char *target_of(struct machine_turn *turn, const char *topic, uint3
 static const char *present_of(struct machine_turn *turn, const char *topic, uint32_t p)
 {
     static char text[METADATA_REPLICAS_MAX + 1];
-    struct metadata_replica list[METADATA_REPLICAS_MAX];
+    struct metadata_replica list[METADATA_REPLICAS_MAX] = {{0}};
     uint32_t count = metadata_present(metadata_find_topic(turn->metadata, topic), p, list);
     show(list, count, text);
     return text;
@@ -319,7 +319,7 @@ static void settle_all(struct machine_turn *turn)
 
 static struct uuid mix_at(struct machine_turn *turn, const char *topic, uint32_t broker)
 {
-    struct metadata_replica list[METADATA_REPLICAS_MAX];
+    struct metadata_replica list[METADATA_REPLICAS_MAX] = {{0}};
     uint32_t count = metadata_target(metadata_find_topic(turn->metadata, topic), 0, list);
     for (uint32_t i = 0; i < count; i++)
         if (list[i].broker == broker)

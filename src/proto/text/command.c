@@ -22,6 +22,7 @@ static const char *const verb_names[] = {TEXT_VERB_TABLE(VERB_NAME)};
 #define VERB_FORM(name, form, help) form,
 static const char *const verb_forms[] = {TEXT_VERB_TABLE(VERB_FORM)};
 #define VERB_HELP(name, form, help) help,
+/* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): a long help is written on two lines */
 static const char *const verb_helps[] = {TEXT_VERB_TABLE(VERB_HELP)};
 
 #define SETTING_KEY(name, key, least) key,
