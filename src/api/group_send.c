@@ -16,16 +16,24 @@ static void send_once(struct group_request *request);
 static void local_done(struct machine_call *call);
 static void send_remote(struct group_request *request, uint32_t broker_id);
 
-static void finish(struct group_request *request)
-{
-    buf_fini(&request->question);
-    request->answered(request);
-}
-
 /* What it does is seen afterwards. */
 static bool changes_something(enum group_verb verb)
 {
     return verb == GROUP_SUBSCRIBE || verb == GROUP_COMMIT || verb == GROUP_UNSUBSCRIBE;
+}
+
+/* Whatever a later try met, an earlier one may have been taken. */
+static void finish(struct group_request *request)
+{
+    struct fault *fault = &request->call.call.fault;
+    if (request->maybe && fault->err != KQ_OK && fault->err != KQ_OUTCOME_UNKNOWN) {
+        struct fault met = *fault;
+        (void)fault_set(fault, KQ_OUTCOME_UNKNOWN,
+                        "outcome unknown: the group's coordinator was lost before it answered; after that: %.200s",
+                        fault_text(&met));
+    }
+    buf_fini(&request->question);
+    request->answered(request);
 }
 
 /* Sent twice, it does what it would have done once. */
