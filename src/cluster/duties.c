@@ -128,7 +128,8 @@ uint32_t duties_metadata_seats(const struct image *image, struct raft_seat *seat
             const struct image_broker *b = image_broker_at(image, i);
             if (b->draining != (draining == 1))
                 continue;
-            bool votes = voters < CLUSTER_VOTERS_MAX && (draining == 0 || voters == 0);
+            /* One that is being drained votes where that makes a third: of two both would be needed. */
+            bool votes = voters < CLUSTER_VOTERS_MAX && (draining == 0 || voters == 0 || voters == 2);
             voters += votes;
             seats[count++] = (struct raft_seat){.member = {.broker_id = b->id, .incarnation = b->incarnation},
                                                 .kinds = votes ? RAFT_SEAT_VOTER : RAFT_SEAT_LEARNER};
