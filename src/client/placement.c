@@ -103,7 +103,7 @@ const struct placement_broker *placement_find_broker(const struct placement *pla
 
 const struct placement_partition *placement_find(const struct placement *placement, const char *topic, int64_t number)
 {
-    for (size_t i = 0; i < placement->partition_count; i++)
+    for (size_t i = 0; placement->partitions != NULL && i < placement->partition_count; i++)
         if (placement->partitions[i].number == number && strcmp(placement->partitions[i].topic, topic) == 0)
             return &placement->partitions[i];
     return NULL;

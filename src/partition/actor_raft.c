@@ -238,7 +238,7 @@ void actor_raft_event(struct actor *actor, const struct raft_event *event)
 void actor_note_entry(struct actor *actor, enum log_entry_type type, uint64_t idx, const void *body,
                       uint32_t body_bytes)
 {
-    if (type == LOG_ENTRY_LOG_START && body_bytes == 8) {
+    if (type == LOG_ENTRY_LOG_START && body != NULL && body_bytes == 8) {
         actor->starts[0] = actor->starts[1];
         actor->starts[1] = (struct start_mark){.idx = idx, .off = (int64_t)get_le64(body)};
     }

@@ -20,6 +20,7 @@
 #define VERB_NAME(name, form, help) #name,
 static const char *const verb_names[] = {TEXT_VERB_TABLE(VERB_NAME)};
 #define VERB_FORM(name, form, help) form,
+/* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): a long form is written on two lines */
 static const char *const verb_forms[] = {TEXT_VERB_TABLE(VERB_FORM)};
 #define VERB_HELP(name, form, help) help,
 /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): a long help is written on two lines */
