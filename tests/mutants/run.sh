@@ -1,131 +1,127 @@
 #!/bin/sh
-# Puts each bug kept beside this script into a copy of src/raft, one at a time, and
-# demands that a test program of the consensus core fails within its CPU seconds.
-# A patch that no longer applies, changes nothing, does not build or is not caught
-# is a failure; so is a test that fails without any bug, for it would prove nothing.
-# Never touches the source tree: all happens in a temporary folder.
+# Puts each bug kept beside this script into a copy of the source, one at a time, and
+# demands that the simulator finds it on its fixed seeds within its CPU seconds.
+# A patch that no longer applies, does not build or is not caught is a failure; so is
+# a simulator that fails without any bug, for it would prove nothing.
+# Never touches the source tree: all happens in a folder of its own, which is built
+# once and then again only where a patch changes it.
 #
 #   run.sh            all patches        run.sh raft-07-*.patch   these alone
-#   CPU_SECONDS=60    the limit of each program
-#   EVERY=yes         runs all four programs, not only up to the first that fails
-# From the Makefile: srcdir, CC, MUTANT_CFLAGS, MUTANT_LIBS.
+#   CPU_SECONDS=60    what the simulator may use for one bug
+#   MUTANT_DIR=DIR    keep the copy there, so that the next run need not build it anew
+# From the Makefile: srcdir, CC.
 set -u
-srcdir=${srcdir:-.}
-cc=${CC:-cc}
+srcdir=$(cd "${srcdir:-.}" && pwd) || exit 99
 cpu=${CPU_SECONDS:-60}
-every=${EVERY:-}
-programs='test_raft test_raft_group test_raft_leader test_raft_sim'
+kept=${MUTANT_DIR:-}
 scratch=$(mktemp -d) || exit 99
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 99' HUP INT TERM
-plain=$scratch/plain
-mutant=$scratch/mutant
-mkdir -p "$plain/src" "$scratch/objects" || exit 99
-cp -R "$srcdir/src/raft" "$plain/src/raft" || exit 99
-chmod -R u+w "$plain"
+copy=${kept:-$scratch/copy}
+jobs=$(nproc 2>/dev/null || echo 2)
 
-# compile FOLDER_OF_SRC SOURCE OBJECT: the copy's headers come before the tree's.
-compile() {
-    # shellcheck disable=SC2086
-    $cc -I"$1/src" -I"$srcdir/src" -I"$srcdir/tests" $MUTANT_CFLAGS -w -c "$2" -o "$3"
-}
-
-# link_all FOLDER_OF_OBJECTS: the four programs, beside the objects.
-link_all() {
-    for program in $programs; do
-        support=
-        [ "$program" = test_raft_sim ] && support=$scratch/objects/raft_*.o
-        # shellcheck disable=SC2086
-        $cc $MUTANT_CFLAGS "$scratch/objects/$program.o" $support "$1"/*.o $MUTANT_LIBS -o "$1/$program" || return 1
+# The fixed seeds: small things first, so that what is easily seen costs little.
+# steps FUNCTION: calls it with each line of arguments until it fails.
+steps() {
+    "$1" --world core --seed 1 --seeds 700 || return 1
+    "$1" --brokers 1 --seed 1 --seeds 10 || return 1
+    for story in $(sed -n 's/^for story in \(.*\); do$/\1/p' "$srcdir/tests/sim/seeds.sh"); do
+        "$1" --scenario "$story" --seed 1 --seeds 2 || return 1
     done
+    "$1" --brokers 3 --seed 101 --seeds 40 || return 1
+    "$1" --brokers 5 --seed 201 --seeds 10 || return 1
+    "$1" --brokers 1 --seed 11 --seeds 40 || return 1
+    "$1" --brokers 3 --seed 141 --seeds 60
 }
 
-# run_all FOLDER: sets $caught to the programs that failed, $slow to those cut off.
-run_all() {
-    caught=
-    slow=
-    for program in $programs; do
-        { # the group keeps the shell's own "Aborted" from the screen
-            (
-                cd "$1" || exit 99
-                ulimit -c 0
-                ulimit -S -t "$cpu" || exit 99
-                exec "./$program"
-            ) >"$scratch/said.$program" 2>&1
-            status=$?
-        } 2>/dev/null
-        case $status in
-        0) ;;
-        99 | 126 | 127)
-            echo "$1/$program cannot be run: $(cat "$scratch/said.$program")"
-            exit 99
-            ;;
-        137 | 152) slow="$slow $program" ;; # killed, SIGXCPU: cut off is not the same as having found it
-        *)
-            caught="$caught $program"
-            [ -n "$every" ] || return
-            ;;
-        esac
-    done
+# simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
+simulate() {
+    (ulimit -c 0; exec "$copy/build/tests/sim/simulate" --first "$@") >"$scratch/said" 2>&1
+    status=$?
+    cpu_used
+    if [ "$status" -ne 0 ]; then
+        found="$*"
+        return 1
+    fi
+    [ $((used - begun)) -lt "$cpu" ] || { over=yes; return 1; }
 }
 
-# try PATCH: says how it went, and fails unless the bug was caught.
+# cpu_used: sets $used to the CPU seconds of all that this script has run to its end
+# (not in a subshell, which would only know of its own).
+cpu_used() {
+    times >"$scratch/times"
+    used=$(awk 'NR == 2 { gsub(/[ms]/, " "); print int($1 * 60 + $2 + $3 * 60 + $4) }' "$scratch/times")
+}
+
+# run_simulator: sets $found to what found something, $over if the time was used up.
+run_simulator() {
+    found=
+    over=
+    cpu_used
+    begun=$used
+    steps simulate
+}
+
+build() {
+    make -s -C "$copy/build" -j"$jobs" tests/sim/simulate >"$scratch/made" 2>&1
+}
+
+# try PATCH NAME: says how it went, and fails unless the bug was caught.
 try() {
-    rm -rf "$mutant"
-    mkdir "$mutant" "$mutant/objects" && cp -R "$plain/src" "$mutant/src" || exit 99
-    if ! patch -d "$mutant" -p1 -F0 -s -f <"$1" >"$scratch/patch" 2>&1; then
+    if ! patch -d "$copy" -p1 -F0 -s -f <"$1" >"$scratch/patch" 2>&1; then
         cat "$scratch/patch"
-        echo "$2: FAILED: it no longer applies to src/raft; make it anew"
+        restore "$1"
+        echo "$2: FAILED: it no longer applies; make it anew"
         return 1
     fi
-    if ! diff -q "$plain/src/raft/raft.h" "$mutant/src/raft/raft.h" >/dev/null ||
-        ! diff -q "$plain/src/raft/raft_internal.h" "$mutant/src/raft/raft_internal.h" >/dev/null; then
-        echo "$2: FAILED: it changes a header; patch .c files alone"
+    if ! build; then
+        grep -m 5 error: "$scratch/made"
+        restore "$1"
+        echo "$2: FAILED: it does not build"
         return 1
     fi
-    cp "$scratch/objects/plain/"*.o "$mutant/objects" || exit 99
-    changed=0
-    for source in "$mutant"/src/raft/*.c; do
-        name=${source##*/}
-        cmp -s "$source" "$plain/src/raft/$name" && continue
-        changed=$((changed + 1))
-        compile "$mutant" "$source" "$mutant/objects/${name%.c}.o" || changed=broken
-        [ "$changed" = broken ] && break
-    done
-    if [ "$changed" = 0 ] || [ "$changed" = broken ] || ! link_all "$mutant/objects"; then
-        echo "$2: FAILED: it does not build, or changes no .c file of src/raft"
+    run_simulator
+    used=$((used - begun))
+    restore "$1"
+    if [ -z "$found" ]; then
+        echo "$2: FAILED: not noticed in $used CPU seconds${over:+, which is all it had}"
         return 1
     fi
-    run_all "$mutant/objects"
-    if [ -z "$caught" ]; then
-        echo "$2: FAILED: no program noticed${slow:+ (cut off after $cpu CPU seconds:$slow)}"
-        return 1
-    fi
-    echo "$2: caught by$caught"
+    echo "$2: caught by $found, $used s"
 }
 
-mkdir "$scratch/objects/plain"
-for source in "$plain"/src/raft/*.c; do
-    name=${source##*/}
-    compile "$plain" "$source" "$scratch/objects/plain/${name%.c}.o" || exit 99
-done
-for source in "$srcdir"/tests/support/raft_*.c; do
-    name=${source##*/}
-    compile "$plain" "$source" "$scratch/objects/${name%.c}.o" || exit 99
-done
-for program in $programs; do
-    compile "$plain" "$srcdir/tests/unit/$program.c" "$scratch/objects/$program.o" || exit 99
-done
-link_all "$scratch/objects/plain" || exit 99
-run_all "$scratch/objects/plain"
-if [ -n "$caught$slow" ]; then
-    for program in $caught $slow; do
-        tail -20 "$scratch/said.$program"
+# The files that the patch changes, as they were; newer than what was built of them.
+restore() {
+    sed -n 's/^+++ b\/\([^[:space:]]*\).*/\1/p' "$1" | while read -r file; do
+        cp "$srcdir/$file" "$copy/$file" && touch "$copy/$file"
+        rm -f "$copy/$file.rej" "$copy/$file.orig"
     done
-    echo "without any bug:$caught$slow failed or took over $cpu CPU seconds; mend that first"
+}
+
+prepare() {
+    mkdir -p "$copy" || return 1
+    rm -rf "$copy/src" "$copy/tests"
+    (cd "$srcdir" && tar cf - --exclude=./build --exclude=./build-ci --exclude=.git .) | (cd "$copy" && tar xf -) || return 1
+    chmod -R u+w "$copy"
+    mkdir -p "$copy/build"
+    if [ ! -f "$copy/build/Makefile" ]; then
+        (cd "$copy" && { [ -f configure ] || ./bootstrap; } && cd build && ../configure -q CC="${CC:-cc}" CFLAGS="-O1 -g0 -w") >"$scratch/made" 2>&1 || return 1
+    fi
+    build
+}
+
+if ! prepare; then
+    tail -20 "$scratch/made"
+    echo "the copy of the source does not build"
+    exit 99
+fi
+run_simulator
+if [ -n "$found$over" ]; then
+    tail -20 "$scratch/said" | cut -c1-200
+    echo "without any bug: ${found:-the fixed seeds} failed or took over $cpu CPU seconds; mend that first"
     exit 1
 fi
-rm -f "$scratch/objects/plain/test_"*
+echo "without any bug: good, $((used - begun)) CPU seconds"
 
 [ $# -gt 0 ] || set -- "$srcdir"/tests/mutants/*.patch
 count=0
