@@ -226,7 +226,8 @@ uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, ui
     (void)cluster;
     (void)topic_id;
     (void)p;
-    *term = leader.term;
+    if (term != NULL)
+        *term = leader.term;
     return leader.broker_id;
 }
 
