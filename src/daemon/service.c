@@ -34,6 +34,7 @@ struct service {
     struct broker broker;
     struct text_front *front;
     struct server *server;
+    uint16_t port;
     int raft_fd; /* until the broker takes it */
     uint16_t raft_port;
     struct engine_deadline beat; /* asked for by service_turns; comes at once */
@@ -44,15 +45,13 @@ struct service {
 /* For clients and for brokers. */
 static enum kq_err listen_first(struct service *s, struct fault *fault)
 {
-    const struct server_options options = {
-        .config = s->config,
-        .protocol = text_protocol(),
-        .context = s->front,
-    };
-    enum kq_err err = server_listen(&s->server, &options, fault);
+    const struct config *cfg = s->config;
+    enum kq_err err = server_new(&s->server, cfg, fault);
     if (err != KQ_OK)
         return err;
-    err = raft_port_listen(s->config->host, (uint16_t)s->config->raft_port, &s->raft_fd, &s->raft_port, fault);
+    err = server_listen(s->server, text_protocol(), s->front, cfg->host, (uint16_t)cfg->port, &s->port, fault);
+    if (err == KQ_OK)
+        err = raft_port_listen(cfg->host, (uint16_t)cfg->raft_port, &s->raft_fd, &s->raft_port, fault);
     if (err != KQ_OK)
         server_free(&s->server);
     return err;
@@ -85,7 +84,7 @@ static enum kq_err start_broker(struct service *s, const char *version, bool (*i
         .data_dir = s->config->data_dir,
         .version = version,
         .host = host,
-        .port = server_port(s->server),
+        .port = s->port,
         .raft_port = s->raft_port,
         .raft_fd = s->raft_fd,
         .interrupted = interrupted,
@@ -189,7 +188,7 @@ void service_address(const struct service *service, char address[SERVICE_ADDRESS
     TAG_CHECK(service, SERVICE_TAG);
     const char *given = service->config->host;
     bool ip6 = strchr(given, ':') != NULL;
-    *port = server_port(service->server);
+    *port = service->port;
     (void)snprintf(address, SERVICE_ADDRESS_BYTES, ip6 ? "[%s]:%u" : "%s:%u", given, *port);
     if (strcmp(given, "0.0.0.0") == 0)
         given = "127.0.0.1";

@@ -45,12 +45,16 @@ enum {
     SPARE_FILES_MAX = 256,
 };
 
+struct listener {
+    int fd;
+    const struct conn_front *front;
+};
+
 struct acceptor {
     uint32_t tag;
     struct conn_home *home;
-    int listeners[ACCEPTOR_LISTENERS_MAX];
+    struct listener listeners[ACCEPTOR_LISTENERS_MAX];
     size_t listener_count;
-    uint16_t port;
     pthread_t thread;
     bool started;
     _Atomic int64_t stop_by_us; /* 0: runs on */
@@ -123,10 +127,11 @@ static void connection_gone(struct conn_home *home, const struct sockaddr_storag
 }
 
 /* Says why and closes. The socket has room for a line, and nobody waits for it. */
-static void refuse(struct acceptor *acceptor, int fd, const char *line)
+static void refuse(struct acceptor *acceptor, const struct conn_front *front, int fd, const char *line)
 {
     uint8_t waste[1024];
-    (void)send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (front->protocol->lines)
+        (void)send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)shutdown(fd, SHUT_WR);
     while (recv(fd, waste, sizeof(waste), MSG_DONTWAIT) > 0)
         continue; /* what is left unread would become a reset */
@@ -152,7 +157,8 @@ static void socket_options(const struct conn_home *home, int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 }
 
-static void welcome(struct acceptor *acceptor, int fd, const struct sockaddr_storage *peer)
+static void welcome(struct acceptor *acceptor, const struct conn_front *front, int fd,
+                    const struct sockaddr_storage *peer)
 {
     struct conn_home *home = acceptor->home;
     int64_t max = atomic_load_explicit(&home->config->connections_max, memory_order_relaxed);
@@ -161,7 +167,7 @@ static void welcome(struct acceptor *acceptor, int fd, const struct sockaddr_sto
     if (atomic_load_explicit(&home->counters.connections, memory_order_relaxed) >= max) {
         (void)snprintf(line, sizeof(line), "Error, too many connections: connections.max is %lld\n", (long long)max);
         SAY_WARNING("a connection was refused: there are %lld, as many as connections.max", (long long)max);
-        refuse(acceptor, fd, line);
+        refuse(acceptor, front, fd, line);
         return;
     }
     int64_t of_address = address_add(acceptor, peer, 1);
@@ -170,11 +176,11 @@ static void welcome(struct acceptor *acceptor, int fd, const struct sockaddr_sto
         (void)snprintf(line, sizeof(line),
                        "Error, too many connections from your address: connections.per.address.max is %lld\n",
                        (long long)address_max);
-        refuse(acceptor, fd, line);
+        refuse(acceptor, front, fd, line);
         return;
     }
     socket_options(home, fd);
-    if (conn_open(home, fd, peer, connection_gone) == NULL)
+    if (conn_open(home, front, fd, peer, connection_gone) == NULL)
         (void)address_add(acceptor, peer, -1);
     else
         atomic_fetch_add_explicit(&home->counters.accepted, 1, memory_order_relaxed);
@@ -185,7 +191,7 @@ static void listeners_arm(struct acceptor *acceptor, bool on)
 {
     for (size_t i = 0; i < acceptor->listener_count; i++) {
         struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = &acceptor->listeners[i]};
-        (void)epoll_ctl(acceptor->home->epoll_fd, EPOLL_CTL_MOD, acceptor->listeners[i], &event);
+        (void)epoll_ctl(acceptor->home->epoll_fd, EPOLL_CTL_MOD, acceptor->listeners[i].fd, &event);
     }
 }
 
@@ -213,15 +219,15 @@ static void accept_resume(struct acceptor *acceptor)
     listeners_arm(acceptor, true);
 }
 
-static void accept_some(struct acceptor *acceptor, int listener)
+static void accept_some(struct acceptor *acceptor, const struct listener *listener)
 {
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         struct sockaddr_storage peer;
         socklen_t peer_bytes = sizeof(peer);
         memset(&peer, 0, sizeof(peer));
-        int fd = accept4(listener, (struct sockaddr *)&peer, &peer_bytes, SOCK_CLOEXEC);
+        int fd = accept4(listener->fd, (struct sockaddr *)&peer, &peer_bytes, SOCK_CLOEXEC);
         if (fd >= 0) {
-            welcome(acceptor, fd, &peer);
+            welcome(acceptor, listener->front, fd, &peer);
             if (fd <= acceptor->last_fd)
                 continue;
             accept_pause(acceptor, EMFILE);
@@ -296,7 +302,7 @@ static void for_all(struct conn_home *home, void (*what)(struct conn *conn))
 static void stop_listening(struct acceptor *acceptor)
 {
     for (size_t i = 0; i < acceptor->listener_count; i++)
-        (void)close(acceptor->listeners[i]);
+        (void)close(acceptor->listeners[i].fd);
     acceptor->listener_count = 0;
     acceptor->closed = true;
     acceptor->paused = false;
@@ -350,11 +356,11 @@ static void *acceptor_main(void *argument)
         atomic_fetch_add_explicit(&home->counters.polls, 1, memory_order_relaxed);
         for (int i = 0; i < ready; i++) {
             void *what = acceptor->events[i].data.ptr;
-            int *first = acceptor->listeners, *end = acceptor->listeners + ACCEPTOR_LISTENERS_MAX;
+            struct listener *first = acceptor->listeners, *end = acceptor->listeners + ACCEPTOR_LISTENERS_MAX;
             if (what == acceptor)
                 look_around(acceptor);
-            else if ((int *)what >= first && (int *)what < end)
-                accept_some(acceptor, *(int *)what);
+            else if ((struct listener *)what >= first && (struct listener *)what < end)
+                accept_some(acceptor, what);
             else
                 conn_event(what, acceptor->events[i].events);
         }
@@ -429,32 +435,41 @@ static uint16_t port_of(int fd)
                                           : ((struct sockaddr_in *)(void *)&at)->sin_port);
 }
 
-static enum kq_err listen_all(struct acceptor *acceptor, const char *host, uint16_t port, struct fault *fault)
+/* Adds it to those that are polled; the descriptor is the acceptor's from now on. */
+static bool listener_add(struct acceptor *acceptor, const struct conn_front *front, int fd)
 {
+    struct listener *listener = &acceptor->listeners[acceptor->listener_count++];
+    *listener = (struct listener){.fd = fd, .front = front};
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = listener};
+    return epoll_ctl(acceptor->home->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+enum kq_err acceptor_listen(struct acceptor *acceptor, const struct conn_front *front, const char *host, uint16_t *port,
+                            struct fault *fault)
+{
+    REQUIRE(!acceptor->started);
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
     int failed = getaddrinfo(host, NULL, &hints, &found);
     if (failed != 0)
         return fault_set(fault, KQ_INVALID, "cannot listen on host %s: %s", host, gai_strerror(failed));
-    acceptor->port = port;
     enum kq_err err = KQ_OK;
     for (struct addrinfo *at = found; at != NULL && acceptor->listener_count < ACCEPTOR_LISTENERS_MAX;
          at = at->ai_next) {
-        int fd = listen_on(at, acceptor->port);
-        if (fd < 0) {
-            err = fault_set(fault, err_from_errno(errno), "cannot listen on %s port %u: %s", host,
-                            (unsigned)acceptor->port, strerror(errno));
+        int fd = listen_on(at, *port);
+        if (fd < 0 || !listener_add(acceptor, front, fd)) {
+            err = fault_set(fault, err_from_errno(errno), "cannot listen on %s port %u: %s", host, (unsigned)*port,
+                            strerror(errno));
             break;
         }
-        acceptor->listeners[acceptor->listener_count++] = fd;
-        if (acceptor->port == 0)
-            acceptor->port = port_of(fd);
+        if (*port == 0)
+            *port = port_of(fd);
     }
     freeaddrinfo(found);
     return err;
 }
 
-static enum kq_err acceptor_poll_all(struct acceptor *acceptor, struct fault *fault)
+static enum kq_err acceptor_poll(struct acceptor *acceptor, struct fault *fault)
 {
     struct conn_home *home = acceptor->home;
     home->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -462,17 +477,12 @@ static enum kq_err acceptor_poll_all(struct acceptor *acceptor, struct fault *fa
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = acceptor};
     bool ok = home->epoll_fd >= 0 && home->wake_fd >= 0 &&
               epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, home->wake_fd, &event) == 0;
-    for (size_t i = 0; ok && i < acceptor->listener_count; i++) {
-        event.data.ptr = &acceptor->listeners[i];
-        ok = epoll_ctl(home->epoll_fd, EPOLL_CTL_ADD, acceptor->listeners[i], &event) == 0;
-    }
     if (!ok)
         return fault_set(fault, err_from_errno(errno), "epoll cannot be set up: %s", strerror(errno));
     return KQ_OK;
 }
 
-enum kq_err acceptor_open(struct acceptor **out, struct conn_home *home, const char *host, uint16_t port,
-                          struct fault *fault)
+enum kq_err acceptor_open(struct acceptor **out, struct conn_home *home, struct fault *fault)
 {
     struct acceptor *acceptor = calloc(1, sizeof(*acceptor));
     if (acceptor == NULL)
@@ -485,17 +495,10 @@ enum kq_err acceptor_open(struct acceptor **out, struct conn_home *home, const c
     (void)pthread_mutex_init(&acceptor->lock, NULL);
     map_init(&acceptor->addresses);
     *out = acceptor;
-    enum kq_err err = listen_all(acceptor, host, port, fault);
-    if (err == KQ_OK)
-        err = acceptor_poll_all(acceptor, fault);
+    enum kq_err err = acceptor_poll(acceptor, fault);
     if (err != KQ_OK)
         acceptor_close(out);
     return err;
-}
-
-uint16_t acceptor_port(const struct acceptor *acceptor)
-{
-    return acceptor->port;
 }
 
 enum kq_err acceptor_start(struct acceptor *acceptor, size_t stack_bytes, struct fault *fault)
@@ -529,7 +532,7 @@ void acceptor_close(struct acceptor **out)
     TAG_CHECK(acceptor, ACCEPTOR_TAG);
     REQUIRE(!acceptor->started);
     for (size_t i = 0; i < acceptor->listener_count; i++)
-        (void)close(acceptor->listeners[i]);
+        (void)close(acceptor->listeners[i].fd);
     if (acceptor->home->epoll_fd >= 0)
         (void)close(acceptor->home->epoll_fd);
     if (acceptor->home->wake_fd >= 0)

@@ -14,12 +14,13 @@ struct acceptor;
 
 enum { ACCEPTOR_LISTENERS_MAX = 8, ACCEPTOR_TICK_MS = 100 };
 
-/* The main thread. Listens on every address that host names (at most
- * ACCEPTOR_LISTENERS_MAX); port 0 takes a free one. Sets home's descriptors.
- * Accepts nothing yet. */
-enum kq_err acceptor_open(struct acceptor **acceptor, struct conn_home *home, const char *host, uint16_t port,
-                          struct fault *fault);
-uint16_t acceptor_port(const struct acceptor *acceptor);
+/* The main thread. Sets home's descriptors. */
+enum kq_err acceptor_open(struct acceptor **acceptor, struct conn_home *home, struct fault *fault);
+/* The main thread, before acceptor_start. Listens on every address that host names (at most
+ * ACCEPTOR_LISTENERS_MAX in all) for clients of front, which is borrowed; *port 0 takes a
+ * free one and tells it. Accepts nothing yet. */
+enum kq_err acceptor_listen(struct acceptor *acceptor, const struct conn_front *front, const char *host, uint16_t *port,
+                            struct fault *fault);
 /* The main thread; home->pool is set. Returns when the thread runs. */
 enum kq_err acceptor_start(struct acceptor *acceptor, size_t stack_bytes, struct fault *fault);
 /* The main thread. Accepts no more, lets the connections finish until

@@ -61,10 +61,11 @@ void conn_home_fini(struct conn_home *home)
     (void)pthread_mutex_destroy(&home->lock);
 }
 
-struct conn *conn_open(struct conn_home *home, int fd, const struct sockaddr_storage *peer,
+struct conn *conn_open(struct conn_home *home, const struct conn_front *front, int fd,
+                       const struct sockaddr_storage *peer,
                        void (*gone)(struct conn_home *home, const struct sockaddr_storage *peer))
 {
-    struct conn *conn = calloc(1, sizeof(*conn) + home->protocol->session_bytes);
+    struct conn *conn = calloc(1, sizeof(*conn) + front->protocol->session_bytes);
     if (conn == NULL) {
         (void)close(fd);
         return NULL;
@@ -73,13 +74,14 @@ struct conn *conn_open(struct conn_home *home, int fd, const struct sockaddr_sto
     atomic_init(&conn->refs, 1);
     conn->fd = fd;
     conn->home = home;
+    conn->front = front;
     conn->gone = gone;
     conn->peer = *peer;
     conn->state = CONN_PARKED;
     conn->serve_job.run = conn_serve;
     conn->flush_job.run = conn_flush_job;
     (void)pthread_mutex_init(&conn->lock, NULL);
-    home->protocol->open(conn->session, conn);
+    front->protocol->open(conn->session, conn);
     (void)pthread_mutex_lock(&home->lock);
     conn->next = home->all;
     if (conn->next != NULL)
@@ -112,7 +114,7 @@ void conn_drop(struct conn *conn)
     REQUIRE(!conn->watched);
     REQUIRE(conn->accounted_in_bytes + conn->accounted_out_bytes == 0);
     struct conn_home *home = conn->home;
-    home->protocol->fini(conn->session);
+    conn->front->protocol->fini(conn->session);
     (void)close(conn->fd);
     struct sockaddr_storage peer = conn->peer;
     void (*gone)(struct conn_home *, const struct sockaddr_storage *) = conn->gone;
@@ -138,6 +140,16 @@ struct conn_home *conn_home_of(struct conn *conn)
     return conn->home;
 }
 
+void *conn_context(struct conn *conn)
+{
+    return conn->front->context;
+}
+
+int conn_fd(const struct conn *conn)
+{
+    return conn->fd;
+}
+
 void *conn_session(struct conn *conn)
 {
     return conn->session;
@@ -159,7 +171,7 @@ static void conn_cancel(struct conn *conn)
     if (conn->cancelled)
         return;
     conn->cancelled = true;
-    conn->home->protocol->cancel(conn->session);
+    conn->front->protocol->cancel(conn->session);
 }
 
 /* Lock held; nobody holds the connection and it is not queued. The registry's
@@ -235,7 +247,7 @@ void conn_place(struct conn *conn)
 {
     if (conn->state != CONN_IDLE && conn->state != CONN_PARKED)
         return;
-    const struct conn_protocol *protocol = conn->home->protocol;
+    const struct conn_protocol *protocol = conn->front->protocol;
     size_t output_bytes = conn->out.pending_bytes;
     if (conn->doomed) {
         conn_bury(conn);

@@ -55,6 +55,7 @@ struct conn_taken {
  * the connection. */
 struct conn_protocol {
     const char *name;
+    bool lines; /* who is refused is told why, in a line */
     size_t session_bytes;
     void (*open)(void *session, struct conn *conn);
     /* The worker that holds the connection; its lock is not held. Bytes up to
@@ -84,12 +85,16 @@ struct conn_protocol {
     void (*fini)(void *session);
 };
 
+/* What the connections of one port share. */
+struct conn_front {
+    const struct conn_protocol *protocol;
+    void *context; /* the protocol's: conn_context() */
+};
+
 /* What the connections of a server share. Set by the server before any
  * connection; the acceptor owns the lists. */
 struct conn_home {
     const struct config *config;
-    const struct conn_protocol *protocol;
-    void *context; /* the protocol's */
     struct pool *pool;
     struct acceptor *acceptor; /* opaque here */
     int epoll_fd;
@@ -114,9 +119,10 @@ struct conn_home {
 
 /* ---- for the acceptor --------------------------------------------------------- */
 
-/* Takes fd and registers it; NULL: out of memory (fd is closed). gone() runs when
+/* Takes fd and registers it; front is borrowed; NULL: out of memory (fd is closed). gone() runs when
  * the last reference is dropped, on any thread. */
-struct conn *conn_open(struct conn_home *home, int fd, const struct sockaddr_storage *peer,
+struct conn *conn_open(struct conn_home *home, const struct conn_front *front, int fd,
+                       const struct sockaddr_storage *peer,
                        void (*gone)(struct conn_home *home, const struct sockaddr_storage *peer));
 /* epoll reported these events. */
 void conn_event(struct conn *conn, uint32_t events);
@@ -147,6 +153,8 @@ void conn_drop(struct conn *conn);
 void conn_lock(struct conn *conn);
 void conn_unlock(struct conn *conn);
 struct conn_home *conn_home_of(struct conn *conn);
+void *conn_context(struct conn *conn);
+int conn_fd(const struct conn *conn);
 void *conn_session(struct conn *conn);
 
 /* Lock held. Append to the output. What cannot be kept ends the connection. */

@@ -230,7 +230,7 @@ bool conn_line_is_late(struct conn *conn, int64_t now_us)
         return false;
     conn->mid_line = false;
     conn->ending = true;
-    conn->home->protocol->late(conn->session);
+    conn->front->protocol->late(conn->session);
     conn_count(&conn->home->counters.ended, 1);
     SAY_DEBUG("a session was ended: a line did not end within line.timeout");
     return true;

@@ -15,6 +15,7 @@ struct conn {
     _Atomic uint32_t refs;
     int fd;
     struct conn_home *home;
+    const struct conn_front *front;
     void (*gone)(struct conn_home *home, const struct sockaddr_storage *peer);
     pthread_mutex_t lock;
 

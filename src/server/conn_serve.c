@@ -53,7 +53,7 @@ static void conn_forget_input(struct conn *conn)
 static void conn_feed_kept(struct conn *conn, struct worker *worker)
 {
     struct conn_taken taken = {0};
-    conn->home->protocol->input(conn->session, conn->in + conn->in_off, conn->in_len, worker, &taken);
+    conn->front->protocol->input(conn->session, conn->in + conn->in_off, conn->in_len, worker, &taken);
     REQUIRE(taken.bytes <= conn->in_len);
     conn->in_off += taken.bytes;
     conn->in_len -= taken.bytes;
@@ -68,7 +68,7 @@ static void conn_feed_kept(struct conn *conn, struct worker *worker)
 static void conn_feed_buffer(struct conn *conn, struct worker *worker, size_t size_bytes)
 {
     struct conn_taken taken = {0};
-    conn->home->protocol->input(conn->session, worker->buffer, size_bytes, worker, &taken);
+    conn->front->protocol->input(conn->session, worker->buffer, size_bytes, worker, &taken);
     REQUIRE(taken.bytes <= size_bytes);
     conn_lock(conn);
     if (!conn_keep(conn, worker->buffer + taken.bytes, size_bytes - taken.bytes))
@@ -109,12 +109,12 @@ static enum receive conn_receive(struct conn *conn, struct worker *worker, bool 
     conn_count(&conn->home->counters.reads, 1);
     if (got <= 0) {
         if (got == 0)
-            conn->home->protocol->hangup(conn->session);
+            conn->front->protocol->hangup(conn->session);
         conn_lock(conn);
         if (got == 0) {
             conn->eof = true;
             if (conn->mid_line && !conn->ending)
-                conn->home->protocol->cut(conn->session);
+                conn->front->protocol->cut(conn->session);
             conn->mid_line = false;
         } else if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR)
             conn->doomed = conn->peer_gone = true;
@@ -137,7 +137,7 @@ static enum receive conn_receive(struct conn *conn, struct worker *worker, bool 
 static bool conn_may_read(struct conn *conn)
 {
     return !conn->eof && !conn->ending && !conn->doomed && conn->out.pending_bytes <= CONN_OUTPUT_HIGH_BYTES &&
-           conn->home->protocol->ready(conn->session) && !conn_starves(conn);
+           conn->front->protocol->ready(conn->session) && !conn_starves(conn);
 }
 
 /* Lock held. Not on a line that drips in, nor when something else than the
@@ -145,7 +145,7 @@ static bool conn_may_read(struct conn *conn)
 static bool conn_may_linger(struct conn *conn)
 {
     int64_t linger_us = conn->home->config->worker_linger_us;
-    if (linger_us == 0 || !conn->home->protocol->may_linger(conn->session))
+    if (linger_us == 0 || !conn->front->protocol->may_linger(conn->session))
         return false;
     return !conn->mid_line || clock_mono_us() - conn->line_began_us < linger_us;
 }
@@ -154,7 +154,7 @@ static bool conn_may_linger(struct conn *conn)
  * connection; false: there is nothing. */
 static bool conn_step(struct conn *conn, struct worker *worker, enum receive *last)
 {
-    const struct conn_protocol *protocol = conn->home->protocol;
+    const struct conn_protocol *protocol = conn->front->protocol;
     conn_flush(conn);
     if (conn->doomed)
         return false;

@@ -16,6 +16,8 @@ struct server {
     uint32_t tag;
     struct conn_home home;
     struct acceptor *acceptor;
+    struct conn_front fronts[SERVER_PORTS_MAX];
+    size_t front_count;
     _Atomic uint64_t own_handoffs;
 };
 
@@ -38,20 +40,17 @@ enum kq_err server_start(struct server *server, struct fault *fault)
     return err;
 }
 
-enum kq_err server_listen(struct server **out, const struct server_options *options, struct fault *fault)
+enum kq_err server_new(struct server **out, const struct config *config, struct fault *fault)
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL)
         return fault_set(fault, KQ_NO_MEMORY, "no memory for the server");
     server->tag = SERVER_TAG;
     struct conn_home *home = &server->home;
-    home->config = options->config;
-    home->protocol = options->protocol;
-    home->context = options->context;
+    home->config = config;
     home->handoffs = &server->own_handoffs;
     conn_home_init(home);
-    enum kq_err err =
-        acceptor_open(&server->acceptor, home, options->config->host, (uint16_t)options->config->port, fault);
+    enum kq_err err = acceptor_open(&server->acceptor, home, fault);
     if (err == KQ_OK) {
         *out = server;
         return KQ_OK;
@@ -61,16 +60,22 @@ enum kq_err server_listen(struct server **out, const struct server_options *opti
     return err;
 }
 
+enum kq_err server_listen(struct server *server, const struct conn_protocol *protocol, void *context, const char *host,
+                          uint16_t port, uint16_t *got, struct fault *fault)
+{
+    TAG_CHECK(server, SERVER_TAG);
+    REQUIRE(server->front_count < SERVER_PORTS_MAX);
+    struct conn_front *front = &server->fronts[server->front_count++];
+    *front = (struct conn_front){.protocol = protocol, .context = context};
+    *got = port;
+    return acceptor_listen(server->acceptor, front, host, got, fault);
+}
+
 void server_count_handoffs(struct server *server, _Atomic uint64_t *handoffs)
 {
     TAG_CHECK(server, SERVER_TAG);
     REQUIRE(server->home.pool == NULL);
     server->home.handoffs = handoffs;
-}
-
-uint16_t server_port(const struct server *server)
-{
-    return acceptor_port(server->acceptor);
 }
 
 struct server_counters *server_counters(struct server *server)

@@ -10,21 +10,20 @@
 
 struct server;
 
-struct server_options {
-    const struct config *config; /* borrowed; its LIVE fields may change */
-    const struct conn_protocol *protocol;
-    void *context; /* the protocol's: conn_home_of(conn)->context */
-};
+enum { SERVER_PORTS_MAX = 2 };
 
-/* The main thread. Listens on config's host and port; clients wait in the backlog.
- * The fault says which address cannot be had, and why. */
-enum kq_err server_listen(struct server **server, const struct server_options *options, struct fault *fault);
+/* The main thread. config is borrowed; its LIVE fields may change. */
+enum kq_err server_new(struct server **server, const struct config *config, struct fault *fault);
+/* The main thread, before server_start, at most SERVER_PORTS_MAX times. Listens on host and
+ * port (0: a free one) for clients of this protocol, who wait in the backlog; context is the
+ * protocol's (conn_context()). *got is the port. The fault says which address cannot be had,
+ * and why; the server is then to be freed. */
+enum kq_err server_listen(struct server *server, const struct conn_protocol *protocol, void *context, const char *host,
+                          uint16_t port, uint16_t *got, struct fault *fault);
 /* The main thread, before server_start. Wake-ups are counted there, which outlives the server. */
 void server_count_handoffs(struct server *server, _Atomic uint64_t *handoffs);
 /* The main thread. Serves. After an error: server_free. */
 enum kq_err server_start(struct server *server, struct fault *fault);
-/* The port that is listened on, also when a free one was asked for. */
-uint16_t server_port(const struct server *server);
 struct server_counters *server_counters(struct server *server);
 unsigned server_workers(struct server *server);
 int64_t server_memory_bytes(const struct server *server);

@@ -183,7 +183,7 @@ static void text_open(void *opaque, struct conn *conn)
 {
     struct text_session *session = opaque;
     session->conn = conn;
-    session->front = conn_home_of(conn)->context;
+    session->front = conn_context(conn);
     session->last = &session->first;
     buf_init(&session->events, TEXT_EVENTS_MAX_BYTES);
     publish_flight_init(&session->flight, session->front->broker, &flight_ops);
@@ -290,6 +290,7 @@ const struct conn_protocol *text_protocol(void)
 {
     static const struct conn_protocol protocol = {
         .name = "text",
+        .lines = true,
         .session_bytes = sizeof(struct text_session),
         .open = text_open,
         .input = text_take_input,

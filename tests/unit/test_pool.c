@@ -260,6 +260,7 @@ static void echo_work(void *session, struct worker *worker)
 
 static const struct conn_protocol echo_protocol = {
     .name = "echo",
+    .lines = true,
     .session_bytes = sizeof(struct echo),
     .open = echo_open,
     .input = echo_input,
@@ -280,6 +281,7 @@ static const struct conn_protocol echo_protocol = {
 struct rig {
     struct config config;
     struct server *server;
+    uint16_t port;
     pthread_t answerers[ANSWERERS];
 };
 
@@ -293,9 +295,10 @@ static void rig_start(struct rig *rig, const char *const *settings)
     desk.stop = false;
     for (int i = 0; i < ANSWERERS; i++)
         (void)pthread_create(&rig->answerers[i], NULL, answerer, NULL);
-    struct server_options options = {.config = &rig->config, .protocol = &echo_protocol};
     struct fault fault;
-    CU_ASSERT_EQUAL_FATAL(server_listen(&rig->server, &options, &fault), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(server_new(&rig->server, &rig->config, &fault), KQ_OK);
+    CU_ASSERT_EQUAL_FATAL(server_listen(rig->server, &echo_protocol, NULL, rig->config.host, 0, &rig->port, &fault),
+                          KQ_OK);
     CU_ASSERT_EQUAL_FATAL(server_start(rig->server, &fault), KQ_OK);
 }
 
@@ -315,7 +318,7 @@ static void rig_stop(struct rig *rig)
 static int dial(const struct rig *rig)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(server_port(rig->server))};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(rig->port)};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(fd, (struct sockaddr *)&at, sizeof(at)) != 0) {
         (void)close(fd);

@@ -318,6 +318,7 @@ struct rig {
     struct broker broker;
     struct text_front *front;
     struct conn_home home;
+    struct conn_front text;
     _Atomic uint64_t handoffs;
     struct conn *conn;
     int peer;
@@ -352,8 +353,7 @@ static struct rig *rig_new(const char *const *settings)
     CU_ASSERT_EQUAL_FATAL(text_front_new(&rig->front, &rig->broker, NULL), KQ_OK);
     struct conn_home *home = &rig->home;
     home->config = &rig->config;
-    home->protocol = text_protocol();
-    home->context = rig->front;
+    rig->text = (struct conn_front){.protocol = text_protocol(), .context = rig->front};
     home->handoffs = &rig->handoffs;
     home->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     home->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -364,7 +364,7 @@ static struct rig *rig_new(const char *const *settings)
     CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     struct sockaddr_storage nobody = {0};
     rig->peer = pair[1];
-    rig->conn = conn_open(home, pair[0], &nobody, gone);
+    rig->conn = conn_open(home, &rig->text, pair[0], &nobody, gone);
     rig->worker = (struct worker){.pool = home->pool, .buffer = malloc(WORKER_BUFFER_BYTES)};
     return rig;
 }
@@ -391,7 +391,7 @@ static void rig_free(struct rig *rig)
 static bool rig_ready(struct rig *rig)
 {
     conn_lock(rig->conn);
-    bool ready = rig->home.protocol->ready(conn_session(rig->conn)) && !conn_ending(rig->conn);
+    bool ready = rig->text.protocol->ready(conn_session(rig->conn)) && !conn_ending(rig->conn);
     conn_unlock(rig->conn);
     return ready;
 }
@@ -404,7 +404,7 @@ static void rig_go_on(struct rig *rig)
         struct conn_taken taken = {0};
         uint8_t *exact = malloc(rig->kept_len);
         memcpy(exact, rig->kept, rig->kept_len);
-        rig->home.protocol->input(conn_session(rig->conn), exact, rig->kept_len, &rig->worker, &taken);
+        rig->text.protocol->input(conn_session(rig->conn), exact, rig->kept_len, &rig->worker, &taken);
         memmove(rig->kept, exact + taken.bytes, rig->kept_len - taken.bytes);
         rig->kept_len -= taken.bytes;
         rig->mid_line = taken.mid_line;
@@ -853,7 +853,7 @@ static void a_late_line_is_told_behind_what_is_unanswered(void)
     struct rig *rig = rig_new(NULL);
     rig_text(rig, "PUBS one {\"Body\":\"a\"}\nPUBS on");
     conn_lock(rig->conn);
-    rig->home.protocol->late(conn_session(rig->conn));
+    rig->text.protocol->late(conn_session(rig->conn));
     conn_unlock(rig->conn);
     CU_ASSERT_STRING_EQUAL(rig_replies(rig), "");
     answer(0, KQ_OK);
