@@ -46,9 +46,16 @@ struct server_counters {
 
 /* What a call to input() made of the bytes it got. */
 struct conn_taken {
+    /* Set by the caller: the bytes are memory of their own. A session that understands all
+     * of them as one command may keep them (`kept`), and free()s them some day. */
+    bool may_keep;
+    bool kept;
     size_t bytes;  /* understood or thrown away; the rest is given again */
     bool blocked;  /* the rest waits for the session to be ready(); else it waits for more bytes */
     bool mid_line; /* a command has begun and not ended, also if its bytes were thrown away */
+    /* How long the begun command is, if it is known, else 0: read up to there, and no further,
+     * into memory of its own. */
+    size_t whole_bytes;
 };
 
 /* A protocol. `session` is zeroed memory of session_bytes that lives as long as
@@ -71,9 +78,9 @@ struct conn_protocol {
     bool (*has_work)(const void *session, size_t output_bytes);
     /* Lock held. Nothing is unanswered. */
     bool (*settled)(const void *session);
-    /* Lock held. A line that waited too long, as text for the client. */
+    /* Lock held. A command that waited too long for its end: what the client is told, if anything. */
     void (*late)(void *session);
-    /* Lock held. The client sends no more, and a line has begun: likewise. */
+    /* Lock held. The client sends no more, and a command has begun: likewise. */
     void (*cut)(void *session);
     /* The worker that holds the connection; its lock is not held. The client sends
      * no more: what goes on until it does ends when it has caught up. */
@@ -161,6 +168,8 @@ void *conn_session(struct conn *conn);
 void conn_put(struct conn *conn, const void *data, size_t size_bytes);
 void conn_put_repeated(struct conn *conn, const char *text, size_t text_bytes, size_t count);
 void conn_give(struct conn *conn, uint8_t *data, size_t size_bytes); /* takes data */
+/* Goes out from where it is: see output_lend. */
+void conn_lend(struct conn *conn, const uint8_t *data, size_t size_bytes, void (*release)(void *keeper), void *keeper);
 /* The same from memory that the caller keeps, let go and taken again: sends what
  * goes at once and copies only the rest. Nobody else may append meanwhile. */
 void conn_send_through(struct conn *conn, const uint8_t *data, size_t size_bytes);

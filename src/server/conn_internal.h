@@ -38,6 +38,7 @@ struct conn {
     size_t in_off;
     size_t in_len; /* after in_off */
     size_t in_cap;
+    size_t whole_bytes; /* of the begun command; 0: not known */
     struct output out;
     int64_t accounted_in_bytes; /* as of the last time the account was told */
     int64_t accounted_out_bytes;

@@ -162,6 +162,14 @@ void conn_give(struct conn *conn, uint8_t *data, size_t size_bytes)
         free(data);
 }
 
+void conn_lend(struct conn *conn, const uint8_t *data, size_t size_bytes, void (*release)(void *keeper), void *keeper)
+{
+    if (conn->state != CONN_DEAD && !conn->peer_gone)
+        conn_lost(conn, output_lend(&conn->out, data, size_bytes, release, keeper));
+    else
+        release(keeper);
+}
+
 void conn_send_through(struct conn *conn, const uint8_t *data, size_t size_bytes)
 {
     size_t sent = 0;

@@ -25,6 +25,7 @@ static void conn_note_taken(struct conn *conn, const struct conn_taken *taken)
     if (taken->mid_line && (!conn->mid_line || taken->bytes > 0))
         conn->line_began_us = clock_mono_us();
     conn->mid_line = taken->mid_line;
+    conn->whole_bytes = taken->mid_line ? taken->whole_bytes : 0;
 }
 
 /* Keeps what was not taken of bytes that are not the connection's own. */
@@ -52,12 +53,15 @@ static void conn_forget_input(struct conn *conn)
 /* Gives the session what the connection has kept. */
 static void conn_feed_kept(struct conn *conn, struct worker *worker)
 {
-    struct conn_taken taken = {0};
+    struct conn_taken taken = {.may_keep = conn->in_off == 0};
     conn->front->protocol->input(conn->session, conn->in + conn->in_off, conn->in_len, worker, &taken);
     REQUIRE(taken.bytes <= conn->in_len);
     conn->in_off += taken.bytes;
     conn->in_len -= taken.bytes;
+    REQUIRE(!taken.kept || (taken.may_keep && conn->in_len == 0));
     conn_lock(conn);
+    if (taken.kept)
+        conn->in = NULL;
     if (conn->in_len == 0)
         conn_forget_input(conn);
     conn_note_taken(conn, &taken);
@@ -79,29 +83,34 @@ static void conn_feed_buffer(struct conn *conn, struct worker *worker, size_t si
 
 enum receive { RECEIVE_SOME, RECEIVE_FULL, RECEIVE_NONE };
 
+/* Makes room behind the command that has begun; how much. One whose length is known gets
+ * no more than that, so that it ends where its memory does. */
+static size_t conn_grow(struct conn *conn)
+{
+    if (conn->in_off > 0)
+        memmove(conn->in, conn->in + conn->in_off, conn->in_len);
+    conn->in_off = 0;
+    size_t cap = conn->in_cap, whole = conn->whole_bytes;
+    if (cap - conn->in_len < READ_STEP_BYTES / 2)
+        cap = conn->in_len * 2 + READ_STEP_BYTES;
+    if (whole > conn->in_len && cap > whole)
+        cap = whole;
+    uint8_t *other = cap == conn->in_cap ? conn->in : realloc(conn->in, cap);
+    if (other != NULL) {
+        conn->in = other;
+        conn->in_cap = cap;
+    }
+    return conn->in_cap - conn->in_len;
+}
+
 /* One recv(2) and what follows from it. Called without the lock, returns with
- * it. The line that has begun stays in front of what comes: a short one is
+ * it. The command that has begun stays in front of what comes: a short one is
  * copied into the worker's buffer, a long one grows in place. */
 static enum receive conn_receive(struct conn *conn, struct worker *worker, bool linger)
 {
-    bool grow = conn->in_len > COPY_PARTIAL_BYTES;
-    uint8_t *into = worker->buffer + conn->in_len;
-    size_t room = WORKER_BUFFER_BYTES - conn->in_len;
-    if (grow) {
-        if (conn->in_off > 0)
-            memmove(conn->in, conn->in + conn->in_off, conn->in_len);
-        conn->in_off = 0;
-        size_t cap = conn->in_cap;
-        if (cap - conn->in_len < READ_STEP_BYTES / 2)
-            cap = conn->in_len * 2 + READ_STEP_BYTES;
-        uint8_t *larger = cap == conn->in_cap ? conn->in : realloc(conn->in, cap);
-        if (larger != NULL) {
-            conn->in = larger;
-            conn->in_cap = cap;
-        }
-        into = conn->in + conn->in_len;
-        room = conn->in_cap - conn->in_len;
-    }
+    bool grow = conn->in_len > COPY_PARTIAL_BYTES || conn->whole_bytes > WORKER_BUFFER_BYTES;
+    size_t room = grow ? conn_grow(conn) : WORKER_BUFFER_BYTES - conn->in_len;
+    uint8_t *into = (grow ? conn->in : worker->buffer) + conn->in_len;
     ssize_t got = room == 0 ? -1 : recv(conn->fd, into, room, linger ? 0 : MSG_DONTWAIT);
     int error = room == 0 ? ENOMEM : errno;
     if (linger)

@@ -11,11 +11,12 @@ enum { CHUNK_MIN_BYTES = 512, CHUNK_MAX_BYTES = 64 * 1024 };
 
 struct output_chunk {
     struct output_chunk *next;
-    uint8_t *data; /* behind the chunk, or given */
-    size_t off;    /* sent */
+    const uint8_t *data;           /* behind the chunk, or given, or lent */
+    void (*release)(void *keeper); /* NULL: it is behind the chunk */
+    void *keeper;
+    size_t off; /* sent */
     size_t len;
-    size_t cap;
-    bool given;
+    size_t cap; /* of memory held for it */
 };
 
 static void output_link(struct output *out, struct output_chunk *chunk)
@@ -28,19 +29,24 @@ static void output_link(struct output *out, struct output_chunk *chunk)
     out->held_bytes += chunk->cap;
 }
 
+static uint8_t *chunk_end(struct output_chunk *chunk)
+{
+    return (uint8_t *)(chunk + 1) + chunk->len;
+}
+
 /* At least one byte of room in the last chunk; how many, or 0: out of memory. */
 static size_t output_room(struct output *out, size_t wanted_bytes)
 {
     struct output_chunk *chunk = out->last;
-    if (chunk != NULL && chunk->len < chunk->cap)
+    if (chunk != NULL && chunk->release == NULL && chunk->len < chunk->cap)
         return chunk->cap - chunk->len;
     size_t cap = CHUNK_MIN_BYTES;
     while (cap < CHUNK_MAX_BYTES && (cap < wanted_bytes || cap < out->pending_bytes))
         cap *= 2;
-    chunk = malloc(sizeof(*chunk) + cap);
+    chunk = malloc(sizeof(*chunk) + cap); /* filled through chunk + 1 */
     if (chunk == NULL)
         return 0;
-    *chunk = (struct output_chunk){.data = (uint8_t *)(chunk + 1), .cap = cap};
+    *chunk = (struct output_chunk){.data = (const uint8_t *)(chunk + 1), .cap = cap};
     output_link(out, chunk);
     return cap;
 }
@@ -53,7 +59,7 @@ bool output_put(struct output *out, const void *data, size_t size_bytes)
         if (room == 0)
             return false;
         size_t part = size_bytes < room ? size_bytes : room;
-        memcpy(out->last->data + out->last->len, from, part);
+        memcpy(chunk_end(out->last), from, part);
         out->last->len += part;
         out->pending_bytes += part;
         from += part;
@@ -73,7 +79,7 @@ bool output_repeat(struct output *out, const char *text, size_t text_bytes, size
         if (fits > count)
             fits = count;
         for (size_t i = 0; i < fits; i++)
-            memcpy(chunk->data + chunk->len + i * text_bytes, text, text_bytes);
+            memcpy(chunk_end(chunk) + i * text_bytes, text, text_bytes);
         chunk->len += fits * text_bytes;
         out->pending_bytes += fits * text_bytes;
         count -= fits;
@@ -86,18 +92,31 @@ bool output_repeat(struct output *out, const char *text, size_t text_bytes, size
     return true;
 }
 
-bool output_give(struct output *out, uint8_t *data, size_t size_bytes)
+/* Memory of its own; cap_bytes of it count as held. */
+static bool output_append(struct output *out, const uint8_t *data, size_t size_bytes, size_t cap_bytes,
+                          void (*release)(void *keeper), void *keeper)
 {
-    struct output_chunk *chunk = malloc(sizeof(*chunk));
-    if (chunk == NULL || size_bytes == 0) {
-        free(data);
-        free(chunk);
+    struct output_chunk *chunk = size_bytes == 0 ? NULL : malloc(sizeof(*chunk));
+    if (chunk == NULL) {
+        release(keeper);
         return size_bytes == 0;
     }
-    *chunk = (struct output_chunk){.data = data, .len = size_bytes, .cap = size_bytes, .given = true};
+    *chunk =
+        (struct output_chunk){.data = data, .len = size_bytes, .cap = cap_bytes, .release = release, .keeper = keeper};
     output_link(out, chunk);
     out->pending_bytes += size_bytes;
     return true;
+}
+
+bool output_give(struct output *out, uint8_t *data, size_t size_bytes)
+{
+    return output_append(out, data, size_bytes, size_bytes, free, data);
+}
+
+bool output_lend(struct output *out, const uint8_t *data, size_t size_bytes, void (*release)(void *keeper),
+                 void *keeper)
+{
+    return output_append(out, data, size_bytes, 0, release, keeper);
 }
 
 int output_front(const struct output *out, struct iovec *pieces, int count_max)
@@ -106,7 +125,8 @@ int output_front(const struct output *out, struct iovec *pieces, int count_max)
     for (struct output_chunk *chunk = out->first; chunk != NULL && count < count_max; chunk = chunk->next) {
         if (chunk->len == chunk->off)
             continue;
-        pieces[count++] = (struct iovec){.iov_base = chunk->data + chunk->off, .iov_len = chunk->len - chunk->off};
+        pieces[count++] = (struct iovec){.iov_base = (uint8_t *)(uintptr_t)(chunk->data + chunk->off),
+                                         .iov_len = chunk->len - chunk->off};
     }
     return count;
 }
@@ -118,8 +138,8 @@ static void output_pop(struct output *out)
     if (out->first == NULL)
         out->last = NULL;
     out->held_bytes -= chunk->cap;
-    if (chunk->given)
-        free(chunk->data);
+    if (chunk->release != NULL)
+        chunk->release(chunk->keeper);
     free(chunk);
 }
 

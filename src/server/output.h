@@ -26,6 +26,10 @@ bool output_put(struct output *out, const void *data, size_t size_bytes);
 bool output_repeat(struct output *out, const char *text, size_t text_bytes, size_t count);
 /* Takes data (malloc'd) also when it fails. */
 bool output_give(struct output *out, uint8_t *data, size_t size_bytes);
+/* What stays where it is until it is sent or the output is cleared: then release(keeper)
+ * runs, under the owner's lock. False: out of memory, and released. */
+bool output_lend(struct output *out, const uint8_t *data, size_t size_bytes, void (*release)(void *keeper),
+                 void *keeper);
 /* The front, at most count_max pieces; they stay valid and in place until
  * output_sent. Returns how many. */
 int output_front(const struct output *out, struct iovec *pieces, int count_max);
