@@ -308,6 +308,7 @@ static void links_free(struct links *links)
     (void)pthread_cond_destroy(&links->wake_links);
     (void)pthread_cond_destroy(&links->served);
     (void)pthread_cond_destroy(&links->less);
+    (void)pthread_cond_destroy(&links->taken);
     (void)pthread_cond_destroy(&links->all_gone);
     (void)pthread_mutex_destroy(&links->lock);
     (void)pthread_mutex_destroy(&links->bucket_lock);
@@ -334,6 +335,7 @@ static struct links *links_new(const struct links_options *options, const struct
     links_cond_init(&links->wake_links);
     links_cond_init(&links->served);
     links_cond_init(&links->less);
+    links_cond_init(&links->taken);
     links_cond_init(&links->all_gone);
     return links;
 }

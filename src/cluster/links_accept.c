@@ -100,6 +100,7 @@ static void enter(struct links *links, struct inbound *in, struct link *link, co
         if (older->link != NULL)
             links->strangers++; /* it counts as one until it has ended */
         older->greeted = false;
+        atomic_store(&older->superseded, true); /* a cut alone leaves what has arrived to be read */
         peer_socket_cut(older->socket);
     }
     in->hello = *hello;

@@ -165,6 +165,9 @@ struct inbound {
     struct link *link; /* of the broker that greeted; NULL: none known */
     struct hello hello;
     bool greeted;
+    /* No question of its is taken any more, and one is being taken: links_serve.c. */
+    _Atomic bool superseded;
+    _Atomic bool taking;
 };
 
 struct links {
@@ -183,6 +186,7 @@ struct links {
     pthread_cond_t wake_links;
     pthread_cond_t served;   /* a handler came */
     pthread_cond_t less;     /* beats_queued of somebody fell */
+    pthread_cond_t taken;    /* a superseded connection's last question is */
     pthread_cond_t all_gone; /* thread_count fell */
     struct link *list;
     struct event *events;

@@ -6,6 +6,13 @@
  * them, or SERVED_MAX questions for their answers: then the asker waits, not this broker's
  * memory. What is answered after the end of its connection
  * goes nowhere.
+ *
+ * An asker that lost a connection goes on over the next one, and takes it that what it
+ * sends there comes behind all it sent before: so does a session that was answered `outcome
+ * unknown`. What of the older connection still lies in this computer's buffers must not be
+ * taken after that. So before a question of the newer one is read, the older one is
+ * superseded (links_accept.c), and a question of its that is just being taken is waited
+ * for. Both sides set their flag before they look at the other's.
  */
 #include "cluster/links_impl.h"
 
@@ -168,18 +175,61 @@ static ask_handler *handler_of(struct links *links, const struct asked *asked, v
     return handler;
 }
 
-static void handle(struct links *links, struct asked_here *here)
+/* False: a newer connection is there, and this question came too late. */
+static bool begin_taking(struct inbound *in)
+{
+    atomic_store(&in->taking, true);
+    return !atomic_load(&in->superseded);
+}
+
+static void end_taking(struct inbound *in)
+{
+    atomic_store(&in->taking, false);
+    if (!atomic_load(&in->superseded))
+        return;
+    (void)pthread_mutex_lock(&in->links->lock);
+    (void)pthread_cond_broadcast(&in->links->taken);
+    (void)pthread_mutex_unlock(&in->links->lock);
+}
+
+/* With the lock. */
+static bool older_takes(const struct inbound *in)
+{
+    for (const struct inbound *at = in->links->inbounds; at != NULL; at = at->next)
+        if (at->hello.kind == PEER_KIND_ASK && at->hello.broker_id == in->hello.broker_id &&
+            atomic_load(&at->superseded) && atomic_load(&at->taking))
+            return true;
+    return false;
+}
+
+static void wait_for_older(struct inbound *in)
+{
+    (void)pthread_mutex_lock(&in->links->lock);
+    while (older_takes(in))
+        links_cond_wait(&in->links->taken, &in->links->lock, CLOCK_NEVER);
+    (void)pthread_mutex_unlock(&in->links->lock);
+}
+
+static void handle(struct links *links, struct asked_here *here, struct inbound *in)
 {
     void *context = NULL;
     ask_handler *handler = handler_of(links, &here->asked, &context);
-    if (handler != NULL) {
-        handler(context, &here->asked);
+    if (in != NULL && !begin_taking(in)) {
+        end_taking(in);
+        struct fault late = {.err = KQ_NO_LEADER, .text = "not taken: it came over a connection that was replaced"};
+        ask_answer(&here->asked, &late, NULL, 0);
         return;
     }
-    struct fault fault;
-    (void)fault_set(&fault, KQ_INVALID, "broker %u does not know what it is asked (%d)", links->options.self.broker_id,
-                    (int)here->asked.verb);
-    ask_answer(&here->asked, &fault, NULL, 0);
+    if (handler != NULL) {
+        handler(context, &here->asked);
+    } else {
+        struct fault fault;
+        (void)fault_set(&fault, KQ_INVALID, "broker %u does not know what it is asked (%d)",
+                        links->options.self.broker_id, (int)here->asked.verb);
+        ask_answer(&here->asked, &fault, NULL, 0);
+    }
+    if (in != NULL)
+        end_taking(in);
 }
 
 void links_ask_self(struct links *links, struct ask *ask)
@@ -209,7 +259,7 @@ void links_ask_self(struct links *links, struct ask *ask)
                                           .deadline_us = ask->deadline_us},
                                 .ask = ask,
                                 .body = body};
-    handle(links, here);
+    handle(links, here, NULL);
 }
 
 /* Takes body. False: not a question. */
@@ -239,7 +289,7 @@ static bool take_question(struct served *s, const struct peer_frame *frame, uint
     while (!s->over && (s->unanswered > SERVED_MAX || s->queued_bytes > SERVED_BYTES))
         links_cond_wait(&s->wake_reader, &s->lock, CLOCK_NEVER);
     (void)pthread_mutex_unlock(&s->lock);
-    handle(in->links, here);
+    handle(in->links, here, in);
     return true;
 }
 
@@ -330,6 +380,7 @@ void links_serve_run(struct inbound *in)
     struct peer_frame frame;
     uint8_t *body;
     enum kq_err err;
+    wait_for_older(in);
     while ((err = peer_socket_receive(in->socket, PEER_FRAME_MAX_BYTES, CLOCK_NEVER, &frame, &body, &fault)) == KQ_OK)
         if (!take_question(s, &frame, body))
             break;

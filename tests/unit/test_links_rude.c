@@ -1,5 +1,6 @@
 /* What comes to a raft port that should not: strangers, garbage, sizes, silence, two
  * brokers with one id, recordings. Each is refused, and the links go on. */
+#include "proto/peer/ask_frame.h"
 #include "support/links_rig.h"
 #include "support/unit.h"
 
@@ -349,6 +350,79 @@ static void a_third_broker_comes_when_it_is_known(void)
     end();
 }
 
+/* What was taken, in order; the first waits for the gate. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t opens;
+    bool open;
+    int begun;
+    char order[8];
+    int count;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .opens = PTHREAD_COND_INITIALIZER};
+
+static void take_in_order(void *context, struct asked *asked)
+{
+    struct fault fault = {.err = KQ_OK};
+    (void)context;
+    (void)pthread_mutex_lock(&gate.lock);
+    gate.begun++;
+    while (!gate.open)
+        (void)pthread_cond_wait(&gate.opens, &gate.lock);
+    if (gate.count < (int)sizeof gate.order - 1 && asked->body_bytes == 1)
+        gate.order[gate.count++] = (char)asked->body[0];
+    (void)pthread_mutex_unlock(&gate.lock);
+    ask_answer(asked, &fault, NULL, 0);
+}
+
+static bool has_begun(void *context)
+{
+    (void)context;
+    (void)pthread_mutex_lock(&gate.lock);
+    bool begun = gate.begun > 0;
+    (void)pthread_mutex_unlock(&gate.lock);
+    return begun;
+}
+
+static void send_question(struct peer_socket *socket, uint64_t number, const char *text)
+{
+    const struct ask_frame frame = {.number = number, .wait_us = 10 * 1000 * 1000, .verb = ASK_PUBLISH};
+    uint8_t head[ASK_FRAME_HEAD_BYTES];
+    struct fault fault = {.err = KQ_OK};
+    ask_frame_head(head, &frame);
+    const struct slice parts[] = {slice_of(head, sizeof head), slice_text(text)};
+    CU_ASSERT_EQUAL(peer_socket_send(socket, PEER_ASK, parts, 2, clock_mono_us() + 10 * 1000 * 1000, &fault), KQ_OK);
+}
+
+/* Two questions over one connection, of which the first is being taken; then a third over
+ * another: the second must not come behind it. */
+static void what_lies_in_a_replaced_connection_is_not_taken(void)
+{
+    begin();
+    links_serve(nodes[0].links, ASK_PUBLISH, take_in_order, NULL);
+    struct hello hello = hello_of(7, PEER_KIND_ASK);
+    struct fault fault = {.err = KQ_OK};
+    struct peer_socket *first, *second;
+    CU_ASSERT_EQUAL_FATAL(greet(&hello, &fault, &first), KQ_OK);
+    send_question(first, 1, "1");
+    send_question(first, 2, "2");
+    CU_ASSERT_TRUE(rig_wait(has_begun, NULL));
+    CU_ASSERT_EQUAL_FATAL(greet(&hello, &fault, &second), KQ_OK);
+    send_question(second, 1, "3");
+    (void)pthread_mutex_lock(&gate.lock);
+    gate.open = true;
+    (void)pthread_cond_broadcast(&gate.opens);
+    (void)pthread_mutex_unlock(&gate.lock);
+    struct peer_frame frame;
+    uint8_t *body = NULL;
+    int64_t deadline_us = clock_mono_us() + 20 * 1000 * 1000;
+    CU_ASSERT_EQUAL(peer_socket_receive(second, 1000, deadline_us, &frame, &body, &fault), KQ_OK);
+    free(body);
+    peer_socket_free(&first);
+    peer_socket_free(&second);
+    end();
+    CU_ASSERT_STRING_EQUAL(gate.order, "13");
+}
+
 static const struct unit_case cases[] = {
     {"garbage is turned away", garbage_is_turned_away},
     {"whoever says nothing is turned away", whoever_says_nothing_is_turned_away},
@@ -360,6 +434,7 @@ static const struct unit_case cases[] = {
     {"a peer that breaks the protocol is cut", a_peer_that_breaks_the_protocol_is_cut},
     {"a recording of a leader vouches for nobody", a_recording_of_a_leader_vouches_for_nobody},
     {"a new incarnation may ask, but not vote", a_new_incarnation_may_ask_but_not_vote},
+    {"what lies in a replaced connection is not taken", what_lies_in_a_replaced_connection_is_not_taken},
     {"a third broker comes when it is known", a_third_broker_comes_when_it_is_known},
 };
 UNIT_MAIN("links, rude", cases)
