@@ -75,6 +75,7 @@ static void serve_publish(void *context, struct asked *asked)
         .batch_count = question.batch_count,
         .deadline_us = clock_mono_us() + (int64_t)question.wait_ms * 1000,
         .in_term = question.in_term,
+        .forwarded = true,
     };
     /* A crowded mailbox holds nobody back here: what a broker may have under way is
      * bounded by the memory that its own clients may take. */

@@ -127,7 +127,8 @@ static void place_batches(struct fold *fold, struct publish_request *request, ui
 static void take_publish(struct actor *actor, struct fold *fold, struct publish_request *request)
 {
     request->term = actor->raft.term;
-    if (request->in_term != 0 && request->in_term != request->term) {
+    bool bound = request->in_term != 0 || (request->forwarded && !actor_is_alone(actor));
+    if (bound && request->in_term != request->term) {
         finish_publish(actor, request, KQ_NOT_LEADER, "the leader has changed");
         return;
     }

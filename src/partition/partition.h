@@ -104,6 +104,9 @@ struct publish_request {
     int64_t deadline_us; /* CLOCK_MONOTONIC */
     /* Not 0: only in this term; else KQ_NOT_LEADER. So a sender who retries keeps its order. */
     uint64_t in_term;
+    /* Came over a link, and may have been given up by its sender meanwhile. Bound to no term it
+     * is taken by a sole voter alone: whoever leads others may have led again since. */
+    bool forwarded;
     /* the answer */
     struct fault fault; /* .err KQ_OK: committed as configured; KQ_NOT_LEADER: not appended */
     uint64_t term;      /* in which it was appended, or of the leader known when it was refused */

@@ -92,6 +92,15 @@ static void a_follower_refuses_and_says_the_term(void)
     bound->publish.request.in_term = group->nodes[leader].news.term + 1;
     CU_ASSERT_TRUE(group_wait_publishes(group, 100));
     CU_ASSERT_EQUAL(bound->publish.err, KQ_NOT_LEADER);
+    struct group_publish *forwarded = group_publish(group, leader, 100, -1, 0); /* to no term */
+    forwarded->publish.request.forwarded = true;
+    CU_ASSERT_TRUE(group_wait_publishes(group, 100));
+    CU_ASSERT_EQUAL(forwarded->publish.err, KQ_NOT_LEADER);
+    forwarded = group_publish(group, leader, 100, -1, 0);
+    forwarded->publish.request.forwarded = true;
+    forwarded->publish.request.in_term = group->nodes[leader].news.term;
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_EQUAL(forwarded->publish.err, KQ_OK);
     end();
 }
 
