@@ -5,6 +5,8 @@
  *    answer:   u8 version = 1 | u32 entries | for each: u8 type | u64 term | u64 idx |
  *              i64 first offset | u32 records | u32 body checksum at its place | u32 size | body
  *
+ * An answer has the first entry and as many after it as fit into some megabytes; the rest
+ * is asked of the same broker again, until all are there that have to be verified as one.
  * Little-endian. A replica tells of damage again from time to time (actor_mend.c); each
  * time one broker is asked: the leader, then each of the others in turn. What comes is
  * believed only as far as it agrees with what is left here (log_repair).
@@ -22,7 +24,9 @@ enum {
     QUESTION_BYTES = 1 + UUID_BYTES + 4 + 8 + 8,
     ENTRY_HEAD_BYTES = 1 + 8 + 8 + 8 + 4 + 4 + 4,
     ANSWER_BYTES_MAX = 4 * 1024 * 1024, /* above it only the first entry, whatever its size */
-    ENTRIES_MAX = 65536,                /* of an answer */
+    ANSWERS_MAX = 64,                   /* for one damage: log_repair() takes no more than so much */
+    ENTRIES_MAX = 65536,                /* of a damage */
+    COUNT_AT = 1,                       /* in an answer */
     ASK_TIMEOUT_US = 4 * 1000 * 1000,
 };
 
@@ -59,7 +63,7 @@ static enum kq_err put_entry(struct buf *out, const struct log_slice *slice)
     return KQ_OK;
 }
 
-/* All of them, or an error. */
+/* The first, and those after it that have room. */
 static enum kq_err put_entries(struct buf *out, struct log_view *view, uint64_t first_idx, uint64_t last_idx,
                                struct fault *fault)
 {
@@ -67,17 +71,21 @@ static enum kq_err put_entries(struct buf *out, struct log_view *view, uint64_t 
     if (last_idx < first_idx || last_idx - first_idx >= ENTRIES_MAX)
         return fault_set(fault, KQ_INVALID, "that many entries are not given at once");
     buf_u8(out, MEND_VERSION);
-    buf_le32(out, (uint32_t)(last_idx - first_idx + 1));
+    buf_le32(out, 0);
     enum kq_err err = log_iter_seek_idx(&it, view, first_idx);
-    for (uint64_t idx = first_idx; err == KQ_OK && idx <= last_idx; idx++) {
+    uint64_t idx = first_idx;
+    for (; err == KQ_OK && idx <= last_idx; idx++) {
         struct log_slice slice;
         err = log_iter_next(&it, &slice, fault);
         if (err == KQ_OK && idx > first_idx && out->len + slice.body_bytes > ANSWER_BYTES_MAX)
-            err = fault_set(fault, KQ_TOO_LARGE, "the damaged entries are larger than an answer may be");
+            break;
         if (err == KQ_OK)
             err = put_entry(out, &slice);
     }
-    return out->bad ? KQ_NO_MEMORY : err;
+    if (out->bad)
+        return KQ_NO_MEMORY;
+    put_le32(out->data + COUNT_AT, (uint32_t)(idx - first_idx));
+    return err;
 }
 
 /* Receiver thread. */
@@ -122,11 +130,18 @@ struct mending {
     struct partition *partition;
     uint8_t question[QUESTION_BYTES];
     struct iovec part;
-    struct log_slice *slices;
+    struct log_slice *slices; /* of all answers so far */
+    uint32_t slice_count;
+    uint64_t next_idx; /* to be asked for, up to last_idx */
+    uint64_t last_idx;
+    struct buf answers[ANSWERS_MAX]; /* where the slices point */
+    uint32_t answer_count;
 };
 
 static void mending_free(struct mending *m)
 {
+    for (uint32_t i = 0; i < m->answer_count; i++)
+        buf_fini(&m->answers[i]);
     buf_fini(&m->ask.answer);
     free(m->slices);
     partition_drop(&m->partition);
@@ -154,33 +169,60 @@ static int64_t max_time_of(const struct log_slice *slice)
     return max_ms;
 }
 
+static bool take_entry(struct mending *m, struct cursor *in, struct log_slice *slice)
+{
+    slice->type = (enum log_entry_type)cursor_u8(in);
+    slice->term = cursor_le64(in);
+    slice->idx = cursor_le64(in);
+    slice->first_off = (int64_t)cursor_le64(in);
+    slice->record_count = cursor_le32(in);
+    slice->body_crc = cursor_le32(in);
+    slice->body_bytes = cursor_le32(in);
+    slice->body = cursor_bytes(in, slice->body_bytes);
+    if (in->bad || slice->idx != m->next_idx || slice->idx > m->last_idx)
+        return false;
+    slice->max_time_ms = max_time_of(slice);
+    m->next_idx++;
+    return true;
+}
+
+/* Keeps the answer; false: it is none. */
 static bool take_answer(struct mending *m)
 {
     struct cursor in = cursor_over(m->ask.answer.data, m->ask.answer.len);
     uint8_t version = cursor_u8(&in);
     uint32_t count = cursor_le32(&in);
-    if (in.bad || version != MEND_VERSION || count == 0 || count > cursor_left(&in) / ENTRY_HEAD_BYTES)
+    if (in.bad || version != MEND_VERSION || count == 0 || count > cursor_left(&in) / ENTRY_HEAD_BYTES ||
+        m->answer_count == ANSWERS_MAX || count > ENTRIES_MAX - m->slice_count)
         return false;
-    m->slices = calloc(count, sizeof *m->slices);
-    if (m->slices == NULL)
+    struct log_slice *slices = realloc(m->slices, (m->slice_count + count) * sizeof *slices);
+    if (slices == NULL)
         return false;
-    for (uint32_t i = 0; i < count; i++) {
-        struct log_slice *slice = &m->slices[i];
-        slice->type = (enum log_entry_type)cursor_u8(&in);
-        slice->term = cursor_le64(&in);
-        slice->idx = cursor_le64(&in);
-        slice->first_off = (int64_t)cursor_le64(&in);
-        slice->record_count = cursor_le32(&in);
-        slice->body_crc = cursor_le32(&in);
-        slice->body_bytes = cursor_le32(&in);
-        slice->body = cursor_bytes(&in, slice->body_bytes);
-        if (in.bad)
+    m->slices = slices;
+    for (uint32_t i = 0; i < count; i++)
+        if (!take_entry(m, &in, &m->slices[m->slice_count++]))
             return false;
-        slice->max_time_ms = max_time_of(slice);
-    }
-    m->mend.entries = m->slices;
-    m->mend.count = count;
+    m->answers[m->answer_count++] = m->ask.answer;
+    m->ask.answer = (struct buf){0};
     return cursor_left(&in) == 0;
+}
+
+static void ask_done(struct ask *ask);
+
+/* For what is still missing. */
+static void ask_on(struct mending *m, struct links *links, uint32_t broker_id)
+{
+    put_le64(m->question + 21, m->next_idx);
+    put_le64(m->question + 29, m->last_idx);
+    m->part = (struct iovec){.iov_base = m->question, .iov_len = QUESTION_BYTES};
+    m->ask = (struct ask){.broker_id = broker_id,
+                          .verb = ASK_ENTRIES,
+                          .parts = &m->part,
+                          .part_count = 1,
+                          .deadline_us = clock_mono_us() + ASK_TIMEOUT_US,
+                          .done = ask_done,
+                          .owner = links};
+    links_ask(links, &m->ask);
 }
 
 /* Any thread. */
@@ -191,6 +233,12 @@ static void ask_done(struct ask *ask)
         mending_free(m); /* another broker is asked when the damage is told of again */
         return;
     }
+    if (m->next_idx <= m->last_idx) {
+        ask_on(m, ask->owner, ask->broker_id);
+        return;
+    }
+    m->mend.entries = m->slices;
+    m->mend.count = m->slice_count;
     m->mend.done = mend_done;
     partition_mend(m->partition, &m->mend);
 }
@@ -229,16 +277,9 @@ void links_damaged(void *context, struct partition *partition, uint64_t first_id
     m->question[0] = MEND_VERSION;
     memcpy(m->question + 1, group.topic_id.bytes, UUID_BYTES);
     put_le32(m->question + 17, group.partition);
-    put_le64(m->question + 21, first_idx);
-    put_le64(m->question + 29, last_idx);
-    m->part = (struct iovec){.iov_base = m->question, .iov_len = QUESTION_BYTES};
-    m->ask.broker_id = broker_id;
-    m->ask.verb = ASK_ENTRIES;
-    m->ask.parts = &m->part;
-    m->ask.part_count = 1;
-    m->ask.deadline_us = clock_mono_us() + ASK_TIMEOUT_US;
-    m->ask.done = ask_done;
-    links_ask(links, &m->ask);
+    m->next_idx = first_idx;
+    m->last_idx = last_idx;
+    ask_on(m, links, broker_id);
 }
 
 void links_serve_mending(struct links *links)

@@ -366,7 +366,7 @@ static void publish_done(struct publish_request *request)
 }
 
 /* One message, given to the leader as broker id knows it; its offset, or -1. */
-static int64_t try_publish(uint32_t id, const char *name, uint32_t p)
+static int64_t try_publish_of(uint32_t id, const char *name, uint32_t p, struct slice message)
 {
     uint32_t leader = leader_of(id, name, p);
     if (leader == 0 || nodes[leader].cluster == NULL)
@@ -378,9 +378,10 @@ static int64_t try_publish(uint32_t id, const char *name, uint32_t p)
     if (partition != NULL) {
         struct buf bytes;
         struct batch_maker maker;
-        buf_init(&bytes, 10000);
-        batch_begin(&maker, &bytes, 1000);
-        batch_add(&maker, 1000, slice_of(NULL, 0), slice_text("hello"), NULL, slice_of(NULL, 0));
+        buf_init(&bytes, 10000 + message.len);
+        int64_t now_ms = clock_wall_ms();
+        batch_begin(&maker, &bytes, now_ms);
+        batch_add(&maker, now_ms, slice_of(NULL, 0), message, NULL, slice_of(NULL, 0));
         batch_end(&maker, -1, -1, -1);
         r.request = (struct publish_request){.done = publish_done,
                                              .batches = bytes.data,
@@ -394,6 +395,11 @@ static int64_t try_publish(uint32_t id, const char *name, uint32_t p)
     }
     image_drop(&image);
     return partition == NULL || r.request.fault.err != KQ_OK ? -1 : r.request.base_off;
+}
+
+static int64_t try_publish(uint32_t id, const char *name, uint32_t p)
+{
+    return try_publish_of(id, name, p, slice_text("hello"));
 }
 
 /* How many messages broker id's replica of a partition shows; -1: it has none. */
@@ -569,6 +575,58 @@ static void a_damaged_replica_is_replaced_by_a_new_one(void)
     end();
 }
 
+static bool reads_all(uint32_t id, const char *name, uint32_t p)
+{
+    struct image *image = cluster_image(nodes[id].cluster);
+    struct partition *partition = image_partition(topic_in(image, name), p);
+    struct log_view *view = partition == NULL ? NULL : partition_view(partition);
+    struct log_iter it;
+    enum kq_err err = view == NULL ? KQ_AGAIN : log_iter_seek(&it, view, 0);
+    while (err == KQ_OK) {
+        struct log_slice slice;
+        struct fault fault;
+        err = log_iter_next(&it, &slice, &fault);
+    }
+    if (view != NULL)
+        log_view_drop(&view);
+    image_drop(&image);
+    return err == KQ_EOF;
+}
+
+/* More than fits into one answer, and nothing left in it that could be verified alone. */
+static void large_damage_comes_back_in_pieces(void)
+{
+    enum { BIG_BYTES = 900 * 1024, SEALED = 8, DAMAGED_BYTES = SEALED * BIG_BYTES - 8192 };
+    static char big[BIG_BYTES];
+    memset(big, 'b', sizeof big);
+    prepare(3);
+    for (uint32_t id = 1; id <= 3; id++)
+        nodes[id].config.segment_bytes = 8 << 20;
+    for (uint32_t id = 1; id <= 3; id++)
+        begin_start(id);
+    for (uint32_t id = 1; id <= 3; id++)
+        end_start(id);
+    CU_ASSERT_EQUAL(create(1, "t", 1, 3), KQ_OK);
+    for (int64_t i = 0; i < SEALED + 2; i++)
+        EVENTUALLY(try_publish_of(1, "t", 0, slice_of(big, sizeof big)) == i);
+    EVENTUALLY(messages_at(2, "t", 0) == SEALED + 2);
+    stop(2);
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/t-0/%020d.log", nodes[2].dir, 0);
+    FILE *file = fopen(path, "r+");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    (void)fseek(file, 4200, SEEK_SET); /* from the head of the first message on */
+    for (int i = 0; i < DAMAGED_BYTES; i++)
+        (void)fputc('x', file);
+    (void)fclose(file);
+    start(2);
+    EVENTUALLY(messages_at(2, "t", 0) == SEALED + 2);
+    CU_ASSERT_FALSE(reads_all(2, "t", 0));
+    EVENTUALLY(try_publish(1, "t", 0) >= 0 && reads_all(2, "t", 0)); /* a replica looks at it when it works */
+    CU_ASSERT_EQUAL(count_folders(2, "t-0.stray-"), 0);
+    end();
+}
+
 static void a_broker_alone_grows_into_a_cluster(void)
 {
     prepare(3);
@@ -678,6 +736,7 @@ static const struct unit_case cases[] = {
     {"a topic is deleted and made again while one is away", a_topic_deleted_and_made_again_while_one_is_away},
     {"a lost replica is replaced by a new one", a_lost_replica_is_replaced_by_a_new_one},
     {"a damaged replica is replaced by a new one", a_damaged_replica_is_replaced_by_a_new_one},
+    {"large damage comes back in pieces", large_damage_comes_back_in_pieces},
     {"a broker alone grows into a cluster", a_broker_alone_grows_into_a_cluster},
     {"a broker is drained and removed", a_broker_is_drained_and_removed},
     {"all stop and start again", all_stop_and_start_again},
