@@ -98,6 +98,8 @@ enum kq_err broker_start(struct broker *broker, const struct broker_options *opt
         .host = options->host,
         .port = options->port,
         .raft_port = options->raft_port,
+        .kafka_host = options->kafka_host,
+        .kafka_port = options->kafka_port,
         .listen_fd = options->raft_fd,
         .interrupted = interrupted,
         .notify = notify,

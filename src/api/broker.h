@@ -38,6 +38,8 @@ struct broker_options {
     const char *host; /* where clients and brokers reach this one; borrowed during the start */
     uint16_t port;    /* that clients reach */
     uint16_t raft_port;
+    const char *kafka_host; /* where Kafka clients reach it, if not at host; borrowed during the start; NULL: at host */
+    uint16_t kafka_port;    /* 0: nowhere */
     int raft_fd; /* listening on raft_port; the broker's from now on */
     /* As cluster_options.interrupted. */
     bool (*interrupted)(void);

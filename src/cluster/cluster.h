@@ -32,7 +32,9 @@ struct cluster_options {
     const char *host;            /* where clients reach this broker; copied */
     uint16_t port;
     uint16_t raft_port;
-    int listen_fd; /* of the raft port, bound and listening; the cluster's from now on */
+    const char *kafka_host; /* where Kafka clients reach it, if not at host; copied; NULL: at host */
+    uint16_t kafka_port;    /* 0: nowhere */
+    int listen_fd;          /* of the raft port, bound and listening; the cluster's from now on */
     /* Main thread, while the start waits for other brokers: whether it is to give up. NULL: never. */
     bool (*interrupted)(void *context);
     /* An event for a session, of whichever broker; on an actor's turn, must not block. */

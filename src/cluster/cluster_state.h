@@ -160,6 +160,7 @@ struct cluster {
     struct cluster_options options;
     char *data_dir;
     char *host;
+    char *kafka_host; /* "": as host */
     struct io *io;
     struct identity identity;
     char **found; /* what lay in the data folder before the start; the main thread's, the keeper's once found_told */

@@ -156,7 +156,9 @@ static bool is_registered(const struct cluster *c, const struct image *image)
     const struct image_broker *b = image_find_broker(image, c->identity.broker_id);
     struct uuid cluster_id = image_cluster_id(image);
     return b != NULL && uuid_equal(&b->incarnation, &c->identity.incarnation) && strcmp(b->host, c->host) == 0 &&
-           b->port == c->options.port && b->raft_port == c->options.raft_port && !uuid_is_zero(&cluster_id);
+           b->port == c->options.port && b->raft_port == c->options.raft_port &&
+           strcmp(b->kafka_host, c->kafka_host[0] != '\0' ? c->kafka_host : c->host) == 0 &&
+           b->kafka_port == c->options.kafka_port && !uuid_is_zero(&cluster_id);
 }
 
 /* Any thread. */
@@ -198,11 +200,13 @@ static bool register_self(struct cluster *c, const struct image *image, int64_t 
                      .broker = {.id = c->identity.broker_id,
                                 .incarnation = c->identity.incarnation,
                                 .port = c->options.port,
-                                .raft_port = c->options.raft_port}},
+                                .raft_port = c->options.raft_port,
+                                .kafka_port = c->options.kafka_port}},
             .done = registration_done,
             .deadline_us = now_us + CALL_US,
         };
         (void)snprintf(call->call.broker.host, sizeof call->call.broker.host, "%s", c->host);
+        (void)snprintf(call->call.broker.kafka_host, sizeof call->call.broker.kafka_host, "%s", c->kafka_host);
         calls_begin(c, call);
     }
     return !registered;

@@ -361,8 +361,11 @@ static bool copy_brokers(struct image *image, const struct metadata *metadata)
                                     .incarnation = from->incarnation,
                                     .port = from->port,
                                     .raft_port = from->raft_port,
+                                    .kafka_port = from->kafka_port,
                                     .draining = from->draining};
         (void)snprintf(to->host, sizeof to->host, "%s", from->host);
+        (void)snprintf(to->kafka_host, sizeof to->kafka_host, "%s",
+                       from->kafka_host[0] != '\0' ? from->kafka_host : from->host);
     }
     return true;
 }

@@ -66,6 +66,8 @@ struct image_broker {
     char host[256];
     uint16_t port;
     uint16_t raft_port;
+    char kafka_host[256]; /* where Kafka clients find it; as host, if it says nothing else */
+    uint16_t kafka_port;  /* 0: none known */
     bool draining;
 };
 size_t image_broker_count(const struct image *image);

@@ -91,6 +91,12 @@ static void begin_cluster(struct metadata *m, const struct metadata_call *call, 
     }
 }
 
+static bool same_address(const struct metadata_broker *a, const struct metadata_broker *b)
+{
+    return strcmp(a->host, b->host) == 0 && a->port == b->port && a->raft_port == b->raft_port &&
+           strcmp(a->kafka_host, b->kafka_host) == 0 && a->kafka_port == b->kafka_port;
+}
+
 static void register_broker(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
 {
     if (uuid_is_zero(&m->cluster_id))
@@ -103,8 +109,7 @@ static void register_broker(struct metadata *m, struct metadata_call *call, stru
         return;
     }
     bool same = known != NULL && uuid_equal(&known->incarnation, &call->broker.incarnation);
-    if (same && strcmp(known->host, call->broker.host) == 0 && known->port == call->broker.port &&
-        known->raft_port == call->broker.raft_port)
+    if (same && same_address(known, &call->broker))
         return;
     if (known == NULL && m->broker_count >= METADATA_BROKERS_MAX) {
         (void)fault_set(&call->call.fault, KQ_LIMIT, "the cluster has %d brokers already", METADATA_BROKERS_MAX);

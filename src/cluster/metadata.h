@@ -71,7 +71,9 @@ struct metadata_broker {
     char host[METADATA_HOST_MAX_BYTES + 1];
     uint16_t port;
     uint16_t raft_port;
-    bool draining; /* gets nothing new; set by orders, not by registration */
+    char kafka_host[METADATA_HOST_MAX_BYTES + 1]; /* empty: as host */
+    uint16_t kafka_port;                          /* 0: none known */
+    bool draining;                                /* gets nothing new; set by orders, not by registration */
 };
 
 struct metadata_replica {

@@ -9,10 +9,11 @@
  *    type 6 BROKER_STATE  u8 6 | broker u32
  *    type 7 PARTITION     u8 7 | topic id 16 | partition u32
  *
- * Values, each beginning with a version, u8 1 (TOPIC: 2):
+ * Values, each beginning with a version, u8 1 (BROKER, TOPIC: 2):
  *
  *    CLUSTER       cluster id 16
- *    BROKER        incarnation 16 | text host | port u16 | raft port u16
+ *    BROKER        incarnation 16 | text host | port u16 | raft port u16;
+ *                  in version 2 then: text Kafka host (empty: as host) | Kafka port u16
  *    TOPIC         u8 flags (1: internal) | text name | u32 partitions | u8 replicas |
  *                  partitions * replicas broker ids u32, the preferred leader first;
  *                  in version 2 then: u8 desired replicas | u16 founders | for each, by id:
@@ -29,7 +30,7 @@
 
 enum {
     VERSION = 1,
-    TOPIC_VERSION = 2,
+    SECOND_VERSION = 2,
     FLAG_INTERNAL = 1,
     FLAG_DRAINING = 1,
     FLAG_REMOVED = 2,
@@ -73,6 +74,11 @@ static bool has_topic_key(enum metadata_record_type type)
     return type == METADATA_RECORD_TOPIC || type == METADATA_RECORD_CONFIG || type == METADATA_RECORD_PARTITION;
 }
 
+static uint8_t newest_version(enum metadata_record_type type)
+{
+    return type == METADATA_RECORD_BROKER || type == METADATA_RECORD_TOPIC ? SECOND_VERSION : VERSION;
+}
+
 void metadata_record_encode(const struct metadata_record *r, struct buf *key, struct buf *value)
 {
     buf_u8(key, (uint8_t)r->type);
@@ -86,7 +92,7 @@ void metadata_record_encode(const struct metadata_record *r, struct buf *key, st
         buf_text8(key, topic_config_name(r->config_key));
     if (r->gone)
         return;
-    buf_u8(value, r->type == METADATA_RECORD_TOPIC ? TOPIC_VERSION : VERSION);
+    buf_u8(value, newest_version(r->type));
     switch (r->type) {
     case METADATA_RECORD_CLUSTER:
         buf_put(value, r->cluster_id.bytes, UUID_BYTES);
@@ -96,6 +102,8 @@ void metadata_record_encode(const struct metadata_record *r, struct buf *key, st
         buf_text8(value, r->broker.host);
         buf_le16(value, r->broker.port);
         buf_le16(value, r->broker.raft_port);
+        buf_text8(value, r->broker.kafka_host);
+        buf_le16(value, r->broker.kafka_port);
         break;
     case METADATA_RECORD_TOPIC:
         encode_topic(r, value);
@@ -177,6 +185,10 @@ static void decode_value(struct metadata_record *r, uint8_t version, struct curs
         cursor_text8(c, r->broker.host, sizeof r->broker.host);
         r->broker.port = cursor_le16(c);
         r->broker.raft_port = cursor_le16(c);
+        if (version == VERSION)
+            break;
+        cursor_text8(c, r->broker.kafka_host, sizeof r->broker.kafka_host);
+        r->broker.kafka_port = cursor_le16(c);
         break;
     case METADATA_RECORD_TOPIC:
         decode_topic(r, version, c);
@@ -231,8 +243,7 @@ enum kq_err metadata_record_decode(struct metadata_record *r, const void *key, s
         return KQ_OK;
     c = cursor_over(value, value_bytes);
     uint8_t version = cursor_u8(&c);
-    bool known = version == VERSION || (version == TOPIC_VERSION && r->type == METADATA_RECORD_TOPIC);
-    if (!c.bad && !known)
+    if (!c.bad && (version < VERSION || version > newest_version(r->type)))
         return KQ_BAD_VERSION;
     decode_value(r, version, &c);
     return c.bad || cursor_left(&c) != 0 ? KQ_CORRUPT : KQ_OK;

@@ -30,7 +30,7 @@ struct metadata {
 
 enum {
     METADATA_TAG = 0x6b716d64,
-    METADATA_RECORD_BYTES = 512 + METADATA_PARTITIONS_MAX * METADATA_REPLICAS_MAX * 4 + METADATA_BROKERS_MAX * 20
+    METADATA_RECORD_BYTES = 1024 + METADATA_PARTITIONS_MAX * METADATA_REPLICAS_MAX * 4 + METADATA_BROKERS_MAX * 20
 };
 
 /* ---- metadata_state.c -------------------------------------------------------------- */

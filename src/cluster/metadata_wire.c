@@ -2,7 +2,7 @@
 
 #include "base/require.h"
 
-enum { VERSION = 1, BARRIER = 0 };
+enum { VERSION = 2, BARRIER = 0 };
 
 /* ---- the question ------------------------------------------------------------------- */
 
@@ -22,6 +22,8 @@ static void put_broker(const struct metadata_broker *b, struct buf *out)
     buf_text8(out, b->host);
     buf_le16(out, b->port);
     buf_le16(out, b->raft_port);
+    buf_text8(out, b->kafka_host);
+    buf_le16(out, b->kafka_port);
 }
 
 void metadata_wire_encode(const struct metadata_call *call, struct buf *out)
@@ -77,6 +79,8 @@ static void take_broker(struct metadata_broker *b, struct cursor *c)
     cursor_text8(c, b->host, sizeof b->host);
     b->port = cursor_le16(c);
     b->raft_port = cursor_le16(c);
+    cursor_text8(c, b->kafka_host, sizeof b->kafka_host);
+    b->kafka_port = cursor_le16(c);
 }
 
 static void take_lists(struct metadata_call *call, struct cursor *c)

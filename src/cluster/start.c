@@ -389,6 +389,7 @@ static void free_cluster(struct cluster *c)
     (void)pthread_mutex_destroy(&c->publish_lock);
     free(c->data_dir);
     free(c->host);
+    free(c->kafka_host);
     c->tag = TAG_DEAD;
     free(c);
 }
@@ -415,8 +416,10 @@ static struct cluster *new_cluster(const struct cluster_options *options)
     c->io = engine_io(options->engine);
     c->data_dir = strdup(options->data_dir);
     c->host = strdup(options->host);
+    c->kafka_host = strdup(options->kafka_host == NULL ? "" : options->kafka_host);
     c->options.data_dir = c->data_dir;
     c->options.host = c->host;
+    c->options.kafka_host = c->kafka_host;
     (void)pthread_mutex_init(&c->publish_lock, NULL);
     (void)pthread_mutex_init(&c->lock, NULL);
     (void)pthread_cond_init(&c->moved, NULL);
@@ -429,7 +432,7 @@ static struct cluster *new_cluster(const struct cluster_options *options)
     struct partition_limits defaults = cluster_default_limits(c);
     if (c->metadata != NULL)
         c->image = image_make(c->metadata, NULL, &defaults);
-    if (c->data_dir == NULL || c->host == NULL || c->image == NULL) {
+    if (c->data_dir == NULL || c->host == NULL || c->kafka_host == NULL || c->image == NULL) {
         free_cluster(c);
         return NULL;
     }

@@ -240,7 +240,29 @@ static void a_broker_that_is_known_proposes_nothing_at_its_next_start(void)
     CU_ASSERT_EQUAL(turn->proposed_count, 1);
     CU_ASSERT_EQUAL(metadata_broker_count(turn->metadata), 1);
     CU_ASSERT_EQUAL(metadata_broker_at(turn->metadata, 0)->port, 8081);
+    call.broker.kafka_port = 9092;
+    memcpy(call.broker.kafka_host, "outside", sizeof "outside");
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_EQUAL(run(turn, &call), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 2);
+    CU_ASSERT_STRING_EQUAL(metadata_broker_at(turn->metadata, 0)->kafka_host, "outside");
+    CU_ASSERT_EQUAL(metadata_broker_at(turn->metadata, 0)->kafka_port, 9092);
     actor_free(turn);
+}
+
+static void a_broker_written_before_it_spoke_kafka_is_read(void)
+{
+    static const uint8_t key[] = {2, 9, 0, 0, 0};
+    static const uint8_t value[] = {1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 'h', 1, 0, 2, 0};
+    struct metadata_record r;
+    CU_ASSERT_EQUAL(metadata_record_decode(&r, key, sizeof key, value, sizeof value), KQ_OK);
+    CU_ASSERT_EQUAL(r.broker.id, 9);
+    CU_ASSERT_EQUAL(r.broker.raft_port, 2);
+    CU_ASSERT_EQUAL(r.broker.kafka_port, 0);
+    uint8_t newer[sizeof value];
+    memcpy(newer, value, sizeof value);
+    newer[0] = 3;
+    CU_ASSERT_EQUAL(metadata_record_decode(&r, key, sizeof key, newer, sizeof newer), KQ_BAD_VERSION);
 }
 
 static void no_producer_id_is_given_twice(void)
@@ -680,6 +702,7 @@ static const struct unit_case cases[] = {
     {"settings are checked and go over the defaults", settings_are_checked_and_go_over_the_defaults},
     {"a broker that is known proposes nothing at its next start",
      a_broker_that_is_known_proposes_nothing_at_its_next_start},
+    {"a broker written before it spoke Kafka is read", a_broker_written_before_it_spoke_kafka_is_read},
     {"no producer id is given twice", no_producer_id_is_given_twice},
     {"a move keeps everybody until it is settled", a_move_keeps_everybody_until_it_is_settled},
     {"a broker that gets a replica again gets another one", a_broker_that_gets_a_replica_again_gets_another_one},
