@@ -8,6 +8,7 @@
 #include "sim/net.h"
 #include "sim/socket.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -132,6 +133,10 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "workers.max=4");
     set(config, "flushers=2");
     set(config, "scrub.interval=10s");
+    if (variant()->retention_bytes >= 0)
+        set(config, "retention.bytes=%lldB", (long long)variant()->retention_bytes);
+    if (variant()->retention_ms >= 0)
+        set(config, "retention.ms=%lldms", (long long)variant()->retention_ms);
     return config;
 }
 

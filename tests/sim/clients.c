@@ -5,6 +5,7 @@
 #include "base/require.h"
 #include "sim/brokers.h"
 #include "sim/judge.h"
+#include "sim/places.h"
 #include "sim/trace.h"
 
 #include <inttypes.h>
@@ -13,6 +14,12 @@
 #include <string.h>
 
 enum { PIPELINE_MAX = 12, KEYS = 5, CLIENTS_MAX = 32 };
+
+/* A value's send. */
+struct sent {
+    uint32_t send;
+    unsigned topic;
+};
 
 static struct {
     struct node *node;
@@ -23,6 +30,8 @@ static struct {
     unsigned running;
     struct waiters ended;
     uint64_t values, acknowledged;
+    struct sent *sent; /* by value */
+    size_t sent_room;
     int64_t timeout_ns;
 } all;
 
@@ -113,6 +122,29 @@ static size_t body(struct client *c, char *into, size_t bytes, uint64_t value)
     return len + more;
 }
 
+/* The history's send of a value. */
+static uint32_t sends(uint32_t op, unsigned topic, uint32_t key, uint64_t value)
+{
+    if (value >= all.sent_room) {
+        all.sent_room = (size_t)value * 2 + 1024;
+        all.sent = realloc(all.sent, all.sent_room * sizeof *all.sent);
+        REQUIRE(all.sent != NULL);
+    }
+    uint32_t send = history_send(all.history, op, key, value);
+    all.sent[value] = (struct sent){send, topic};
+    return send;
+}
+
+void clients_tell_places(void)
+{
+    for (uint64_t value = 1; value <= all.values; value++) {
+        uint32_t partition;
+        int64_t offset;
+        if (places_find(value, &partition, &offset))
+            history_sent_at(all.history, all.sent[value].send, client_key(all.sent[value].topic, partition), offset);
+    }
+}
+
 /* ---- publishers --------------------------------------------------------------------------- */
 
 static uint32_t publish_begin(struct client *c, char text[CLIENT_LINE_BYTES])
@@ -129,7 +161,7 @@ static uint32_t publish_begin(struct client *c, char text[CLIENT_LINE_BYTES])
     }
     (void)snprintf(text, CLIENT_LINE_BYTES, "PUBS t%u {\"Key\":\"%s\",\"Body\":\"%s\"}", topic, named, message);
     uint32_t op = history_begin(all.history, c->session.process, client_now());
-    (void)history_send(all.history, op, where, value);
+    (void)sends(op, topic, where, value);
     trace_say(TRACE_CLIENT, "%u/%u publishes v%" PRIu64 " to t%u key %s", c->number, c->session.process, value, topic,
               named);
     return op;
@@ -209,7 +241,7 @@ static bool produce_one(struct client *c, int64_t id, int64_t epoch, unsigned to
     (void)snprintf(c->line, sizeof c->line, "PUBX t%u %u %" PRId64 " %" PRId64 " %" PRId64 " {\"Body\":\"%s\"}", topic,
                    partition, id, epoch, sequence, message);
     uint32_t op = history_begin(all.history, 1000000 + c->number, client_now());
-    uint32_t send = history_send(all.history, op, client_key(topic, partition), value);
+    uint32_t send = sends(op, topic, client_key(topic, partition), value);
     history_numbered(all.history, send, (uint64_t)id + 1, (uint32_t)epoch, sequence);
     trace_say(TRACE_CLIENT, "%u produces v%" PRIu64 " to t%u/%u, sequence %" PRId64, c->number, value, topic, partition,
               sequence);
@@ -338,7 +370,7 @@ static bool probe_once(struct client *c, unsigned topic, unsigned partition)
     (void)snprintf(c->line, sizeof c->line, "PUBS t%u {\"Key\":\"%s\",\"Body\":\"v%" PRIu64 " probe\"}", topic, key,
                    value);
     uint32_t op = history_begin(all.history, c->session.process, client_now());
-    (void)history_send(all.history, op, client_key(topic, partition), value);
+    (void)sends(op, topic, client_key(topic, partition), value);
     const char *reply = session_ask(&c->session, c->line);
     publish_end(c, op, reply);
     if (reply != NULL && strcmp(reply, "Done") == 0)

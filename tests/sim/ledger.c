@@ -4,6 +4,7 @@
 
 #include "base/require.h"
 #include "log/hard_state.h"
+#include "log/log.h"
 #include "log/tool.h"
 #include "proto/peer/frame.h"
 #include "proto/peer/raft_frame.h"
@@ -12,6 +13,7 @@
 #include "sim/disk.h"
 #include "sim/durable.h"
 #include "sim/judge.h"
+#include "sim/places.h"
 #include "sim/trace.h"
 
 #include <inttypes.h>
@@ -28,6 +30,7 @@ struct version {
     int64_t first_off;
     uint32_t body_crc;
     bool committed;
+    const struct places *places; /* of its messages */
 };
 
 struct vote {
@@ -58,7 +61,7 @@ struct group {
 static struct {
     struct group *groups;
     struct chance chance;
-    uint64_t messages, promises;
+    uint64_t messages, promises, resets;
     bool disks_stay;
 } ledger;
 
@@ -71,6 +74,11 @@ void ledger_start(uint64_t seed, bool disks_stay)
 uint64_t ledger_messages(void)
 {
     return ledger.messages;
+}
+
+uint64_t ledger_resets(void)
+{
+    return ledger.resets;
 }
 
 uint64_t ledger_promises(void)
@@ -168,6 +176,7 @@ static bool disk_state(struct group *g, unsigned broker, struct durable *disk, s
 
 struct ends {
     uint64_t last_idx, last_term;
+    uint64_t snapshot_idx;
     char line[120]; /* the last that the log tool said */
 };
 
@@ -183,6 +192,9 @@ static void see_entry(void *context, const struct tool_entry *entry)
 static void see_line(void *context, const char *line)
 {
     struct ends *e = context;
+    static const char snapshot[] = "snapshot of entry ";
+    if (strncmp(line, snapshot, sizeof snapshot - 1) == 0)
+        e->snapshot_idx = strtoull(line + sizeof snapshot - 1, NULL, 10);
     (void)snprintf(e->line, sizeof e->line, "%s", line);
 }
 
@@ -193,7 +205,11 @@ static bool disk_ends(struct group *g, unsigned broker, struct durable *disk, st
     struct tool_counts counts = {0};
     struct fault fault;
     memset(ends, 0, sizeof *ends);
-    return tool_dump(&disk->io, g->dirs[broker - 1], -1, false, 0, &out, &counts, &fault) == KQ_OK;
+    if (tool_dump(&disk->io, g->dirs[broker - 1], -1, false, 0, &out, &counts, &fault) != KQ_OK)
+        return false;
+    if (ends->last_idx == 0) /* it began anew, and nothing came yet */
+        ends->last_idx = ends->snapshot_idx;
+    return true;
 }
 
 /* ---- entries ----------------------------------------------------------------------------- */
@@ -212,7 +228,8 @@ static struct version **entries_at(struct group *g, uint64_t idx)
 }
 
 /* A leader of this term has this entry. */
-static void note_entry(struct group *g, const struct raft_frame_entry *e, const struct raft_message *m)
+static void note_entry(struct group *g, const struct raft_frame_entry *e, const uint8_t *body,
+                       const struct raft_message *m)
 {
     struct version **all = entries_at(g, e->idx), *v = *all;
     for (const struct version *c = *all; c != NULL; c = c->next)
@@ -226,6 +243,8 @@ static void note_entry(struct group *g, const struct raft_frame_entry *e, const 
         v = calloc(1, sizeof *v);
         REQUIRE(v != NULL);
         *v = (struct version){.next = *all, .term = e->term, .first_off = e->first_off, .body_crc = e->body_crc};
+        if (e->type == LOG_ENTRY_RECORDS)
+            v->places = places_of(body, e->body_bytes);
         *all = v;
     }
     if (v->body_crc != e->body_crc || v->first_off != e->first_off)
@@ -268,6 +287,8 @@ static void note_commit(struct group *g, struct reign *r, const struct raft_mess
                 if (other != v && other->committed)
                     judge_fails("idx %" PRIu64 " was committed twice: terms %" PRIu64 " and %" PRIu64, idx, v->term,
                                 other->term);
+            if (!v->committed)
+                places_committed(v->places, g->partition);
             v->committed = true;
         }
     if (m->commit_idx <= r->commit_idx)
@@ -356,9 +377,9 @@ static void promise_match(struct group *g, const struct raft_message *m)
 
 static void say_message(const struct group *g, const struct raft_message *m)
 {
-    static const char *const names[] = {"?",          "prevote", "prevote-reply", "vote",
-                                        "vote-reply", "append",  "append-reply",  "beat",
-                                        "beat-reply", "reset",   "timeout-now"};
+    static const char *const names[] = {"?",           "prevote",      "prevote-reply", "vote",       "vote-reply",
+                                        "append",      "append-reply", "beat",          "beat-reply", "reset",
+                                        "timeout-now", "forgot",       "forgot-reply"};
     const char *dir = g->dirs[m->from.broker_id - 1];
     trace_say(TRACE_RAFT,
               "%u to %u: %s, group %02x%02x/%u %s, term %" PRIu64 ", prev %" PRIu64 "/%" PRIu64 ", last %" PRIu64
@@ -366,6 +387,17 @@ static void say_message(const struct group *g, const struct raft_message *m)
               m->from.broker_id, m->to.broker_id, names[m->type], g->topic_id.bytes[0], g->topic_id.bytes[1],
               g->partition, dir, m->term, m->prev_idx, m->prev_term, m->last_idx, m->commit_idx, m->match_idx,
               m->granted ? ", granted" : "", m->refused ? ", refused" : "");
+}
+
+static void note_entries(struct group *g, const struct raft_frame *f)
+{
+    const uint8_t *body = f->bodies;
+    for (uint32_t i = 0; i < f->entry_count; i++) {
+        struct raft_frame_entry entry;
+        raft_frame_entry(f, i, &entry);
+        note_entry(g, &entry, body, &f->message);
+        body += entry.body_bytes;
+    }
 }
 
 static void take_message(struct group *g, const struct raft_frame *f)
@@ -382,11 +414,8 @@ static void take_message(struct group *g, const struct raft_frame *f)
         if (!reign->durable)
             promise_term(g, m, "as the leader", &m->from);
         reign->durable = true;
-        for (uint32_t i = 0; i < f->entry_count; i++) {
-            struct raft_frame_entry entry;
-            raft_frame_entry(f, i, &entry);
-            note_entry(g, &entry, m);
-        }
+        ledger.resets += m->type == RAFT_MSG_RESET;
+        note_entries(g, f);
         if (m->type == RAFT_MSG_APPEND || m->type == RAFT_MSG_BEAT)
             note_commit(g, reign, m);
         break;

@@ -30,5 +30,7 @@ unsigned ledger_some_leader(uint64_t number);
 /* For the last line of a run: messages looked at, promises checked on disks. */
 uint64_t ledger_messages(void);
 uint64_t ledger_promises(void);
+/* Messages that make a replica begin anew at another log start. */
+uint64_t ledger_resets(void);
 
 #endif

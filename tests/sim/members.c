@@ -7,6 +7,7 @@
 #include "sim/clients_internal.h"
 #include "sim/judge.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,6 +80,28 @@ static bool take_records(const char *reply, uint32_t op, const struct claim *cla
     return strstr(reply, "],\"Error\":") == NULL;
 }
 
+/* A refusal of an offset that the log start has passed: a reader goes on from there. Where
+ * the log starts is for the history only when it is sure to be the newest: several brokers
+ * may be cut off from each other while there are faults. False: something else. */
+static bool log_starts_later(const char *reply, struct claim *claim, int64_t from, uint32_t process, int64_t began_ns,
+                             bool final)
+{
+    int64_t start;
+    if (reply == NULL || strstr(reply, "is outside the log") == NULL ||
+        !client_number_in(reply, "which goes from ", &start) || start <= from)
+        return false;
+    if (!variant_forgets())
+        judge_fails("t%u/%u starts at %" PRId64 ", and nothing may be deleted", claim->topic, claim->partition, start);
+    if (final || brokers_count() == 1) {
+        uint32_t op = history_begin(clients_history(), process, began_ns);
+        history_log_start(clients_history(), op, client_key(claim->topic, claim->partition), start);
+        history_end(clients_history(), op, HISTORY_OK, client_now());
+    }
+    claim->position = start;
+    claim->moved = true;
+    return true;
+}
+
 /* One CONS; from below 0: where the group's committed offset is. False: the
  * subscription or the connection is gone. */
 static bool consume(struct client *c, struct claim *claim, int64_t from, unsigned group, uint32_t process, bool final)
@@ -95,7 +118,7 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
         history_end(clients_history(), op, reply == NULL ? HISTORY_INFO : HISTORY_FAIL, client_now());
         trace_say(TRACE_CLIENT, "%u/%u reads t%u/%u from %" PRId64 ": %.120s", c->number, process, claim->topic,
                   claim->partition, from, client_shown(reply));
-        return false;
+        return log_starts_later(reply, claim, from, process, began_ns, final);
     }
     must_hold(claim, began_ns);
     int64_t first = -1, next = from;
@@ -109,8 +132,9 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
     } else if (moved) {
         history_assign(clients_history(), op, key);
     }
-    /* Of several brokers, one that is cut off goes on reading from what it knows of the group. */
-    if (from < 0 && first > 0 && brokers_count() == 1)
+    /* Of several brokers, one that is cut off goes on reading from what it knows of the group;
+     * and what was committed may be below the log start. */
+    if (from < 0 && first > 0 && brokers_count() == 1 && !variant_forgets())
         history_committed(clients_history(), op, group, key, first);
     history_end(clients_history(), op, whole ? HISTORY_OK : HISTORY_INFO, client_now());
     trace_say(TRACE_CLIENT, "%u/%u reads t%u/%u from %" PRId64 ": operation %u, up to %" PRId64 "%s", c->number,
@@ -205,6 +229,20 @@ void *member_main(void *argument)
     return NULL;
 }
 
+/* All of a partition, from wherever its log starts by now. False: not this time. */
+static bool read_whole(struct client *c, struct claim *claim, unsigned group, uint32_t process)
+{
+    int64_t from = 0;
+    while (c->session.fd >= 0 && consume(c, claim, from, group, process, true)) {
+        if (!claim->moved)
+            return true;
+        if (claim->position <= from)
+            return false;
+        from = claim->position;
+    }
+    return false;
+}
+
 /* All partitions of a topic, under a group of its own name. */
 bool member_read_topic(struct client *c, unsigned topic, unsigned round, int64_t until_ns)
 {
@@ -223,9 +261,8 @@ bool member_read_topic(struct client *c, unsigned topic, unsigned round, int64_t
         for (unsigned i = 0; i < count; i++) {
             unsigned p = claims[i].partition;
             /* A process of its own a read: what it reads again is no step back. */
-            if (!done[p] && c->session.fd >= 0)
-                done[p] = consume(c, &claims[i], 0, 1000 + topic, 2000000 + c->session.process * 16 + p, true) &&
-                          !claims[i].moved;
+            if (!done[p])
+                done[p] = read_whole(c, &claims[i], 1000 + topic, 2000000 + c->session.process * 16 + p);
         }
         for (unsigned p = 0; p < partitions; p++)
             whole += done[p];

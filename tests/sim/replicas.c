@@ -1,11 +1,13 @@
 #include "sim/replicas.h"
 
 #include "base/require.h"
+#include "log/entry.h"
 #include "log/hard_state.h"
 #include "log/tool.h"
 #include "sim/brokers.h"
 #include "sim/disk.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -27,6 +29,7 @@ struct replica {
     char name[NAME_BYTES]; /* of its folder */
     struct uuid topic_id;
     uint64_t commit_idx;
+    uint64_t bytes; /* of its entries */
     struct seen *seen;
     size_t count, room;
 };
@@ -69,6 +72,7 @@ static void take_entry(void *context, const struct tool_entry *entry)
         REQUIRE(r->seen != NULL);
     }
     struct seen *s = &r->seen[r->count++];
+    r->bytes += ENTRY_HEAD_BYTES + entry->body_bytes;
     *s = (struct seen){.idx = entry->idx, .term = entry->term, .first_off = entry->first_off};
     s->hash = mix(UINT64_C(0xcbf29ce484222325), entry->type, strlen(entry->type));
     s->hash = mix(s->hash, &entry->record_count, sizeof entry->record_count);
@@ -166,6 +170,28 @@ static bool same(const struct replica *a, const struct replica *b)
     return true;
 }
 
+/* One entry after the other, from where it begins to what it knows to be committed; and
+ * retention by size has left as much as it was told to. */
+static bool is_whole(const struct replica *r)
+{
+    for (size_t i = 1; i < r->count; i++)
+        if (r->seen[i].idx != r->seen[i - 1].idx + 1)
+            return differs("broker %u, %s: idx %" PRIu64 " stands behind idx %" PRIu64, r->broker, r->name,
+                           r->seen[i].idx, r->seen[i - 1].idx);
+    uint64_t last = r->count > 0 ? r->seen[r->count - 1].idx : 0, first = r->count > 0 ? r->seen[0].idx : 1;
+    if (r->count > 0 && last < r->commit_idx)
+        return differs("broker %u, %s: it ends at idx %" PRIu64 ", and knows idx %" PRIu64 " to be committed",
+                       r->broker, r->name, last, r->commit_idx);
+    bool internal = strncmp(r->name, "__", 2) == 0;
+    if (internal || first <= 1 || variant()->retention_ms >= 0)
+        return true;
+    if (variant()->retention_bytes < 0 || r->bytes < (uint64_t)variant()->retention_bytes)
+        return differs("broker %u, %s: begins at idx %" PRIu64 " and has %" PRIu64
+                       " bytes; retention must leave at least %" PRId64,
+                       r->broker, r->name, first, r->bytes, variant()->retention_bytes);
+    return true;
+}
+
 static bool look_at_all(void)
 {
     for (all.broker = 1; all.broker <= brokers_count(); all.broker++)
@@ -174,7 +200,7 @@ static bool look_at_all(void)
         struct replica *r = &all.at[i];
         char dir[NAME_BYTES + 32];
         (void)snprintf(dir, sizeof dir, "/kafkaesque-%u/%s", r->broker, r->name);
-        if (!read_replica(r, dir))
+        if (!read_replica(r, dir) || !is_whole(r))
             return false;
     }
     for (size_t i = 0; i < all.count; i++)

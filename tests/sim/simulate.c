@@ -15,6 +15,7 @@
 #include "sim/replicas.h"
 #include "sim/scenarios.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 #include "support/checker.h"
 #include "support/raft_world.h"
 
@@ -57,7 +58,7 @@ struct outcome {
     uint64_t hash;
     int64_t model_ns;
     int64_t back_ns; /* after the faults, until every partition takes messages again */
-    uint64_t steps, published, acknowledged, messages, promises;
+    uint64_t steps, published, acknowledged, messages, promises, resets;
     bool ended, good;
 };
 
@@ -154,6 +155,7 @@ static bool play(void)
         failed(why);
         return false;
     }
+    clients_tell_places();
     if (!judged())
         return false;
     for (unsigned i = 1; i <= brokers_count(); i++)
@@ -224,6 +226,7 @@ static int run_seed(void)
     }
     trace_start(sim.options.trace);
     machine_start(sim.seed);
+    variant_draw(sim.seed);
     net_start(sim.seed);
     sim.harness = node_new("clients");
     net_add(sim.harness);
@@ -249,6 +252,7 @@ static int run_seed(void)
     o->acknowledged = clients_acknowledged();
     o->messages = ledger_messages();
     o->promises = ledger_promises();
+    o->resets = ledger_resets();
     o->ended = true;
     return o->good ? 0 : 1;
 }
@@ -310,9 +314,9 @@ static int run_all(void)
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
                " published, %" PRIu64 " acknowledged, %" PRIu64 " steps, %" PRIu64 " raft messages, %" PRIu64
-               " promises, back in %.1f s\n",
+               " promises, %" PRIu64 " resets, back in %.1f s\n",
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
-               o.steps, o.messages, o.promises, (double)o.back_ns / 1e9);
+               o.steps, o.messages, o.promises, o.resets, (double)o.back_ns / 1e9);
         bad += !good;
         model_ns += o.model_ns;
     }

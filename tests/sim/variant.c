@@ -1,0 +1,32 @@
+#include "sim/variant.h"
+
+#include "sim/chance.h"
+#include "sim/trace.h"
+
+static struct variant drawn = {.retention_bytes = -1, .retention_ms = -1};
+
+enum { SMALLEST_BYTES = 48 * 1024, LARGEST_BYTES = 512 * 1024, SHORTEST_MS = 500, LONGEST_MS = 20000 };
+
+void variant_draw(uint64_t seed)
+{
+    struct chance chance = chance_of(seed, 90);
+    /* Segments are of 64 KiB (brokers.c): with most of these several are deleted while the
+     * faults go on, and whoever was away for some seconds lacks what nobody keeps. */
+    if (chance_once_in(&chance, 3))
+        drawn.retention_bytes = chance_magnitude(&chance, SMALLEST_BYTES, LARGEST_BYTES);
+    if (chance_once_in(&chance, 8))
+        drawn.retention_ms = chance_magnitude(&chance, SHORTEST_MS, LONGEST_MS);
+    if (variant_forgets())
+        trace_say(TRACE_FAULT, "retention: %lld bytes, %lld ms", (long long)drawn.retention_bytes,
+                  (long long)drawn.retention_ms);
+}
+
+const struct variant *variant(void)
+{
+    return &drawn;
+}
+
+bool variant_forgets(void)
+{
+    return drawn.retention_bytes >= 0 || drawn.retention_ms >= 0;
+}

@@ -1,0 +1,23 @@
+/*
+ * What kind of world a seed has, beside faults and timing: how the brokers are
+ * configured. Drawn once, before anything runs, from a stream of its own, so that a
+ * kind more changes nothing else of a seed.
+ */
+#ifndef KQ_TESTS_SIM_VARIANT_H
+#define KQ_TESTS_SIM_VARIANT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct variant {
+    int64_t retention_bytes; /* -1: segments are never deleted for their size */
+    int64_t retention_ms;    /* -1: nor for their age */
+};
+
+/* Once, before the brokers are made. */
+void variant_draw(uint64_t seed);
+const struct variant *variant(void);
+/* The log start moves in this world: what lies below it is gone in order. */
+bool variant_forgets(void);
+
+#endif
