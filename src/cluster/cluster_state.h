@@ -330,7 +330,7 @@ void catch_up_stop(struct cluster *c);
 void orders_serve_transfer(void *context, struct asked *asked);
 void survey_serve(void *context, struct asked *asked);
 /* Any thread. Asks the leader of the partition, if one is known, to hand over to `to` (0: the
- * best); done(context, fault). */
+ * best), after `to` said that it hears a majority of those that hold it; done(transfer). */
 struct transfer {
     void (*done)(struct transfer *transfer);
     void *owner;
@@ -340,6 +340,7 @@ struct transfer {
     uint32_t to;
     int64_t deadline_us;
     /* orders.c's: */
+    struct cluster *cluster;
     struct ask ask;
     struct partition_ask local;
     struct partition *held;

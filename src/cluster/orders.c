@@ -3,6 +3,11 @@
  * handing over leadership is asked of the leader.
  *
  *    body of ASK_TRANSFER: 16 topic id | u32 partition | u32 to (0: any). No answer but the error.
+ *
+ * A leader does not know whom its successor hears: with some links cut, one that hears it alone
+ * could not lead, and the partition would stand still until it is led from here again. So the
+ * broker `to` is asked first: told ASK_TRANSFER that names itself, it answers whether it hears a
+ * majority of those that hold the partition.
  */
 #include "cluster/cluster_state.h"
 
@@ -14,6 +19,27 @@
 enum { TRANSFER_BODY_BYTES = UUID_BYTES + 8 };
 
 /* ---- handing over ---------------------------------------------------------------------- */
+
+/* Of the brokers that hold it now, and of those that are to. */
+static enum kq_err hears_majority(struct cluster *c, const struct group_id *group, struct fault *fault)
+{
+    struct image *image = cluster_image(c);
+    const struct image_topic *topic = image_find_id(image, &group->topic_id);
+    enum kq_err err = KQ_OK;
+    if (topic == NULL || group->partition >= image_topic_partitions(topic)) {
+        err = KQ_UNKNOWN_TOPIC;
+        *fault = (struct fault){.err = err};
+    } else {
+        struct image_holders holders = image_holders(topic, group->partition);
+        uint32_t heard = links_alive_count(c->links, holders.brokers, holders.count);
+        if (heard <= holders.count / 2)
+            err = fault_set(fault, KQ_NOT_ENOUGH_REPLICAS,
+                            "broker %u hears %u of the %u brokers that hold %.100s/%u, too few to lead it",
+                            c->identity.broker_id, heard, holders.count, image_topic_name(topic), group->partition);
+    }
+    image_drop(&image);
+    return err;
+}
 
 static void end_transfer(struct transfer *t, const struct fault *fault)
 {
@@ -35,9 +61,25 @@ static void remote_done(struct ask *ask)
     end_transfer(ask->owner, &ask->fault);
 }
 
-void transfer_begin(struct cluster *c, struct transfer *t)
+static void ask_broker(struct transfer *t, uint32_t broker, void (*done)(struct ask *ask))
 {
-    t->held = NULL;
+    memcpy(t->body, t->topic_id.bytes, UUID_BYTES);
+    put_le32(t->body + UUID_BYTES, t->partition);
+    put_le32(t->body + UUID_BYTES + 4, t->to);
+    t->part = (struct iovec){.iov_base = t->body, .iov_len = TRANSFER_BODY_BYTES};
+    t->ask = (struct ask){.broker_id = broker,
+                          .verb = ASK_TRANSFER,
+                          .parts = &t->part,
+                          .part_count = 1,
+                          .deadline_us = t->deadline_us,
+                          .done = done,
+                          .owner = t};
+    links_ask(t->cluster->links, &t->ask);
+}
+
+static void hand_over(struct transfer *t)
+{
+    struct cluster *c = t->cluster;
     uint32_t leader = cluster_leader(c, &t->topic_id, t->partition, NULL);
     struct group_id group = {.topic_id = t->topic_id, .partition = t->partition};
     if (leader == 0) {
@@ -52,18 +94,32 @@ void transfer_begin(struct cluster *c, struct transfer *t)
         partition_ask(t->held, &t->local);
         return;
     }
-    memcpy(t->body, t->topic_id.bytes, UUID_BYTES);
-    put_le32(t->body + UUID_BYTES, t->partition);
-    put_le32(t->body + UUID_BYTES + 4, t->to);
-    t->part = (struct iovec){.iov_base = t->body, .iov_len = TRANSFER_BODY_BYTES};
-    t->ask = (struct ask){.broker_id = leader,
-                          .verb = ASK_TRANSFER,
-                          .parts = &t->part,
-                          .part_count = 1,
-                          .deadline_us = t->deadline_us,
-                          .done = remote_done,
-                          .owner = t};
-    links_ask(c->links, &t->ask);
+    ask_broker(t, leader, remote_done);
+}
+
+static void successor_said(struct ask *ask)
+{
+    struct transfer *t = ask->owner;
+    struct fault fault = ask->fault;
+    buf_fini(&ask->answer);
+    if (fault.err == KQ_OK)
+        hand_over(t);
+    else
+        end_transfer(t, &fault);
+}
+
+void transfer_begin(struct cluster *c, struct transfer *t)
+{
+    struct group_id group = {.topic_id = t->topic_id, .partition = t->partition};
+    struct fault fault;
+    t->held = NULL;
+    t->cluster = c;
+    if (t->to == 0 || (t->to == c->identity.broker_id && hears_majority(c, &group, &fault) == KQ_OK))
+        hand_over(t);
+    else if (t->to == c->identity.broker_id)
+        end_transfer(t, &fault);
+    else
+        ask_broker(t, t->to, successor_said);
 }
 
 struct served_transfer {
@@ -94,7 +150,12 @@ void orders_serve_transfer(void *context, struct asked *asked)
         fault.err = KQ_GARBAGE;
     else if (s == NULL)
         fault.err = KQ_NO_MEMORY;
-    else if ((s->partition = cluster_find_replica(c, &group)) == NULL)
+    else if (to == c->identity.broker_id) {
+        free(s);
+        (void)hears_majority(c, &group, &fault);
+        ask_answer(asked, &fault, NULL, 0);
+        return;
+    } else if ((s->partition = cluster_find_replica(c, &group)) == NULL)
         fault.err = KQ_NOT_LEADER;
     if (fault.err != KQ_OK) {
         ask_answer(asked, &fault, NULL, 0);

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIR_BYTES = 160, LOOK_IN = 24, TYPE_OFF = 8 };
+enum { DIR_BYTES = 160, TOPIC_BYTES = 64, LOOK_IN = 24, TYPE_OFF = 8 };
 
 struct version {
     struct version *next;
@@ -101,6 +101,26 @@ unsigned ledger_some_leader(uint64_t number)
         if (r->term > newest->term)
             newest = r;
     return newest == NULL ? 0 : newest->leader.broker_id;
+}
+
+/* Known by the folder in which some broker has it. */
+static bool is_of(const struct group *g, const char *topic)
+{
+    char name[TOPIC_BYTES];
+    (void)snprintf(name, sizeof name, "/%s-", topic);
+    for (unsigned i = 0; i < BROKERS_MAX; i++)
+        if (strstr(g->dirs[i], name) != NULL)
+            return true;
+    return false;
+}
+
+uint64_t ledger_reigns(const char *topic)
+{
+    uint64_t count = 0;
+    for (const struct group *g = ledger.groups; g != NULL; g = g->next)
+        for (const struct reign *r = g->reigns; r != NULL && is_of(g, topic); r = r->next)
+            count++;
+    return count;
 }
 
 static bool same_member(const struct raft_member *a, const struct raft_member *b)

@@ -27,6 +27,8 @@ void ledger_start(uint64_t seed, bool disks_stay);
 void ledger_frame(unsigned broker, const uint8_t *frame, size_t bytes);
 /* Who led one of the groups last, as a number picks; 0: nobody yet. */
 unsigned ledger_some_leader(uint64_t number);
+/* Leaders of all partitions of a topic so far, each term's. */
+uint64_t ledger_reigns(const char *topic);
 /* For the last line of a run: messages looked at, promises checked on disks. */
 uint64_t ledger_messages(void);
 uint64_t ledger_promises(void);

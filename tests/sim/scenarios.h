@@ -15,12 +15,28 @@ struct scenario {
     const char *name;
     const char *what;
     unsigned brokers;
+    unsigned replicas; /* of the clients' topics; 0: as the broker chooses */
     /* False: judge_fails was called, or the story cannot be told. */
     bool (*play)(struct chance *chance);
 };
 
 /* The table; *count rows. */
 const struct scenario *scenarios(unsigned *count);
+
+/* ---- story_disks.c ---- */
+bool story_all_lose_power(struct chance *chance);
+bool story_a_wiped_disk_comes_back(struct chance *chance);
+bool story_a_wiped_one_restarts_while_another_is_down(struct chance *chance);
+bool story_a_leaders_disk_stalls(struct chance *chance);
+bool story_a_bit_flips(struct chance *chance);
+/* ---- story_members.c ---- */
+bool story_a_leader_is_drained(struct chance *chance);
+bool story_a_new_member_is_cut_off(struct chance *chance);
+bool story_a_topic_is_made_again_while_one_is_away(struct chance *chance);
+/* ---- story_links.c ---- */
+bool story_a_leader_hears_nobody(struct chance *chance);
+bool story_nobody_hears_the_leader(struct chance *chance);
+bool story_five_are_partly_connected(struct chance *chance);
 
 /* Every partition has its leader and all its replicas, as some broker tells it, within
  * this time. False: not; *last (may be NULL) is what was said last. */

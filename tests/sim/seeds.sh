@@ -11,8 +11,9 @@ if [ "${SIM_SHARE:-}" = short ]; then
 fi
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
-for story in all-lose-power wiped-disk wiped-while-down slow-leader drain-leader cut-learner topic-again bit-flip; do
-    "$SIMULATE" --scenario "$story" --seed 1 --seeds 4
+for story in all-lose-power wiped-disk wiped-while-down slow-leader bit-flip drain-leader cut-learner topic-again \
+    deaf-leader mute-leader partly-connected; do
+    "$SIMULATE" --scenario "$story" --seed 1 --seeds 2
 done
 "$SIMULATE" --brokers 1 --seed 11 --seeds 80
 "$SIMULATE" --brokers 3 --seed 101 --seeds 80

@@ -234,6 +234,8 @@ static int run_seed(void)
     frames_start(BROKER_RAFT_PORT, sim.seed);
     brokers_new(sim.options.scenario != NULL ? sim.options.scenario->brokers : sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
+    if (sim.options.scenario != NULL)
+        clients_plan()->replicas = sim.options.scenario->replicas;
     nemesis_new(sim.harness, sim.seed, sim.options.hard);
     fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
     machine_at((sim.options.seconds + MAKE_TOPICS_S + READ_ALL_S + LATE_S) * S_NS, too_late, NULL, 0);
@@ -326,6 +328,14 @@ static int run_all(void)
     return bad == 0 ? 0 : 1;
 }
 
+static void list_scenarios(FILE *to)
+{
+    unsigned count;
+    const struct scenario *table = scenarios(&count);
+    for (unsigned i = 0; i < count; i++)
+        fprintf(to, "    %-18s %s\n", table[i].name, table[i].what);
+}
+
 static void usage(FILE *to)
 {
     fprintf(
@@ -336,11 +346,12 @@ static void usage(FILE *to)
         "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
         "  network, under faults drawn from the seed, and judges what clients were told.\n"
         "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
-        "  --scenario NAME a story in place of faults by chance; a wrong name lists them\n"
         "  --hard          disks are wiped and operators give orders, too\n"
         "  --hours H       as many as there is time for, by the real clock\n"
         "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
-        "  --first         ends at the first seed that fails\n");
+        "  --first         ends at the first seed that fails\n"
+        "  --scenario NAME a story in place of faults by chance:\n");
+    list_scenarios(to);
 }
 
 static uint64_t number(const char *text)
@@ -362,8 +373,7 @@ static const struct scenario *scenario_of(const char *name)
         if (strcmp(table[i].name, name) == 0)
             return &table[i];
     fprintf(stderr, "simulate: there is no scenario %s; there are:\n", name);
-    for (unsigned i = 0; i < count; i++)
-        fprintf(stderr, "  %-18s %s\n", table[i].name, table[i].what);
+    list_scenarios(stderr);
     exit(2);
 }
 

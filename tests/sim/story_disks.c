@@ -1,0 +1,135 @@
+/* Stories of disks: emptied, slow, stalled, damaged; and of power that goes. */
+#include "sim/clients.h"
+#include "sim/disk.h"
+#include "sim/judge.h"
+#include "sim/net.h"
+#include "sim/scenarios.h"
+#include "sim/story.h"
+#include "sim/trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The first log of a data partition that a later one follows. */
+struct sealed {
+    char path[256], other[256];
+};
+
+static void see_log(void *context, const char *path)
+{
+    struct sealed *s = context;
+    const char *name = strrchr(path, '/');
+    size_t len = strlen(path);
+    if (strstr(path, "/t0-0/") == NULL || len < 4 || strcmp(path + len - 4, ".log") != 0 || name[1] < '0' ||
+        name[1] > '9' || len >= sizeof s->path)
+        return;
+    if (s->path[0] == '\0' || strcmp(path, s->path) < 0) {
+        (void)snprintf(s->other, sizeof s->other, "%s", s->path);
+        (void)snprintf(s->path, sizeof s->path, "%s", path);
+    } else {
+        (void)snprintf(s->other, sizeof s->other, "%s", path);
+    }
+}
+
+/* False: no log is sealed yet. */
+static bool flip_in_sealed(struct io_mem *mem, struct chance *chance)
+{
+    struct sealed s = {{0}, {0}};
+    io_mem_each(mem, see_log, &s);
+    if (s.other[0] == '\0')
+        return false;
+    uint64_t size_bytes, pos;
+    uint8_t bit = (uint8_t)(1U << chance_below(chance, 8));
+    (void)io_mem_bytes(mem, s.path, &size_bytes);
+    pos = 4096 + chance_below(chance, size_bytes / 2);
+    io_mem_flip(mem, s.path, pos, bit);
+    trace_say(TRACE_FAULT, "a bit flips in %s at %llu", s.path, (unsigned long long)pos);
+    return true;
+}
+
+/* Its disk is new, the command the same. It is filled again, and counts again: the
+ * others die one at a time after that. */
+bool story_a_wiped_disk_comes_back(struct chance *chance)
+{
+    unsigned wiped = story_wait_for_leader("t0", 0);
+    if (chance_once_in(chance, 2))
+        wiped = story_another(wiped, chance);
+    story_load(2000);
+    broker_die(brokers_at(wiped), DEATH_POWER);
+    broker_wipe(brokers_at(wiped));
+    fiber_sleep(chance_magnitude(chance, 1, 5000) * MS_NS);
+    broker_boot(brokers_at(wiped));
+    story_load(5000); /* what the status says is as old as the last reports */
+    if (!story_settles("a broker came back with an empty disk"))
+        return false;
+    for (unsigned i = 1; i <= brokers_count(); i++) {
+        if (i == wiped)
+            continue;
+        broker_die(brokers_at(i), DEATH_POWER);
+        if (!story_takes_messages("one of those that filled the wiped one died", 20))
+            return false;
+        broker_boot(brokers_at(i));
+        story_load(5000);
+        if (!story_settles("all brokers run again"))
+            return false;
+    }
+    return true;
+}
+
+/* With another away the wiped one must neither found a cluster nor help to elect. */
+bool story_a_wiped_one_restarts_while_another_is_down(struct chance *chance)
+{
+    unsigned wiped = story_wait_for_leader("t0", 0), away = story_another(wiped, chance);
+    story_load(2000);
+    broker_die(brokers_at(away), DEATH_KILL);
+    broker_die(brokers_at(wiped), DEATH_POWER);
+    broker_wipe(brokers_at(wiped));
+    broker_boot(brokers_at(wiped));
+    story_load(chance_between(chance, 5000, 15000));
+    broker_boot(brokers_at(away));
+    return story_settles("the one that was away is back") && story_takes_messages("all are back", 20);
+}
+
+bool story_a_leaders_disk_stalls(struct chance *chance)
+{
+    unsigned leader = story_wait_for_leader("t0", 0);
+    struct disk_style *style = disk_style(broker_node(brokers_at(leader))->disk), was = *style;
+    story_load(1000);
+    style->sync_ns = chance_between(chance, 2, 20) * S_NS;
+    trace_say(TRACE_FAULT, "the disk of broker %u takes %lld s a sync", leader, (long long)(style->sync_ns / S_NS));
+    story_load(15000);
+    *style = was;
+    return story_takes_messages("a disk that stalled goes on", 20);
+}
+
+/* A byte changes in what is sealed on one disk: it is fetched again from the others. */
+bool story_a_bit_flips(struct chance *chance)
+{
+    story_load(8000);
+    unsigned ill = 1 + (unsigned)chance_below(chance, brokers_count());
+    struct io_mem *mem = disk_mem(broker_node(brokers_at(ill))->disk);
+    if (!flip_in_sealed(mem, chance))
+        return true; /* nothing is sealed yet */
+    if (chance_once_in(chance, 2)) {
+        broker_die(brokers_at(ill), DEATH_POWER);
+        broker_boot(brokers_at(ill));
+    }
+    story_load(25000); /* the scrubber comes by */
+    return story_takes_messages("a bit flipped on one disk", 20);
+}
+
+/* Everybody's power, twice. */
+bool story_all_lose_power(struct chance *chance)
+{
+    for (int i = 0; i < 3; i++) {
+        story_load(2000);
+        for (unsigned n = 1; n <= brokers_count(); n++)
+            broker_die(brokers_at(n), DEATH_POWER);
+        fiber_sleep(chance_magnitude(chance, 1, 3000) * MS_NS);
+        story_boot_all();
+        if (!story_takes_messages("all lost power and came back", 30))
+            return false;
+    }
+    return true;
+}
