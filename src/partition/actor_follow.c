@@ -138,7 +138,9 @@ static void ask_log(struct actor *actor, struct raft_event *event)
     if (message->prev_idx >= raft_runs_from(&actor->raft))
         return;
     event->log_prev_term = log_term_at(actor->log, message->prev_idx);
-    event->log_same_idx = log_same_term_until(actor->log, message->prev_idx, message->entry_term, message->last_idx);
+    if (message->type == RAFT_MSG_APPEND)
+        event->log_same_idx =
+            log_same_term_until(actor->log, message->prev_idx, message->entry_term, message->last_idx);
 }
 
 static void take_message(struct actor *actor, const struct parcel *parcel)
@@ -151,7 +153,7 @@ static void take_message(struct actor *actor, const struct parcel *parcel)
         (parcel->next_off < 0 || parcel->start_off < 0 || parcel->start_off > parcel->next_off ||
          parcel->message.config == NULL || parcel->message.prev_term > INT32_MAX))
         return;
-    if (parcel->message.type == RAFT_MSG_APPEND)
+    if (parcel->message.type == RAFT_MSG_APPEND || parcel->message.type == RAFT_MSG_RESET)
         ask_log(actor, &event);
     actor_step(actor, &event, parcel, &again, NULL);
 }

@@ -214,7 +214,7 @@ static void on_message(struct raft *raft, const struct raft_event *event, struct
         raft_on_beat_reply(raft, message, out);
         break;
     case RAFT_MSG_RESET:
-        raft_on_reset(raft, message, out);
+        raft_on_reset(raft, event, out);
         break;
     case RAFT_MSG_TIMEOUT_NOW:
         raft_on_timeout_now(raft, message, out);

@@ -74,7 +74,7 @@
  * malloc. A log has a new run only where leaders changed, so RAFT_RUNS_MAX reach
  * back over as many elections. Below the oldest run kept the core does not guess:
  * terms of messages it sends are then left 0 for the owner to fill in from its log,
- * and for an append that begins below it reads `log_prev_term` and `log_same_idx`,
+ * and for an append or a jump that begins below it reads `log_prev_term` and `log_same_idx`,
  * which the owner took from its log. Entries of one message are of one term.
  */
 #ifndef KQ_RAFT_RAFT_H
@@ -211,9 +211,10 @@ struct raft_event {
     const struct raft_message *message; /* MESSAGE; borrowed */
     /* APPENDED, and APPEND messages with a CONFIG entry (at most one): its content, with its idx. */
     const struct raft_config *config;
-    /* APPEND messages that begin below the oldest run (raft_runs_from()), from the owner's log:
-     * the term it has at prev_idx (0: none), and the last index to which its entries after
-     * prev_idx are all of the message's entry_term (prev_idx: not one). Else not read. */
+    /* APPEND and RESET messages whose prev_idx is below the oldest run (raft_runs_from()), from
+     * the owner's log: the term it has at prev_idx (0: none), and for an APPEND the last index to
+     * which its entries after prev_idx are all of the message's entry_term (prev_idx: not one).
+     * Else not read. */
     uint64_t log_prev_term;
     uint64_t log_same_idx;
 };

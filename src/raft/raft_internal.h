@@ -102,7 +102,7 @@ void raft_reads_advance(struct raft *raft, struct raft_out *out);
 
 /* reset.c */
 void raft_on_log_start(struct raft *raft, const struct raft_event *event);
-void raft_on_reset(struct raft *raft, const struct raft_message *message, struct raft_out *out);
+void raft_on_reset(struct raft *raft, const struct raft_event *event, struct raft_out *out);
 void raft_make_reset(struct raft *raft, struct raft_peer *peer, struct raft_message *message);
 
 /* message.c */

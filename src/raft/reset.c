@@ -25,8 +25,20 @@ void raft_make_reset(struct raft *raft, struct raft_peer *peer, struct raft_mess
     peer->sent_us = raft->now_us;
 }
 
-void raft_on_reset(struct raft *raft, const struct raft_message *message, struct raft_out *out)
+/* A log that has the entry keeps what follows it: this replica may have acknowledged it.
+ * Whether it has, the runs say, or, below them, the owner's log. */
+static bool has_entry(const struct raft *raft, const struct raft_event *event)
 {
+    const struct raft_message *message = event->message;
+    uint64_t term = raft_term_at(raft, message->prev_idx);
+    if (term == 0 && message->prev_idx < raft_runs_from(raft))
+        term = event->log_prev_term;
+    return term == message->prev_term;
+}
+
+void raft_on_reset(struct raft *raft, const struct raft_event *event, struct raft_out *out)
+{
+    const struct raft_message *message = event->message;
     if (message->prev_idx <= raft->commit_idx) {
         raft_acknowledge(raft, &message->from, raft->commit_idx, out);
         return;
@@ -35,7 +47,7 @@ void raft_on_reset(struct raft *raft, const struct raft_message *message, struct
         out->violation = true;
         return;
     }
-    if (raft_term_at(raft, message->prev_idx) == message->prev_term) {
+    if (has_entry(raft, event)) {
         raft_commit_to(raft, message->prev_idx, out);
         raft_acknowledge(raft, &message->from, message->prev_idx, out);
         return;

@@ -321,8 +321,10 @@ static void deliver(struct world *world, int slot)
         return;
     struct raft_config config = {.idx = 0, .count = packet.conf.count, .seats = packet.conf.seats};
     struct raft_event event = {.type = RAFT_EV_MESSAGE, .message = &packet.message};
-    if (packet.message.type == RAFT_MSG_RESET)
+    if (packet.message.type == RAFT_MSG_RESET) {
         packet.message.config = &config;
+        event.log_prev_term = world_term_at(&node->log, packet.message.prev_idx);
+    }
     if (packet.message.type == RAFT_MSG_APPEND) {
         uint64_t same = packet.message.prev_idx;
         event.log_prev_term = world_term_at(&node->log, packet.message.prev_idx);

@@ -240,6 +240,25 @@ static void a_jump_is_acknowledged_when_durable_and_a_stale_one_changes_nothing(
     CU_ASSERT_EQUAL(rig.raft.last_idx, 10);
 }
 
+static void a_jump_to_an_entry_that_the_log_has_keeps_what_follows(void)
+{
+    prepare(3, 4, 10);
+    rig.start.commit_idx = 2;
+    raft_init(&rig.raft, &rig.start); /* knows the term of 10 only */
+    struct raft_message message = from(2, RAFT_MSG_RESET, 5);
+    struct raft_config config = {.count = 3, .seats = rig.seats};
+    message.prev_idx = 6;
+    message.prev_term = 3;
+    message.config = &config;
+    struct raft_out out = feed((struct raft_event){.type = RAFT_EV_MESSAGE, .message = &message, .log_prev_term = 3});
+    CU_ASSERT_FALSE(out.reset);
+    CU_ASSERT_EQUAL(out.reply.match_idx, 6);
+    CU_ASSERT_EQUAL(rig.raft.last_idx, 10); /* 7 to 10 may have been counted by a leader */
+    message.prev_idx = 8;
+    out = feed((struct raft_event){.type = RAFT_EV_MESSAGE, .message = &message, .log_prev_term = 2});
+    CU_ASSERT_TRUE(out.reset);
+}
+
 /* ---- reads, transfer, membership, idleness ------------------------------------------------------ */
 
 static void while_a_jump_is_under_way_votes_compare_with_it(void)
@@ -523,6 +542,7 @@ static const struct unit_case cases[] = {
     {"answers of strangers and earlier lives are not counted", answers_of_strangers_and_earlier_lives_are_not_counted},
     {"uncommitted bytes are bounded", uncommitted_bytes_are_bounded},
     {"a peer behind the log start is offered a jump", a_peer_behind_the_log_start_is_offered_a_jump},
+    {"a jump to an entry that the log has keeps what follows", a_jump_to_an_entry_that_the_log_has_keeps_what_follows},
     {"a jump is acknowledged when durable, and a stale one changes nothing",
      a_jump_is_acknowledged_when_durable_and_a_stale_one_changes_nothing},
     {"while a jump is under way votes compare with it", while_a_jump_is_under_way_votes_compare_with_it},
