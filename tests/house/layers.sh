@@ -9,9 +9,9 @@ scratch=$(mktemp -d) || exit 99
 trap 'rm -rf "$scratch"' EXIT
 
 # From the bottom to the top. Whoever stands higher may include what stands lower.
-layers='base log raft proto/peer partition group cluster proto/text client api server daemon'
+layers='base proto/kafka log raft proto/peer partition group cluster proto/text client api server daemon'
 # These take time, bytes and randomness as arguments; see ARCHITECTURE.md.
-pure='raft proto/peer proto/text'
+pure='raft proto/kafka proto/peer proto/text'
 impure='base/clock.h base/logger.h base/datadir.h'
 
 rank() { # FOLDER: its place in layers, counted from 1; 0 if it has none
