@@ -21,7 +21,7 @@ static const struct world_log *promised_log(const struct world *world, const str
 }
 
 /* Do this many, counted by `has`, make a majority of each half? */
-static bool is_quorum(const struct world_conf *conf, const bool *has)
+bool oracle_quorum(const struct world_conf *conf, const bool *has)
 {
     uint32_t voters[2] = {0};
     uint32_t count[2] = {0};
@@ -71,6 +71,17 @@ void oracle_removes(struct world *world, int n, uint64_t first_idx, uint64_t las
             world_fail(world, n, "cuts committed idx %llu", (unsigned long long)i);
 }
 
+/* Below an entry that is noted all is noted: two logs that share it share what is before. */
+static void note_ack(struct world *world, const struct world_node *node, const struct world_log *log, uint64_t idx)
+{
+    uint64_t *noted = world->ledger.acked_content[node->incarnation];
+    for (uint64_t i = idx; i > log->base_idx && noted[i] != log->entries[i].content; i--)
+        noted[i] = log->entries[i].content;
+    noted[log->base_idx] = world->ledger.committed[log->base_idx].content; /* what a log begins after is committed */
+    if (idx > world->ledger.acked_top[node->incarnation])
+        world->ledger.acked_top[node->incarnation] = idx;
+}
+
 static void check_ack(struct world *world, int n, const struct raft_message *message)
 {
     const struct world_node *node = &world->nodes[n];
@@ -81,6 +92,7 @@ static void check_ack(struct world *world, int n, const struct raft_message *mes
                    (unsigned long long)log->last_idx);
         return;
     }
+    note_ack(world, node, log, idx);
     if (message->term != world->ledger.acked[node->incarnation].term ||
         idx > world->ledger.acked[node->incarnation].idx) {
         world->ledger.acked[node->incarnation].term = message->term;
@@ -111,6 +123,52 @@ static void check_vote(struct world *world, int n, const struct raft_member *can
     *vote = whom;
 }
 
+/* Where its log ends on its disk, and nothing on its way there will cut it. */
+static uint64_t sure_end(const struct world *world, const struct world_node *node, uint64_t *term)
+{
+    const struct world_log *log = promised_log(world, node);
+    uint64_t idx = log->last_idx;
+    *term = world_term_at(log, idx);
+    for (uint32_t i = 0; log == &node->disk && i < node->op_count; i++) {
+        const struct world_op *op = &node->ops[i];
+        if (op->kind == OP_RESET) {
+            idx = op->idx;
+            *term = op->term;
+        } else if (op->kind == OP_CUT && op->idx <= idx) {
+            idx = op->idx - 1;
+            *term = idx == node->log.base_idx ? node->log.base_term : world_term_at(log, idx);
+        }
+    }
+    return idx;
+}
+
+/* A vote, its own too: what it acknowledged and was committed, it must not have forgotten. */
+static void check_memory(struct world *world, int n)
+{
+    const struct world_node *node = &world->nodes[n];
+    const struct world_ledger *ledger = &world->ledger;
+    const struct world_log *log = promised_log(world, node);
+    uint64_t top = ledger->acked_top[node->incarnation];
+    for (uint64_t i = node->log.base_idx + 1; i <= top && i <= ledger->committed_idx; i++)
+        if (ledger->acked_content[node->incarnation][i] == ledger->committed[i].content && i > log->base_idx &&
+            (i > log->last_idx || !same_entry(&log->entries[i], &ledger->committed[i]))) {
+            world_fail(world, n, "votes, and has forgotten committed idx %llu, which it acknowledged",
+                       (unsigned long long)i);
+            return;
+        }
+}
+
+void oracle_grants(struct world *world, int n, const struct raft_message *asked)
+{
+    uint64_t term;
+    uint64_t idx = sure_end(world, &world->nodes[n], &term);
+    if (asked->prev_term < term || (asked->prev_term == term && asked->prev_idx < idx))
+        world_fail(world, n, "votes for n%u, whose log ends at %llu/%llu; its own disk has %llu/%llu",
+                   asked->from.broker_id - 1, (unsigned long long)asked->prev_idx, (unsigned long long)asked->prev_term,
+                   (unsigned long long)idx, (unsigned long long)term);
+    check_memory(world, n);
+}
+
 static bool votes_in(const struct world_conf *conf, const struct raft_member *member)
 {
     for (uint32_t i = 0; i < conf->count; i++)
@@ -137,6 +195,42 @@ static void check_candidacy(struct world *world, int n, const struct raft_messag
                    (unsigned long long)message->prev_idx);
 }
 
+/* Who is told to take over has acknowledged all there is. */
+static void check_successor(struct world *world, int n, const struct raft_message *message)
+{
+    const struct world_log *log = &world->nodes[n].log;
+    uint8_t whom = message->to.incarnation.bytes[0];
+    uint64_t idx;
+    if (!votes_in(&world->confs[world_conf_of(log, &idx)], &message->to))
+        world_fail(world, n, "tells one to take over that is no voter");
+    if (log->last_idx > log->base_idx && world->ledger.spoken_term[whom] <= message->term &&
+        world->ledger.acked_content[whom][log->last_idx] != log->entries[log->last_idx].content)
+        world_fail(world, n, "tells n%u to take over, which lacks idx %llu", message->to.broker_id - 1,
+                   (unsigned long long)log->last_idx);
+}
+
+/* A proposal is to be taken: it leads, has committed in its term, and is not handing over. */
+void oracle_proposes(struct world *world, int n)
+{
+    const struct world_node *node = &world->nodes[n];
+    const struct world_log *log = &node->log;
+    uint64_t first_idx = log->last_idx + 1;
+    uint64_t conf_idx;
+    const struct world_conf *conf = &world->confs[world_conf_of(log, &conf_idx)];
+    while (first_idx > log->base_idx + 1 && log->entries[first_idx - 1].term == node->raft.term)
+        first_idx--;
+    bool opened = log->base_term == node->raft.term ||
+                  (first_idx <= log->last_idx && (node->raft.commit_idx >= first_idx || conf->count == 1));
+    if (node->raft.role != RAFT_LEADER || !opened)
+        world_fail(world, n, "takes a proposal before it has committed in its term");
+    if (node->hands_over_us != 0)
+        world_fail(world, n, "takes a proposal while it hands over");
+    uint64_t above = first_idx - 1 > node->raft.commit_idx ? first_idx - 1 : node->raft.commit_idx;
+    if ((log->last_idx - above) * WORLD_ENTRY_BYTES > node->raft.max_uncommitted_bytes + 4 * WORLD_ENTRY_BYTES)
+        world_fail(world, n, "takes a proposal with %llu entries of its own uncommitted",
+                   (unsigned long long)(log->last_idx - above));
+}
+
 void oracle_leaves(struct world *world, int n, const struct raft_message *message)
 {
     const struct world_node *node = &world->nodes[n];
@@ -157,6 +251,12 @@ void oracle_leaves(struct world *world, int n, const struct raft_message *messag
         world_fail(world, n, "speaks after its disk failed");
     if (message->type == RAFT_MSG_VOTE || message->type == RAFT_MSG_PREVOTE)
         check_candidacy(world, n, message);
+    if (message->type == RAFT_MSG_VOTE) {
+        check_memory(world, n);
+        oracle_campaigns(world, n, message);
+    }
+    if (message->type == RAFT_MSG_TIMEOUT_NOW && !node->disk_failed)
+        check_successor(world, n, message);
     if (message->type == RAFT_MSG_RESET && message->config->idx > world->ledger.committed_idx)
         world_fail(world, n, "offers a configuration that is not committed");
     if (message->type == RAFT_MSG_VOTE)
@@ -210,7 +310,7 @@ static void check_election(struct world *world, int n)
     bool has[WORLD_SEATS_MAX] = {false};
     for (uint32_t i = 0; i < conf->count; i++)
         has[i] = ledger->votes[conf->seats[i].member.incarnation.bytes[0]][term] == node->incarnation;
-    if (!is_quorum(conf, has))
+    if (!oracle_quorum(conf, has))
         world_fail(world, n, "leads term %llu without a majority of votes", (unsigned long long)term);
     if (node->amnesiac && node->raft.amnesiac)
         world_fail(world, n, "leads though it may have forgotten");
@@ -244,7 +344,7 @@ static void check_first_commit(struct world *world, int n, uint64_t idx)
         has[i] =
             idx <= log->base_idx || (idx <= log->last_idx && same_entry(&log->entries[idx], &node->log.entries[idx]));
     }
-    if (!is_quorum(conf, has))
+    if (!oracle_quorum(conf, has))
         world_fail(world, n, "commits idx %llu, which no majority has", (unsigned long long)idx);
     bool leads = node->raft.role == RAFT_LEADER && node->log.entries[node->raft.commit_idx].term == node->raft.term;
     bool parting =
@@ -354,6 +454,7 @@ void oracle_after_event(struct world *world, int n)
         check_election(world, n);
         check_progress(world, n);
     }
+    oracle_leads(world, n);
     if (raft->role == RAFT_LEADER && node->disk_failed)
         world_fail(world, n, "leads after its disk failed");
     check_commits(world, n);

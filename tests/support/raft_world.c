@@ -307,6 +307,8 @@ static void take_out(struct world *world, int n, const struct raft_out *out, con
     }
     node->noop_wanted = node->noop_wanted || out->append_noop;
     node->leave_wanted = node->leave_wanted || out->leave_joint;
+    if (out->transfer_ended || node->raft.role != RAFT_LEADER)
+        node->hands_over_us = 0;
     if (out->reads_good != 0)
         oracle_reads(world, n, out->reads_good);
     if (out->has_reply)
@@ -323,6 +325,10 @@ void world_step(struct world *world, int n, struct raft_event event, const struc
         node->reads[node->read_count++] = (struct world_read){
             .ticket = out.read_ticket, .read_idx = out.read_idx, .must_idx = world->ledger.committed_idx};
     }
+    if (event.type == RAFT_EV_TRANSFER && node->raft.role == RAFT_LEADER)
+        node->hands_over_us = world->now_us + node->raft.election_us;
+    if (event.type == RAFT_EV_MESSAGE && event.message->type == RAFT_MSG_VOTE && out.has_reply && out.reply.granted)
+        oracle_grants(world, n, event.message);
     take_out(world, n, &out, packet);
     oracle_after_event(world, n);
 }

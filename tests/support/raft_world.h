@@ -120,6 +120,12 @@ struct world_node {
     uint32_t held_count;
     struct world_read reads[WORLD_READS_MAX];
     uint32_t read_count;
+    int64_t heard_us[WORLD_NODES_MAX]; /* since it leads: when a message of this one last came */
+    int64_t hands_over_us;             /* a transfer that it began ends by then at the latest; 0: none */
+    int64_t troubled_us;               /* last crash, start, pause or wake-up */
+    uint64_t seen_led_term;            /* whose leader it was after the last event; 0: none */
+    uint64_t seen_conf_idx;
+    int64_t lead_us;   /* since when, with this configuration */
     int64_t paused_us; /* stands still until then, as under SIGSTOP; 0: does not */
     int64_t drain_us;  /* its turn is not over before; RAFT_NEVER_US: it is */
     uint64_t seen_commit;
@@ -159,6 +165,8 @@ struct world_ledger {
         uint64_t term;
         uint64_t idx;
     } acked[WORLD_INCARNATIONS_MAX]; /* the last acknowledgement, for those whose disk is gone */
+    uint64_t acked_content[WORLD_INCARNATIONS_MAX][WORLD_LOG_MAX]; /* what it acknowledged there last */
+    uint64_t acked_top[WORLD_INCARNATIONS_MAX];
     struct world_entry committed[WORLD_LOG_MAX];
     uint64_t commit_terms[WORLD_LOG_MAX]; /* in whose reign it was committed */
     uint64_t committed_idx;
@@ -190,7 +198,8 @@ struct world {
     char failure[400];
     int packet_top;
     int64_t last_at_us[WORLD_NODES_MAX][WORLD_NODES_MAX];
-    bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* [from][to] */
+    bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX];       /* [from][to] */
+    int64_t cut_us[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* when that changed last */
     struct world_conf confs[WORLD_CONFS_MAX];
     uint32_t conf_count;
     struct world_node nodes[WORLD_NODES_MAX];
@@ -254,5 +263,13 @@ void oracle_after_event(struct world *world, int node);
 void oracle_restarted(struct world *world, int node);
 void oracle_reads(struct world *world, int node, uint64_t good);
 void oracle_final(struct world *world);
+/* Before what the grant says is acted on. */
+void oracle_grants(struct world *world, int node, const struct raft_message *asked);
+void oracle_proposes(struct world *world, int node);
+bool oracle_quorum(const struct world_conf *conf, const bool *has); /* of each half; has[] by seat */
+
+/* raft_oracle_live.c: what must come about, and what must be left in peace */
+void oracle_leads(struct world *world, int node);
+void oracle_campaigns(struct world *world, int node, const struct raft_message *message);
 
 #endif

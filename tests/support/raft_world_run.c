@@ -76,6 +76,9 @@ static void start_node(struct world *world, int n)
         &world->confs[conf_idx > log->base_idx ? world_conf_at(log, &before_idx) : log->base_conf];
     node->boots++;
     node->up = true;
+    node->troubled_us = world->now_us;
+    node->seen_led_term = 0;
+    node->hands_over_us = 0;
     node->cuts = 0;
     node->seen_commit = 0;
     node->drain_us = RAFT_NEVER_US;
@@ -163,6 +166,7 @@ void world_pause(struct world *world, int n, int64_t us)
     struct world_node *node = &world->nodes[n];
     if (node->up && node->paused_us == 0)
         node->paused_us = world->now_us + us;
+    node->troubled_us = world->now_us;
 }
 
 void world_fail_disk(struct world *world, int n)
@@ -193,20 +197,23 @@ void world_wipe(struct world *world, int n)
 
 void world_cut(struct world *world, int from, int to, bool cut)
 {
+    if (world->cut[from][to] != cut)
+        world->cut_us[from][to] = world->now_us;
     world->cut[from][to] = cut;
 }
 
 void world_isolate(struct world *world, int node, bool cut)
 {
     for (int i = 0; i < WORLD_NODES_MAX; i++) {
-        world->cut[i][node] = cut;
-        world->cut[node][i] = cut;
+        world_cut(world, i, node, cut);
+        world_cut(world, node, i, cut);
     }
 }
 
 void world_heal(struct world *world)
 {
-    memset(world->cut, 0, sizeof world->cut);
+    for (int n = 0; n < WORLD_NODES_MAX; n++)
+        world_isolate(world, n, false);
     world->options.lost_per_mille = 0;
     world->options.doubled_per_mille = 0;
     world->options.delay_us = 1000;
@@ -217,6 +224,8 @@ void world_heal(struct world *world)
         if (!node->exists)
             continue;
         node->disk_us = 1000;
+        if (node->paused_us != 0)
+            node->troubled_us = world->now_us;
         node->paused_us = 0;
         if (node->up && node->disk_failed)
             world_crash(world, n, 0);
@@ -238,8 +247,10 @@ void world_feed(struct world *world, int n, struct raft_event event)
 bool world_propose(struct world *world, int n)
 {
     struct world_node *node = &world->nodes[n];
-    if (world->failed || !node->up || !raft_has_room(&node->raft, WORLD_ENTRY_BYTES) ||
-        !world_append_own(world, n, NULL))
+    if (world->failed || !node->up || !raft_has_room(&node->raft, WORLD_ENTRY_BYTES))
+        return false;
+    oracle_proposes(world, n);
+    if (!world_append_own(world, n, NULL))
         return false;
     world_turn(world, n);
     return true;
@@ -319,6 +330,8 @@ static void deliver(struct world *world, int slot)
     struct world_node *node = &world->nodes[packet.to];
     if (!node->up || (node->disk_failed && packet.message.type == RAFT_MSG_APPEND))
         return;
+    if (raft_member_equal(&packet.message.from, &world->nodes[packet.message.from.broker_id - 1].self))
+        node->heard_us[packet.message.from.broker_id - 1] = world->now_us;
     struct raft_config config = {.idx = 0, .count = packet.conf.count, .seats = packet.conf.seats};
     struct raft_event event = {.type = RAFT_EV_MESSAGE, .message = &packet.message};
     if (packet.message.type == RAFT_MSG_RESET) {
@@ -435,6 +448,7 @@ static void happen(struct world *world, const struct next_due *next)
         break;
     case DUE_WAKE:
         world->nodes[next->which].paused_us = 0;
+        world->nodes[next->which].troubled_us = world->now_us;
         world_read(world, next->which);
         break;
     case DUE_PROPOSE:
