@@ -166,6 +166,8 @@ static void say_hello(const struct config *cfg, const struct service *service)
     service_address(service, address, host, &port);
     printf("kafkaesqued %s, broker %lld, listens on %s\n", PACKAGE_VERSION, (long long)cfg->broker_id, address);
     printf("its data is in %s\n", cfg->data_dir);
+    if (service_kafka_port(service) != 0)
+        printf("Kafka clients find it on port %u\n", service_kafka_port(service));
     printf("other brokers reach it on port %u\n", service_raft_port(service));
     printf("in another terminal, type: telnet %s %u   and there: CRTP hello   PUBS hello {\"Body\":\"Hello World!\"}   "
            "HELP\n",

@@ -37,10 +37,17 @@ enum {
       "which broker of the cluster this is; its data folder is named after it")                                        \
     T(host, "host", "127.0.0.1", "the address to listen on; loopback by default, as there are no passwords")           \
     N(COUNT, FIXED, port, "port", "8080", "0", "65535", "where clients connect; 0 takes a free port and prints it")    \
+    N(COUNT, FIXED, kafka_port, "kafka.port", "9092", "-1", "65535",                                                   \
+      "where Kafka clients connect; 0 takes a free one and prints it; -1: they are not served")                        \
     N(COUNT, FIXED, raft_port, "raft.port", "7070", "0", "65535", "where other brokers connect")                       \
     T(peers, "peers", "",                                                                                              \
       "ID@HOST:PORT,... of all brokers that form the cluster, this one too; counts in an empty folder; empty: alone")  \
     T(advertised_host, "advertised.host", "", "where brokers and clients find this one; empty: host")                  \
+    N(COUNT, FIXED, advertised_port, "advertised.port", "0", "0", "65535", "the port to it; 0: port")                  \
+    T(kafka_advertised_host, "kafka.advertised.host", "",                                                              \
+      "where Kafka clients find this broker; empty: advertised.host, or else where the client has found it")           \
+    N(COUNT, FIXED, kafka_advertised_port, "kafka.advertised.port", "0", "0", "65535",                                 \
+      "the port to it; 0: kafka.port")                                                                                 \
     N(SPAN, FIXED, beat_us, "beat.interval", "100ms", "10ms", "10s",                                                   \
       "how often brokers tell each other that they live")                                                              \
     N(SPAN, FIXED, election_us, "election.timeout", "500ms", "50ms", "1min",                                           \
@@ -66,6 +73,8 @@ enum {
       "so that one machine cannot take them all; loopback counts too; 0: no limit")                                    \
     N(SIZE, FIXED, line_max_bytes, "line.max", "1088KiB", "1KiB", "64MiB",                                             \
       "the longest command; a message and a little for its quoting")                                                   \
+    N(SIZE, FIXED, request_max_bytes, "request.max", "16MiB", "64KiB", "1GiB",                                         \
+      "the longest request of a Kafka client; a message and a little for its envelope")                                \
     N(SPAN, LIVE, line_timeout_us, "line.timeout", "30s", "100ms", "1d",                                               \
       "a line begun and not ended within it ends the session; idle between lines is free")                             \
     N(SPAN, LIVE, reply_timeout_us, "reply.timeout", "10min", "100ms", "7d",                                           \
@@ -78,6 +87,12 @@ enum {
       "requests and replies held for all clients together; at the limit sockets are not read")                         \
     N(SIZE, FIXED, mailbox_max_bytes, "mailbox.max", "8MiB", "64KiB", "4GiB",                                          \
       "requests waiting for one partition; at the limit their connections wait")                                       \
+    N(CHOICE, LIVE, auto_create_topics, "auto.create.topics.enable", "true", "false|true", "",                         \
+      "a topic that a Kafka client names and that is not there is made")                                               \
+    N(COUNT, LIVE, num_partitions, "num.partitions", "1", "1", "100000",                                               \
+      "of topics that Kafka clients make without saying how many")                                                     \
+    N(COUNT, LIVE, default_replicas, "default.replication.factor", "0", "0", "16",                                     \
+      "likewise; 0: three, or as many as there are brokers")                                                           \
     N(COUNT, LIVE, topics_max, "topics.max", "10000", "1", "1000000", "topics a cluster; CRTP is refused beyond it")   \
     N(COUNT, LIVE, topic_partitions_max, "topic.partitions.max", "1000", "1", "100000", "partitions of one topic")     \
     N(COUNT, LIVE, partitions_max, "partitions.max", "4000", "1", "100000",                                            \

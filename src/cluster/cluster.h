@@ -101,6 +101,8 @@ void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_reques
 /* ---- other brokers (any thread) --------------------------------------------------------- */
 
 uint32_t cluster_self(const struct cluster *cluster);
+/* The broker that leads the metadata's group, as far as known; 0: not known. */
+uint32_t cluster_controller(struct cluster *cluster);
 struct links *cluster_links(struct cluster *cluster);
 /* The broker that leads partition p, as far as known here; 0: not known. *term (may be
  * NULL): its term. */

@@ -223,8 +223,6 @@ void cluster_publish(struct cluster *c, struct image *(*make)(struct cluster *c,
 struct partition_limits cluster_default_limits(const struct cluster *c);
 /* Metadata actor's turn: metadata_options.changed. */
 void cluster_metadata_changed(void *context, const struct metadata *metadata);
-/* The broker that leads the metadata's group, as far as known; 0: not known. */
-uint32_t cluster_controller(struct cluster *c);
 /* The cluster has no other broker. */
 bool cluster_is_alone(struct cluster *c);
 /* With the lock held: the links' table of leaders is read under it. */

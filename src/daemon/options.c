@@ -16,6 +16,7 @@ const char options_help[] = "Usage: kafkaesqued [OPTION]...\n"
                             "  --broker-id N      which broker this is (1)\n"
                             "  --host ADDR        listen on this address (127.0.0.1)\n"
                             "  --port N           listen for clients on this port (8080); 0 takes a free one\n"
+                            "  --kafka-port N     listen for Kafka clients on this port (9092); 0 takes a free one\n"
                             "  --raft-port N      the port for other brokers (7070); 0 takes a free one\n"
                             "  --peers LIST       form a cluster: ID@HOST:RAFT_PORT,... of all brokers; counts in\n"
                             "                     an empty folder\n"
@@ -44,6 +45,7 @@ static const struct option longs[] = {
     {"data-dir", required_argument, NULL, OPTION_KEYS + 4},
     {"peers", required_argument, NULL, OPTION_KEYS + 5},
     {"advertised-host", required_argument, NULL, OPTION_KEYS + 6},
+    {"kafka-port", required_argument, NULL, OPTION_KEYS + 7},
     {NULL, 0, NULL, 0},
 };
 
@@ -59,6 +61,7 @@ static const struct {
     {"--data-dir", "data.dir"},
     {"--peers", "peers"},
     {"--advertised-host", "advertised.host"},
+    {"--kafka-port", "kafka.port"},
 };
 
 static enum kq_err take_option(struct options *o, int option, struct fault *fault)

@@ -1,12 +1,12 @@
 /*
- * Start order: text front (what its sessions share), listening sockets, of clients and
+ * Start order: fronts (what the sessions of a protocol share), listening sockets, of clients and
  * of brokers (so that a taken port is said at once; who connects waits in the backlog), broker (engine,
  * metadata, and the partitions that it names), server.
  *
  * Stop order: server (no more is accepted, what was read is answered, workers
- * end), the front's timer, broker (partitions flush and close; what still waited
+ * end), the fronts' timers, broker (partitions flush and close; what still waited
  * is answered, into sessions that are still there), then the memory of the server
- * and of the front.
+ * and of the fronts.
  */
 #include "daemon/service.h"
 
@@ -17,6 +17,7 @@
 #include "cluster/peers.h"
 #include "cluster/raft_port.h"
 #include "log/io.h"
+#include "server/kafka_session.h"
 #include "server/server.h"
 #include "server/text_session.h"
 
@@ -33,9 +34,11 @@ struct service {
     const struct config *config;
     struct broker broker;
     struct text_front *front;
+    struct kafka_front *kafka;
     struct server *server;
     uint16_t port;
-    int raft_fd; /* until the broker takes it */
+    uint16_t kafka_port; /* 0: Kafka clients are not served */
+    int raft_fd;         /* until the broker takes it */
     uint16_t raft_port;
     struct engine_deadline beat; /* asked for by service_turns; comes at once */
     _Atomic bool beat_came;
@@ -50,6 +53,9 @@ static enum kq_err listen_first(struct service *s, struct fault *fault)
     if (err != KQ_OK)
         return err;
     err = server_listen(s->server, text_protocol(), s->front, cfg->host, (uint16_t)cfg->port, &s->port, fault);
+    if (err == KQ_OK && cfg->kafka_port >= 0)
+        err = server_listen(s->server, kafka_protocol(), s->kafka, cfg->host, (uint16_t)cfg->kafka_port, &s->kafka_port,
+                            fault);
     if (err == KQ_OK)
         err = raft_port_listen(cfg->host, (uint16_t)cfg->raft_port, &s->raft_fd, &s->raft_port, fault);
     if (err != KQ_OK)
@@ -75,6 +81,12 @@ static void find_address(const struct service *s, char host[CONFIG_TEXT_BYTES])
     (void)snprintf(host, CONFIG_TEXT_BYTES, "%.255s", found);
 }
 
+/* The port that clients are told, if it is not the one that is listened on. */
+static uint16_t told_port(int64_t advertised, uint16_t port)
+{
+    return advertised != 0 && port != 0 ? (uint16_t)advertised : port;
+}
+
 static enum kq_err start_broker(struct service *s, const char *version, bool (*interrupted)(void), struct fault *fault)
 {
     char host[CONFIG_TEXT_BYTES];
@@ -84,9 +96,11 @@ static enum kq_err start_broker(struct service *s, const char *version, bool (*i
         .data_dir = s->config->data_dir,
         .version = version,
         .host = host,
-        .port = s->port,
+        .port = told_port(s->config->advertised_port, s->port),
         .raft_port = s->raft_port,
         .raft_fd = s->raft_fd,
+        .kafka_host = s->config->kafka_advertised_host,
+        .kafka_port = told_port(s->config->kafka_advertised_port, s->kafka_port),
         .interrupted = interrupted,
     };
     return broker_start(&s->broker, &options, fault);
@@ -103,8 +117,10 @@ enum kq_err service_start(struct service **service, const struct config *cfg, co
     s->config = cfg;
     io_guard_install();
     enum kq_err err = text_front_new(&s->front, &s->broker, fault);
+    if (err == KQ_OK)
+        err = kafka_front_new(&s->kafka, &s->broker, fault);
     if (err != KQ_OK)
-        goto free_service;
+        goto free_front;
     *failed = SERVICE_LISTENERS;
     err = listen_first(s, fault);
     if (err != KQ_OK)
@@ -125,12 +141,13 @@ enum kq_err service_start(struct service **service, const struct config *cfg, co
 
 stop_broker:
     text_front_stop(s->front);
+    kafka_front_stop(s->kafka);
     broker_stop(&s->broker);
 free_server:
     server_free(&s->server);
 free_front:
+    kafka_front_free(&s->kafka);
     text_front_free(&s->front);
-free_service:
     free(s);
     return err;
 }
@@ -143,8 +160,10 @@ void service_stop(struct service **service)
     engine_set_deadline(s->broker.engine, &s->beat, CLOCK_NEVER);
     server_stop(s->server);
     text_front_stop(s->front);
+    kafka_front_stop(s->kafka);
     broker_stop(&s->broker);
     server_free(&s->server);
+    kafka_front_free(&s->kafka);
     text_front_free(&s->front);
     s->tag = TAG_DEAD;
     free(s);
@@ -174,6 +193,12 @@ bool service_turns(struct service *service)
     service->beat.fire = beat_comes;
     engine_set_deadline(service->broker.engine, &service->beat, clock_mono_us());
     return true;
+}
+
+unsigned service_kafka_port(const struct service *service)
+{
+    TAG_CHECK(service, SERVICE_TAG);
+    return service->kafka_port;
 }
 
 unsigned service_raft_port(const struct service *service)

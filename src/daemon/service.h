@@ -42,6 +42,8 @@ bool service_turns(struct service *service);
  * that was taken; and the host that one would type to reach it, and the port. */
 void service_address(const struct service *service, char address[SERVICE_ADDRESS_BYTES],
                      char host[SERVICE_ADDRESS_BYTES], unsigned *port);
+/* Main thread. The port on which Kafka clients reach it; 0: they are not served. */
+unsigned service_kafka_port(const struct service *service);
 /* Main thread. The port on which other brokers reach it. */
 unsigned service_raft_port(const struct service *service);
 

@@ -184,6 +184,8 @@ void conn_answered(struct conn *conn);
 /* Lock held. No more input is taken; closes when the output is delivered. */
 void conn_end(struct conn *conn);
 bool conn_ending(const struct conn *conn);
+/* Lock held. It is out of the acceptor's hands: nothing is delivered any more. */
+bool conn_is_dead(const struct conn *conn);
 /* Lock held. A command that may take long to deliver begins or ends: reply.timeout. */
 void conn_reply_began(struct conn *conn);
 void conn_reply_ended(struct conn *conn);

@@ -204,6 +204,11 @@ bool conn_ending(const struct conn *conn)
     return conn->ending || conn->doomed || conn->state == CONN_DEAD || conn->state == CONN_CLOSING;
 }
 
+bool conn_is_dead(const struct conn *conn)
+{
+    return conn->state == CONN_DEAD;
+}
+
 void conn_reply_began(struct conn *conn)
 {
     conn->reply_began_us = clock_mono_us();

@@ -51,8 +51,8 @@ static void run_ours(const struct server *s)
     (void)dup2(log, STDOUT_FILENO);
     (void)dup2(log, STDERR_FILENO);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)execl(daemon_binary(), daemon_binary(), "--port", port, "--raft-port", "0", "--data-dir", s->dir,
-                (char *)NULL);
+    (void)execl(daemon_binary(), daemon_binary(), "--port", port, "--kafka-port", "0", "--raft-port", "0", "--data-dir",
+                s->dir, (char *)NULL);
     _exit(127);
 }
 

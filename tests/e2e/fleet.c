@@ -15,7 +15,7 @@ enum { PEERS_BYTES = 512, HOST_BYTES = 128, SEEN_BYTES = 4096 };
 struct member {
     struct daemon *daemon; /* NULL: down */
     const char *dir;
-    int port, raft_port;
+    int port, kafka_port, raft_port;
     const char *host;
     const char *network; /* NULL: this program's */
 };
@@ -88,6 +88,7 @@ static void add_member(struct fleet *f)
     }
     m->port = free_port();
     m->raft_port = free_port();
+    m->kafka_port = free_port();
     m->dir = temp_folder("broker");
 }
 
@@ -98,6 +99,7 @@ static void begin_member(struct fleet *f, int id)
         harness_fail("this broker runs already");
     struct daemon_spec spec = {.dir = m->dir, .port = m->port, .raft_port = m->raft_port, .broker_id = (unsigned)id};
     spec.peers = f->peers;
+    spec.kafka_port = m->kafka_port;
     if (f->networks) {
         spec.host = "0.0.0.0";
         spec.network = m->network;
@@ -242,6 +244,11 @@ bool fleet_runs(const struct fleet *f, int id)
 int fleet_port(const struct fleet *f, int id)
 {
     return see(f, id)->port;
+}
+
+int fleet_kafka_port(const struct fleet *f, int id)
+{
+    return see(f, id)->kafka_port;
 }
 
 int fleet_raft_port(const struct fleet *f, int id)

@@ -36,6 +36,7 @@ void fleet_drop(struct fleet **f);
 int fleet_size(const struct fleet *f);
 bool fleet_runs(const struct fleet *f, int id);
 int fleet_port(const struct fleet *f, int id);
+int fleet_kafka_port(const struct fleet *f, int id);
 int fleet_raft_port(const struct fleet *f, int id);
 pid_t fleet_pid(const struct fleet *f, int id);
 const char *fleet_dir(const struct fleet *f, int id);

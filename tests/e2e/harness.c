@@ -144,12 +144,13 @@ static void *read_output(void *arg)
 static void become_daemon(const struct daemon_spec *spec, int output_fd, pid_t parent)
 {
     const char *argv[2 * DAEMON_SETTINGS_MAX + 24];
-    char port[16], raft_port[16], id[16];
+    char port[16], kafka_port[16], raft_port[16], id[16];
     const struct {
         const char *name, *value;
         bool given;
     } options[] = {
         {"--port", port, true},
+        {"--kafka-port", kafka_port, true},
         {"--raft-port", raft_port, true},
         {"--broker-id", id, spec->broker_id != 0},
         {"--peers", spec->peers, spec->peers != NULL},
@@ -159,6 +160,7 @@ static void become_daemon(const struct daemon_spec *spec, int output_fd, pid_t p
     };
     size_t n = 0;
     (void)snprintf(port, sizeof(port), "%d", spec->port);
+    (void)snprintf(kafka_port, sizeof(kafka_port), "%d", spec->kafka_port);
     (void)snprintf(raft_port, sizeof(raft_port), "%d", spec->raft_port);
     (void)snprintf(id, sizeof(id), "%u", spec->broker_id);
     argv[n++] = daemon_binary();

@@ -34,6 +34,7 @@ struct daemon_spec {
     unsigned broker_id;  /* 0: not said */
     int raft_port;       /* 0: one that is free */
     int port;            /* 0: one that is free */
+    int kafka_port;      /* likewise */
     uid_t uid;           /* not 0: run as this user */
     unsigned nofile;     /* not 0: RLIMIT_NOFILE */
     uint64_t cpus;       /* not 0: a mask of the cores it may use */

@@ -1,0 +1,131 @@
+/* What the Kafka sessions of a broker share: which requests are spoken, where brokers are
+ * found, how an error is told. */
+#include "base/require.h"
+#include "server/kafka_internal.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { KAFKA_FRONT_TAG = 0x6b66726f };
+
+kafka_handler *kafka_handler_of(int16_t key)
+{
+    static kafka_handler *const handlers[KAFKA_KEYS] = {
+        [KAFKA_METADATA] = kafka_handle_metadata,
+        [KAFKA_API_VERSIONS] = kafka_handle_api_versions,
+        [KAFKA_DESCRIBE_CLUSTER] = kafka_handle_describe_cluster,
+    };
+    return key >= 0 && key < KAFKA_KEYS ? handlers[key] : NULL;
+}
+
+enum kq_err kafka_front_new(struct kafka_front **out, struct broker *broker, struct fault *fault)
+{
+    struct kafka_front *front = calloc(1, sizeof(*front));
+    if (front == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
+    front->tag = KAFKA_FRONT_TAG;
+    front->broker = broker;
+    *out = front;
+    return KQ_OK;
+}
+
+void kafka_front_stop(struct kafka_front *front)
+{
+    TAG_CHECK(front, KAFKA_FRONT_TAG);
+}
+
+void kafka_front_free(struct kafka_front **out)
+{
+    struct kafka_front *front = *out;
+    if (front == NULL)
+        return;
+    TAG_CHECK(front, KAFKA_FRONT_TAG);
+    front->tag = TAG_DEAD;
+    free(front);
+    *out = NULL;
+}
+
+/* ---- addresses ---------------------------------------------------------------------------- */
+
+/* The address of our end of the client's connection: it has reached us there. */
+static bool local_address(struct kafka_call *call, struct kafka_address *address)
+{
+    struct sockaddr_storage at;
+    socklen_t at_bytes = sizeof(at);
+    memset(&at, 0, sizeof(at));
+    if (getsockname(conn_fd(kafka_call_conn(call)), (struct sockaddr *)&at, &at_bytes) != 0)
+        return false;
+    const struct sockaddr_in *ip4 = (const void *)&at;
+    const struct sockaddr_in6 *ip6 = (const void *)&at;
+    if (at.ss_family == AF_INET) {
+        address->port = ntohs(ip4->sin_port);
+        return inet_ntop(AF_INET, &ip4->sin_addr, address->host, sizeof(address->host)) != NULL;
+    }
+    if (at.ss_family != AF_INET6)
+        return false;
+    address->port = ntohs(ip6->sin6_port);
+    if (IN6_IS_ADDR_V4MAPPED(&ip6->sin6_addr))
+        return inet_ntop(AF_INET, &ip6->sin6_addr.s6_addr[12], address->host, sizeof(address->host)) != NULL;
+    return inet_ntop(AF_INET6, &ip6->sin6_addr, address->host, sizeof(address->host)) != NULL;
+}
+
+bool kafka_address_of(struct kafka_call *call, const struct image *image, uint32_t broker_id,
+                      struct kafka_address *address)
+{
+    const struct config *config = call->broker->config;
+    *address = (struct kafka_address){.broker_id = broker_id};
+    bool self = broker_id == cluster_self(call->broker->cluster);
+    bool told = config->kafka_advertised_host[0] != '\0' || config->advertised_host[0] != '\0';
+    if (self && !told && local_address(call, address)) {
+        if (config->kafka_advertised_port != 0)
+            address->port = (uint16_t)config->kafka_advertised_port;
+        return true;
+    }
+    const struct image_broker *known = image_find_broker(image, broker_id);
+    if (known == NULL || known->kafka_port == 0)
+        return false;
+    (void)snprintf(address->host, sizeof(address->host), "%s", known->kafka_host);
+    address->port = known->kafka_port;
+    return true;
+}
+
+/* ---- small things --------------------------------------------------------------------------- */
+
+int16_t kafka_code(const struct fault *fault)
+{
+    return (int16_t)err_kafka_code(fault->err);
+}
+
+struct slice kafka_text(struct kafka_call *call, const struct fault *fault)
+{
+    const char *text = fault_text(fault);
+    return kafka_arena_copy(&call->arena, text, strlen(text));
+}
+
+bool kafka_c_text(struct slice text, char *to, size_t room)
+{
+    if (slice_is_absent(text) || text.len >= room || memchr(text.data, '\0', text.len) != NULL)
+        return false;
+    memcpy(to, text.data, text.len);
+    to[text.len] = '\0';
+    return true;
+}
+
+struct slice kafka_uuid_text(struct kafka_call *call, const struct uuid *id)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    char text[22];
+    uint32_t bits = 0;
+    size_t have = 0, at = 0;
+    for (size_t i = 0; i < UUID_BYTES; i++) {
+        bits = bits << 8 | id->bytes[i];
+        for (have += 8; have >= 6; have -= 6)
+            text[at++] = digits[bits >> (have - 6) & 63];
+    }
+    text[at] = digits[bits << (6 - have) & 63];
+    return kafka_arena_copy(&call->arena, text, sizeof(text));
+}
