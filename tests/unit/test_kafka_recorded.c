@@ -1,0 +1,120 @@
+/*
+ * Messages that others wrote (tests/data/kafka, whose README says how they were
+ * recorded): each is understood to its last byte, and written again it is the same.
+ */
+#include "base/require.h"
+#include "proto/kafka/kafka.h"
+#include "support/unit.h"
+
+#include <stdio.h>
+
+enum { LINE_BYTES = 64 * 1024, ARENA_BYTES = 4 * 1024 * 1024, PATH_BYTES = 4096 };
+
+/* One row of a file: "request KEY VERSION HEX" or "answer ..." is a body; "frame" is a
+ * client's whole frame behind its size, header included (its key and version are said
+ * twice). */
+struct row {
+    char kind[16];
+    int key;
+    int version;
+    uint8_t bytes[LINE_BYTES / 2];
+    size_t len;
+};
+
+static bool read_row(FILE *file, struct row *row)
+{
+    static char line[LINE_BYTES];
+    do {
+        if (fgets(line, sizeof line, file) == NULL)
+            return false;
+    } while (line[0] == '#' || line[0] == '\n');
+    int hex_at = 0;
+    int found = sscanf(line, "%15s %d %d %n", row->kind, &row->key, &row->version, &hex_at);
+    CU_ASSERT_EQUAL_FATAL(found, 3);
+    row->len = 0;
+    for (const char *hex = line + hex_at; hex[0] != '\0' && hex[0] != '\n'; hex += 2) {
+        char pair[3] = {hex[0], hex[1], '\0'};
+        row->bytes[row->len++] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return true;
+}
+
+static bool is_same(const struct row *row, const struct buf *out, size_t from_at)
+{
+    size_t len = out->len - from_at;
+    bool same = !out->bad && len == row->len && (len == 0 || memcmp(out->data + from_at, row->bytes, len) == 0);
+    if (!same)
+        printf("  %s %d v%d (%zu bytes) is not the same again (%zu)\n", row->kind, row->key, row->version, row->len,
+               len);
+    return same;
+}
+
+/* The size itself is not recorded. */
+static void check_frame(const struct row *row, struct kafka_arena *arena, struct buf *out)
+{
+    struct kafka_request request;
+    void *body = NULL;
+    CU_ASSERT_EQUAL_FATAL(kafka_request_open(slice_of(row->bytes, row->len), &request), KQ_OK);
+    CU_ASSERT_EQUAL(request.key, row->key);
+    CU_ASSERT_EQUAL(request.version, row->version);
+    CU_ASSERT_EQUAL_FATAL(kafka_request_body(&request, arena, &body), KQ_OK);
+    kafka_request_put(out, request.api, request.version, request.correlation_id, request.client_id, body);
+    CU_ASSERT_EQUAL(get_be32(out->data), row->len);
+    CU_ASSERT_TRUE(is_same(row, out, KAFKA_SIZE_BYTES));
+}
+
+static void check_body(const struct row *row, struct kafka_arena *arena, struct buf *out)
+{
+    const struct kafka_api *api = kafka_api((int16_t)row->key);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(api);
+    const struct kafka_shape *shape = strcmp(row->kind, "request") == 0 ? api->request : api->response;
+    struct kafka_dialect dialect = kafka_dialect(api, (int16_t)row->version);
+    struct cursor in = cursor_over(row->bytes, row->len);
+    void *body = kafka_arena_take(arena, shape->bytes);
+    CU_ASSERT_EQUAL_FATAL(kafka_decode(shape, dialect, &in, arena, body), KQ_OK);
+    CU_ASSERT_EQUAL(cursor_left(&in), 0);
+    kafka_encode(shape, dialect, body, out, NULL);
+    CU_ASSERT_TRUE(is_same(row, out, 0));
+}
+
+static int check_file(const char *name)
+{
+    static struct row row;
+    char path[PATH_BYTES];
+    const char *srcdir = getenv("srcdir");
+    int count = 0;
+    (void)snprintf(path, sizeof path, "%s/tests/data/kafka/%s", srcdir != NULL ? srcdir : ".", name);
+    FILE *file = fopen(path, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    while (read_row(file, &row)) {
+        struct kafka_arena arena;
+        struct buf out;
+        kafka_arena_init(&arena, ARENA_BYTES);
+        buf_init(&out, LINE_BYTES);
+        if (strcmp(row.kind, "frame") == 0)
+            check_frame(&row, &arena, &out);
+        else
+            check_body(&row, &arena, &out);
+        buf_fini(&out);
+        kafka_arena_fini(&arena);
+        count++;
+    }
+    (void)fclose(file);
+    return count;
+}
+
+/* Every API, both ways, in every version that is described here. */
+static void what_franz_go_writes(void)
+{
+    int wanted = 0;
+    for (int16_t key = 0; key < KAFKA_KEYS; key++)
+        if (kafka_api(key) != NULL)
+            wanted += 2 * (kafka_api(key)->last - kafka_api(key)->first + 1);
+    CU_ASSERT_EQUAL(check_file("franz-go.txt"), wanted);
+}
+
+static const struct unit_case cases[] = {
+    {"what franz-go writes", what_franz_go_writes},
+};
+
+UNIT_MAIN("kafka recorded", cases)
