@@ -113,7 +113,13 @@ static void what_franz_go_writes(void)
     CU_ASSERT_EQUAL(check_file("franz-go.txt"), wanted);
 }
 
+static void what_clients_send(void)
+{
+    CU_ASSERT_TRUE(check_file("clients.txt") > 50);
+}
+
 static const struct unit_case cases[] = {
+    {"what clients send", what_clients_send},
     {"what franz-go writes", what_franz_go_writes},
 };
 
