@@ -21,6 +21,11 @@ uint64_t world_random(struct world *world, uint64_t below)
     return below == 0 ? 0 : (x * UINT64_C(0x2545f4914f6cdd1d) >> 11) % below;
 }
 
+int64_t world_takes(struct world *world, int64_t longest_us)
+{
+    return world->options.steady ? longest_us : (int64_t)world_random(world, (uint64_t)longest_us);
+}
+
 bool world_chance(struct world *world, uint32_t per_mille)
 {
     return per_mille != 0 && world_random(world, 1000) < per_mille;
@@ -170,7 +175,7 @@ static void put_packet(struct world *world, const struct raft_message *message, 
     packet->used = true;
     packet->to = (int)message->to.broker_id - 1;
     packet->message = *message;
-    packet->at_us = world->now_us + 100 + (int64_t)world_random(world, (uint64_t)world->options.delay_us);
+    packet->at_us = world->now_us + 100 + world_takes(world, world->options.delay_us);
     int64_t *last_at_us = &world->last_at_us[message->from.broker_id - 1][packet->to];
     if (world->options.in_order && packet->at_us <= *last_at_us)
         packet->at_us = *last_at_us + 1;
@@ -261,12 +266,11 @@ static void save_hard(struct world *world, int n)
         return;
     }
     int64_t after = node->hard_count > 0 ? node->hards[node->hard_count - 1].done_us : world->now_us;
-    node->hards[node->hard_count++] =
-        (struct world_hard){.version = version,
-                            .term = node->raft.term,
-                            .vote = node->raft.vote,
-                            .commit_idx = node->raft.commit_idx,
-                            .done_us = after + 50 + (int64_t)world_random(world, (uint64_t)node->disk_us)};
+    node->hards[node->hard_count++] = (struct world_hard){.version = version,
+                                                          .term = node->raft.term,
+                                                          .vote = node->raft.vote,
+                                                          .commit_idx = node->raft.commit_idx,
+                                                          .done_us = after + 50 + world_takes(world, node->disk_us)};
 }
 
 static void take_out(struct world *world, int n, const struct raft_out *out, const struct world_packet *packet)
@@ -400,7 +404,7 @@ static void start_flush(struct world *world, int n)
     node->flush_idx = node->log.last_idx;
     node->flush_term = world_term_at(&node->log, node->log.last_idx);
     node->flush_cuts = node->cuts;
-    node->flush_done_us = world->now_us + 50 + (int64_t)world_random(world, (uint64_t)node->disk_us);
+    node->flush_done_us = world->now_us + 50 + world_takes(world, node->disk_us);
 }
 
 void world_end_turn(struct world *world, int n)

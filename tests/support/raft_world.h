@@ -150,6 +150,7 @@ struct world_options {
     uint32_t crash_per_persist_per_mille;
     uint64_t crash_at_persist; /* the n-th persist point; 0: none */
     int64_t propose_every_us;
+    bool steady;   /* every message and every write takes as long as any other; no ranks */
     bool in_order; /* the network neither reorders nor dawdles, as one connection would not */
 };
 
@@ -211,11 +212,19 @@ struct world *world_new(const struct world_options *options);
 /* A whole run, faults and calm, drawn from the seed (raft_world_faults.c). The caller
  * looks at failed and failure, and frees it. */
 struct world *world_play(uint64_t seed);
+/* Stories in place of faults by chance (raft_world_stories.c); the seed varies them. */
+struct world_story {
+    const char *name;
+    struct world *(*play)(uint64_t seed);
+};
+const struct world_story *world_stories(uint32_t *count);
+struct world *world_tell(const struct world_story *story, uint64_t seed);
 /* Ends all faults, and fails the world unless all comes right within its time. */
 void world_calm_down(struct world *world);
 void world_free(struct world **world);
 uint64_t world_random(struct world *world, uint64_t below);
 bool world_chance(struct world *world, uint32_t per_mille);
+int64_t world_takes(struct world *world, int64_t longest_us); /* that long where all is steady */
 
 /* Runs to this time, or until an oracle objects. */
 void world_run_until(struct world *world, int64_t us);

@@ -91,7 +91,7 @@ static void start_node(struct world *world, int n)
         .before = {.idx = before_idx, .count = before->count, .seats = before->seats},
         .commits_unflushed = world->options.interval,
         .amnesiac = node->amnesiac,
-        .rank = (uint8_t)world_random(world, 3),
+        .rank = world->options.steady ? 0 : (uint8_t)world_random(world, 3),
         .boot = world->options.interval ? node->boots : 0,
         .term = node->hard.term,
         .vote = node->hard.vote,
