@@ -58,6 +58,8 @@ enum {
       "messages waiting for one peer; beyond it they are dropped and sent again later")                                \
     N(SPAN, FIXED, forward_timeout_us, "forward.timeout", "10s", "100ms", "10min",                                     \
       "how long another broker may take to answer for a command that was forwarded to it")                             \
+    N(SPAN, LIVE, replica_stalled_timeout_us, "replica.stalled.timeout", "1min", "1s", "30d",                          \
+      "a replica on a live broker that takes nothing for so long is given to another broker, if there is one")         \
     T(data_dir, "data.dir", "", "the broker's own folder; empty: systemd's StateDirectory, else $HOME/kafkaesque-ID")  \
     N(CHOICE, LIVE, log_level, "log.level", "info", "error|warning|notice|info|debug", "",                             \
       "what is worth a line; debug has lines for each connection")                                                     \

@@ -48,6 +48,16 @@ enum part_state {
 /* What becomes of the folder of a replica that is stopped. */
 enum part_end { PART_STAYS, PART_ASIDE, PART_GOES };
 
+/* A replica elsewhere that takes nothing, as the leader here was told (stalled.c). */
+struct stalled {
+    struct stalled *next;
+    uint32_t broker;
+    struct uuid incarnation; /* of the replica that was told of last */
+    int64_t since_us;
+    int64_t told_us;
+    int64_t reported_us; /* 0: not yet */
+};
+
 struct part {
     struct hosted *hosted;
     uint32_t number;
@@ -66,7 +76,8 @@ struct part {
     struct partition_limits limits; /* keeper: as it was started or configured last */
     struct raft_seat target[METADATA_REPLICAS_MAX]; /* keeper: as told last */
     uint32_t target_count;
-    struct fault *fault; /* FAILED */
+    struct fault *fault;     /* FAILED */
+    struct stalled *stalled; /* others' replicas; lock */
 };
 
 /* A topic, from its first sight until its folders are gone or the cluster stops; also
@@ -313,6 +324,17 @@ void duties_post(struct cluster *c);
 void duties_run(struct job *job);
 /* Timer. */
 void duties_fire(struct engine_deadline *deadline);
+
+/* ---- stalled.c --------------------------------------------------------------------------------- */
+
+/* links_options.stalled. */
+void stalled_told(void *context, const struct group_id *group, const struct raft_member *member, int64_t stood_us);
+/* Keeper. Whether a replica of a partition that is led here has stood still for too long: *replica
+ * is what the metadata calls it. */
+bool stalled_due(struct cluster *c, struct part *part, const struct image *image, const struct image_holders *holders,
+                 int64_t now_us, struct metadata_replica *replica);
+/* Lock held, or nobody else knows the part. */
+void stalled_forget(struct part *part);
 
 /* ---- catch_up.c -------------------------------------------------------------------------------- */
 

@@ -329,15 +329,21 @@ static void report_settled(struct cluster *c, struct part *part, const struct im
     partition_ask(r->partition, &r->ask);
 }
 
-static void report_replica(struct cluster *c, struct part *part, enum metadata_verb verb, const struct uuid *mix)
+static void report_replica(struct cluster *c, struct part *part, enum metadata_verb verb,
+                           const struct metadata_replica *replica)
 {
     struct report *r = new_report(c, part);
     if (r == NULL)
         return;
     r->call.call.verb = verb;
     r->call.call.replica_count = 1;
-    r->call.call.replica[0] = (struct metadata_replica){.broker = c->identity.broker_id, .mix = *mix};
+    r->call.call.replica[0] = *replica;
     calls_begin(c, &r->call);
+}
+
+static void report_own(struct cluster *c, struct part *part, enum metadata_verb verb, const struct uuid *mix)
+{
+    report_replica(c, part, verb, &(struct metadata_replica){.broker = c->identity.broker_id, .mix = *mix});
 }
 
 /* What a partition's own thread changes, too. All else of a part changes on the keeper: here. */
@@ -404,14 +410,14 @@ static bool look_at_part(struct cluster *c, struct part *part, const struct imag
     bool pending = now.state == PART_LOST || now.state == PART_FAILED;
     if (pending && *left > 0 && may_be_replaced(c, part, &now, now_us)) {
         (*left)--;
-        report_replica(c, part, METADATA_REPLACE, &wish.mix);
+        report_own(c, part, METADATA_REPLACE, &wish.mix);
     }
     if (pending)
         return part->sole_broker == 0;
     if (part->partition != NULL && replica_is_unowned(part, &wish) && *left > 0) {
         struct uuid mix = replica_incarnation(&c->identity.incarnation, &part->incarnation); /* the difference */
         (*left)--;
-        report_replica(c, part, METADATA_OWN, &mix);
+        report_own(c, part, METADATA_OWN, &mix);
         return true;
     }
     bool fresh = now_us < part->fresh_until_us;
@@ -420,6 +426,11 @@ static bool look_at_part(struct cluster *c, struct part *part, const struct imag
     if (holders.moving && leads && replica_has_target(part, image, topic) && *left > 0) {
         (*left)--;
         report_settled(c, part, &holders);
+    }
+    struct metadata_replica stalled;
+    if (leads && *left > 0 && stalled_due(c, part, image, &holders, now_us, &stalled)) {
+        (*left)--;
+        report_replica(c, part, METADATA_REHOUSE, &stalled);
     }
     return (holders.moving && part->partition != NULL) || fresh;
 }

@@ -316,6 +316,14 @@ static void links_free(struct links *links)
     free(links);
 }
 
+static void on_stalled(void *context, struct partition *partition, const struct raft_member *member, int64_t stood_us)
+{
+    struct links *links = context;
+    struct group_id group = partition_group(partition);
+    if (links->options.stalled != NULL && links_is_alive(links, member->broker_id))
+        links->options.stalled(links->options.context, &group, member, stood_us);
+}
+
 static struct links *links_new(const struct links_options *options, const struct links_upward *upward)
 {
     struct links *links = calloc(1, sizeof *links);
@@ -326,8 +334,8 @@ static struct links *links_new(const struct links_options *options, const struct
     links->upward = *upward;
     links->stack_bytes = (size_t)options->config->stack_bytes;
     links->last_event = &links->events;
-    links->peers =
-        (struct partition_peers){.context = links, .send = on_send, .tell = on_tell, .damaged = links_damaged};
+    links->peers = (struct partition_peers){
+        .context = links, .send = on_send, .tell = on_tell, .damaged = links_damaged, .stalled = on_stalled};
     links->wake_acceptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     map_init(&links->leaders);
     REQUIRE(pthread_mutex_init(&links->lock, NULL) == 0);

@@ -58,6 +58,9 @@ struct links_options {
     void (*peer_changed)(void *context, uint32_t broker_id, bool alive);
     /* Somebody leads this group in this term (0: nobody known any more). */
     void (*leader_changed)(void *context, const struct group_id *group, uint32_t broker_id, uint64_t term);
+    /* A member of a group that is led here takes nothing, as partition_peers.stalled; its
+     * broker lives. May be NULL. */
+    void (*stalled)(void *context, const struct group_id *group, const struct raft_member *member, int64_t stood_us);
     /* A PEER_FORM frame over a connection of kind FORM: a broker without a cluster asks what
      * there is (proto/peer/form.h). Appends the body of the PEER_FORM frame that answers it.
      * False: the connection ends. Receiver thread. */

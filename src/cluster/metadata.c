@@ -355,6 +355,9 @@ static bool metadata_call_verb(void *machine, struct machine_call *base, struct 
     case METADATA_GROW:
         metadata_grow(m, call, turn);
         break;
+    case METADATA_REHOUSE:
+        metadata_rehouse(m, call, turn);
+        break;
     case METADATA_VERB_COUNT:
         REQUIRE(false);
     }

@@ -62,6 +62,7 @@ enum metadata_verb {
     METADATA_REPLACE,
     METADATA_OWN,
     METADATA_GROW,
+    METADATA_REHOUSE,
     METADATA_VERB_COUNT,
 };
 
@@ -121,6 +122,9 @@ struct metadata_limits {
  *                    before clusters is called in its folder.
  *   GROW             alive: the broker's own topics, to as many replicas as there can be up to
  *                    the default. Answer: count.
+ *   REHOUSE          topic_id, partition, replicas[0], alive: this one stands still though its broker
+ *                    lives; another broker is to hold the partition in its place. Answer: count,
+ *                    0: nobody else could, or it is not one of the partition (any more).
  */
 struct metadata_call {
     struct machine_call call;

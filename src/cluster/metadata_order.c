@@ -497,6 +497,39 @@ void metadata_replace(struct metadata *m, struct metadata_call *call, struct mac
         propose_held(m, turn, t, call->partition, &h);
 }
 
+static const struct metadata_replica *find_target(const struct metadata_partition *h,
+                                                  const struct metadata_replica *replica)
+{
+    bool moving = h->wanted_count > 0;
+    const struct metadata_replica *found =
+        find_replica(moving ? h->wanted : h->present, moving ? h->wanted_count : h->present_count, replica->broker);
+    return found != NULL && uuid_equal(&found->mix, &replica->mix) ? found : NULL;
+}
+
+void metadata_rehouse(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
+{
+    const struct metadata_topic *t = reported(m, call);
+    call->count = 0;
+    if (t == NULL || call->replica_count != 1)
+        return;
+    struct metadata_partition h = held(t, call->partition);
+    struct place_load *loads = place_loads(m, call->alive, call->alive_count);
+    if (loads == NULL || find_target(&h, &call->replica[0]) == NULL) {
+        free(loads);
+        return;
+    }
+    uint32_t list[METADATA_REPLICAS_MAX];
+    uint32_t leaver = call->replica[0].broker;
+    uint32_t had = target_brokers(t, call->partition, list);
+    uint32_t left = without(list, had, leaver);
+    struct place_load *self = place_find(loads, m->broker_count, leaver);
+    if (self != NULL)
+        self->eligible = false;
+    if (had > 1 && place_fill(loads, m->broker_count, list, left, had) == had)
+        call->count = want(m, turn, t, call->partition, list, had);
+    free(loads);
+}
+
 void metadata_own(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
 {
     const struct metadata_topic *t = reported(m, call);

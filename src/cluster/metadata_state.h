@@ -77,6 +77,7 @@ void metadata_order(struct metadata *m, struct metadata_call *call, struct machi
 void metadata_settled(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
 void metadata_replace(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
 void metadata_own(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
+void metadata_rehouse(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
 void metadata_grow(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
 
 /* ---- metadata_snapshot.c ------------------------------------------------------------- */

@@ -47,6 +47,7 @@ static void free_hosted(struct hosted *h)
         REQUIRE(h->parts[p].partition == NULL);
         group_machine_free(&h->parts[p].group);
         free(h->parts[p].fault);
+        stalled_forget(&h->parts[p]);
     }
     free(h);
 }

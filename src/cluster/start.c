@@ -277,6 +277,7 @@ static enum kq_err start_links(struct cluster *c, struct fault *fault)
                                     .find = find_replica,
                                     .peer_changed = peer_changed,
                                     .leader_changed = leader_changed,
+                                    .stalled = stalled_told,
                                     .form = forming_answer};
     struct links *links = NULL;
     enum kq_err err = links_start(&links, &options, fault);

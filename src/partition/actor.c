@@ -353,6 +353,7 @@ static void advance(struct actor *actor)
         send_elsewhere(actor);
         actor_look_at_damage(actor);
         lead(actor);
+        actor_watch(actor);
         store_snapshot(actor);
     }
     actor_settle_loss(actor);

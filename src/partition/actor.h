@@ -20,8 +20,8 @@
  * The rooms: actor.c (the turn), actor_open.c (life), actor_raft.c (what consensus
  * decides), actor_append.c (the leader's entries), actor_follow.c (the leader's
  * entries as a follower takes them), actor_peers.c (packets out), actor_members.c
- * (who belongs to the group, questions), actor_mend.c, actor_machine.c, actor_state.c (what is
- * stored beside the entries), actor_answer.c (requests), actor_jobs.c, actor_tail.c.
+ * (who belongs to the group, questions), actor_watch.c (who stands still), actor_mend.c, actor_machine.c, actor_state.c
+ * (what is stored beside the entries), actor_answer.c (requests), actor_jobs.c, actor_tail.c.
  *
  * It must never answer a publish before its entry is committed, show a reader
  * what is not, let a message leave before what it promises is durable, or go on
@@ -50,6 +50,9 @@ struct actor_env {
     bool (*watch)(void *context, struct packet *packet);
     /* Entries of a sealed segment cannot be read here: others have them. */
     void (*damaged)(void *context, uint64_t first_idx, uint64_t last_idx);
+    /* A member lacks what is committed and has taken nothing more for so long; told again
+     * every second while it is so. Leader. */
+    void (*stalled)(void *context, const struct raft_member *member, int64_t stood_us);
     /* This parcel is used up; the function releases it. */
     void (*parcel_gone)(void *context, struct parcel *parcel);
 };

@@ -56,6 +56,13 @@ struct catch_up {
     int64_t until_us;  /* waits so long to hear that it came */
 };
 
+/* A follower, as the leader saw it last (actor_watch.c). */
+struct watched {
+    struct raft_member member;
+    uint64_t match;
+    int64_t since_us; /* it has had this, and lacked something */
+};
+
 struct actor {
     uint32_t tag;
     struct actor_options options;
@@ -117,6 +124,11 @@ struct actor {
     struct mail_list parcels; /* entries that wait for room, in order */
     struct catch_up *catch_ups;
     uint32_t catch_up_count;
+    struct watched *watched;
+    uint32_t watched_count;
+    int64_t watch_due_us;     /* not looked at before */
+    uint64_t own_flushed_idx; /* as leader: of this replica's own log, and since when more is owed; 0: nothing is */
+    int64_t own_flushed_us;
     bool damaged;          /* as of the last look */
     int64_t damage_due_us; /* not looked at before */
     uint64_t boot_version; /* with interval flushing: the hard state that counts this start; 0: none */
@@ -227,6 +239,8 @@ void actor_reply(struct actor *actor, const struct raft_message *message);
 void actor_send_messages(struct actor *actor);
 /* A packet of old entries left, or was dropped. */
 void actor_catch_up_left(struct actor *actor, const struct raft_member *member, bool sent);
+/* A packet of old entries for it waits in a link. */
+bool actor_catch_up_waits(const struct actor *actor, const struct raft_member *member);
 void actor_peers_fini(struct actor *actor);
 void actor_tell(struct actor *actor);
 
@@ -262,6 +276,11 @@ int64_t actor_asks_deadline_us(const struct actor *actor);
 void actor_drive_members(struct actor *actor);
 /* Begins to hand over before a stop; false: there is nobody, or nothing to hand over. */
 bool actor_part(struct actor *actor);
+
+/* actor_watch.c */
+void actor_watch(struct actor *actor);
+void actor_watch_forget(struct actor *actor);
+int64_t actor_watch_deadline_us(const struct actor *actor);
 
 /* actor_mend.c */
 void actor_look_at_damage(struct actor *actor);

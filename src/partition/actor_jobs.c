@@ -139,6 +139,7 @@ int64_t actor_deadline_us(const struct actor *actor)
     due_us = least(due_us, actor_asks_deadline_us(actor));
     due_us = least(due_us, actor_damage_deadline_us(actor));
     due_us = least(due_us, actor_lost_deadline_us(actor));
+    due_us = least(due_us, actor_watch_deadline_us(actor));
     if (actor->parting)
         due_us = least(due_us, actor->stop_until_us);
     if (flush_may_wait(actor))

@@ -404,8 +404,17 @@ void actor_send_messages(struct actor *actor)
         actor_tail_trim(actor);
 }
 
+bool actor_catch_up_waits(const struct actor *actor, const struct raft_member *member)
+{
+    for (uint32_t i = 0; i < actor->catch_up_count; i++)
+        if (actor->catch_ups[i].out && raft_member_equal(&actor->catch_ups[i].member, member))
+            return true;
+    return false;
+}
+
 void actor_peers_fini(struct actor *actor)
 {
+    actor_watch_forget(actor);
     while (actor->held != NULL) {
         struct packet *packet = actor->held;
         actor->held = packet->next;

@@ -52,9 +52,10 @@ struct partition {
     struct mail tick;
     atomic_bool tick_queued;
     int64_t armed_us;
-    _Atomic uint64_t turns;         /* begun */
+    _Atomic uint64_t turns;         /* begun and ended: odd while one runs */
     _Atomic uint64_t watched_turns; /* partition_is_stuck: as of the last look, */
     _Atomic int64_t watched_us;     /* and since when it is so */
+    _Atomic bool stuck;             /* as it was found then */
     _Atomic uint64_t parcels_bytes; /* received and not used up */
     struct engine_deadline scrub_deadline;
     struct job scrub_job;
@@ -150,6 +151,8 @@ uint32_t partition_leader(const struct partition *partition, uint64_t *term)
     /* First: a leader newer than the term refuses what is bound to that. */
     if (term != NULL)
         *term = atomic_load_explicit(&partition->term, memory_order_acquire);
+    if (atomic_load_explicit(&partition->stuck, memory_order_relaxed))
+        return 0; /* what it knew is old, and if it led, others do by now */
     return atomic_load_explicit(&partition->leader_id, memory_order_relaxed);
 }
 
@@ -222,6 +225,7 @@ static void run_turn(struct partition *p)
     arm_deadline(p);
     if (clock_mono_us() - now.mono_us > SLOW_TURN_US)
         (void)atomic_fetch_add_explicit(&engine_counters(p->options.engine)->slow_turns, 1, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&p->turns, 1, memory_order_relaxed);
 }
 
 /* ---- jobs ------------------------------------------------------------------------------ */
@@ -342,6 +346,12 @@ static void tell_damage(void *context, uint64_t first_idx, uint64_t last_idx)
     p->options.peers->damaged(p->options.peers->context, p, first_idx, last_idx);
 }
 
+static void tell_stalled(void *context, const struct raft_member *member, int64_t stood_us)
+{
+    struct partition *p = context;
+    p->options.peers->stalled(p->options.peers->context, p, member, stood_us);
+}
+
 static void parcel_gone(void *context, struct parcel *parcel)
 {
     struct partition *p = context;
@@ -434,6 +444,8 @@ static void describe_actor(struct partition *p, struct actor_options *options)
     options->env.parcel_gone = parcel_gone;
     if (p->options.peers->damaged != NULL)
         options->env.damaged = tell_damage;
+    if (p->options.peers->stalled != NULL)
+        options->env.stalled = tell_stalled;
 }
 
 static void refuse_rest(struct mail_list *rest, enum kq_err err, const struct fault *fault)
@@ -685,15 +697,18 @@ void partition_ask(struct partition *partition, struct partition_ask *ask)
         actor_refuse(&ask->mail, partition->stop.reason, NULL);
 }
 
-/* Called with every beat: two looks that far apart, mail at each, and no turn between. */
+/* Called with every beat: two looks that far apart, the same turn or mail at each, and none ended
+ * between. A turn that does not end may have taken the last mail there was. */
 bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t limit_us)
 {
     uint64_t turns = atomic_load_explicit(&partition->turns, memory_order_relaxed);
     uint64_t watched = atomic_exchange_explicit(&partition->watched_turns, turns, memory_order_relaxed);
-    if (turns == watched && mailbox_has_control(&partition->box))
-        return now_us - atomic_load_explicit(&partition->watched_us, memory_order_relaxed) >= limit_us;
-    atomic_store_explicit(&partition->watched_us, now_us, memory_order_relaxed);
-    return false;
+    bool waits = turns == watched && (turns % 2 != 0 || mailbox_has_control(&partition->box));
+    if (!waits)
+        atomic_store_explicit(&partition->watched_us, now_us, memory_order_relaxed);
+    bool stuck = waits && now_us - atomic_load_explicit(&partition->watched_us, memory_order_relaxed) >= limit_us;
+    atomic_store_explicit(&partition->stuck, stuck, memory_order_relaxed);
+    return stuck;
 }
 
 void partition_mend(struct partition *partition, struct partition_mend *mend)

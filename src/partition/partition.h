@@ -52,6 +52,9 @@ struct partition_peers {
     /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them
      * (partition_mend). Told again from time to time while it is so. May be NULL. */
     void (*damaged)(void *context, struct partition *partition, uint64_t first_idx, uint64_t last_idx);
+    /* This replica leads; a member of its lacks what is committed and has taken nothing more
+     * for so long. Told again every second while it is so. May be NULL. */
+    void (*stalled)(void *context, struct partition *partition, const struct raft_member *member, int64_t stood_us);
 };
 
 enum { PARTITION_MEMBERS_MAX = 16 };
@@ -156,7 +159,8 @@ void partition_claim(struct partition *partition, const struct raft_member *lead
 void partition_peer_link(struct partition *partition, const struct raft_member *member, bool on);
 /* The process of this leader is known to be gone: campaign soon, not all at once. */
 void partition_leader_gone(struct partition *partition, const struct raft_member *leader);
-/* Its actor has not turned a mailbox with mail in it for limit_us: nobody may vouch for it. */
+/* Its actor has not turned a mailbox with mail in it for limit_us, or is in one turn as long:
+ * nobody may vouch for it. */
 bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t limit_us);
 /* Whom metadata wants as members (VOTER or LEARNER each; the preferred leader first, which
  * is also the replicas' rank). While this replica leads it brings that about: who comes is
@@ -230,7 +234,7 @@ struct partition_status {
 /* Any thread. */
 void partition_status(struct partition *partition, struct partition_status *status);
 /* Any thread; no lock. The broker that leads, as far as this replica knows; 0: not
- * known (also while it opens). *term (may be NULL): a term in which it led; whoever binds
+ * known (also while it opens, or stands still). *term (may be NULL): a term in which it led; whoever binds
  * a publish to it is refused if it is older than what is true. */
 uint32_t partition_leader(const struct partition *partition, uint64_t *term);
 const char *partition_title(const struct partition *partition);

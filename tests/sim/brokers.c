@@ -133,6 +133,7 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "workers.max=4");
     set(config, "flushers=2");
     set(config, "scrub.interval=10s");
+    set(config, "replica.stalled.timeout=10s");
     if (variant()->retention_bytes >= 0)
         set(config, "retention.bytes=%lldB", (long long)variant()->retention_bytes);
     if (variant()->retention_ms >= 0)

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { FILE_BYTES_MAX = 4 * 1024 * 1024, OPEN_MAX = 1024 };
+enum { FILE_BYTES_MAX = 4 * 1024 * 1024, OPEN_MAX = 1024, STALL_LOOK_MS = 50 };
 
 struct disk {
     struct io io;
@@ -15,6 +15,7 @@ struct disk {
     struct chance chance;
     struct disk_style style;
     uint64_t syncs;
+    bool stalled, syncs_stalled;
     bool crash_asked;
     uint64_t crash_skip;
     void (*crash)(void *context);
@@ -30,8 +31,16 @@ static struct disk *self(struct io *io)
 
 /* ---- time and crashes around a call ---------------------------------------------------- */
 
+void disk_stall(struct disk *disk, bool stall, bool syncs)
+{
+    disk->stalled = stall && !syncs;
+    disk->syncs_stalled = stall;
+}
+
 static void take_time(struct disk *d, int64_t most_ns)
 {
+    while (d->stalled)
+        fiber_sleep(STALL_LOOK_MS * MS_NS);
     fiber_sleep(1 + (int64_t)chance_below(&d->chance, (uint64_t)most_ns));
 }
 
@@ -63,6 +72,8 @@ static int synced(struct disk *d, struct io_file *file, int (*sync)(struct io *i
     int64_t span = d->style.sync_ns / 2 + (int64_t)chance_below(&d->chance, (uint64_t)d->style.sync_ns + 1);
     if (chance_once_in(&d->chance, d->style.stall_in))
         span = chance_magnitude(&d->chance, d->style.sync_ns, d->style.stall_ns);
+    while (d->syncs_stalled)
+        fiber_sleep(STALL_LOOK_MS * MS_NS);
     bool last = is_last(d);
     bool late = chance_once_in(&d->chance, 2);
     d->syncs++;

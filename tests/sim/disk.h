@@ -27,6 +27,8 @@ struct disk *disk_new(struct node *node, uint64_t seed);
 struct io *disk_io(struct disk *disk);
 struct io_mem *disk_mem(struct disk *disk);
 struct disk_style *disk_style(struct disk *disk);
+/* From now on calls do not come back, until they do again. syncs: only those that make durable. */
+void disk_stall(struct disk *disk, bool stall, bool syncs);
 /* Calls that change something, and those that make it durable, so far. */
 uint64_t disk_syncs(const struct disk *disk);
 /* Calls crash(context), from the fiber of the call and never to return, at the call

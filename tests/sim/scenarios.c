@@ -9,6 +9,8 @@ const struct scenario *scenarios(unsigned *count)
         {"wiped-while-down", "a wiped broker restarts with the founding command while another is down", 3, 0,
          story_a_wiped_one_restarts_while_another_is_down},
         {"slow-leader", "a leader's disk stalls", 3, 0, story_a_leaders_disk_stalls},
+        {"stalled-disk", "a leader's disk answers no more; others take over all it had", 5, 0,
+         story_a_disk_stalls_for_good},
         {"bit-flip", "a bit flips in a sealed segment", 3, 0, story_a_bit_flips},
         {"drain-leader", "a leader is drained, and added again", 5, 0, story_a_leader_is_drained},
         {"cut-learner", "a partition's new member is cut off", 5, 0, story_a_new_member_is_cut_off},

@@ -28,6 +28,7 @@ bool story_all_lose_power(struct chance *chance);
 bool story_a_wiped_disk_comes_back(struct chance *chance);
 bool story_a_wiped_one_restarts_while_another_is_down(struct chance *chance);
 bool story_a_leaders_disk_stalls(struct chance *chance);
+bool story_a_disk_stalls_for_good(struct chance *chance);
 bool story_a_bit_flips(struct chance *chance);
 /* ---- story_members.c ---- */
 bool story_a_leader_is_drained(struct chance *chance);

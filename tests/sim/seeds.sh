@@ -11,7 +11,7 @@ if [ "${SIM_SHARE:-}" = short ]; then
 fi
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
-for story in all-lose-power wiped-disk wiped-while-down slow-leader bit-flip drain-leader cut-learner topic-again \
+for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk bit-flip drain-leader cut-learner topic-again \
     deaf-leader mute-leader partly-connected; do
     "$SIMULATE" --scenario "$story" --seed 1 --seeds 2
 done

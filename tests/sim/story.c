@@ -20,10 +20,17 @@ static bool is_error(const char *reply)
     return reply == NULL || strncmp(reply, "Error", 5) == 0;
 }
 
+static unsigned shunned;
+
+void story_shun(unsigned broker)
+{
+    shunned = broker;
+}
+
 static char *ask_somebody(const char *line)
 {
     for (unsigned i = 1; i <= brokers_count(); i++) {
-        if (!broker_serves(brokers_at(i)))
+        if (!broker_serves(brokers_at(i)) || i == shunned)
             continue;
         char *reply = clients_ask(i, line, ASK_S * S_NS);
         if (!is_error(reply))

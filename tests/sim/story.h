@@ -16,6 +16,8 @@
 
 /* Any broker that serves and answers without an error. NULL: none; else the caller's (free(3)). */
 char *story_ask(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* It is not asked from now on, as it does not know better (0: all are). */
+void story_shun(unsigned broker);
 /* As story_ask, again and again. False: judge_fails was called. */
 bool story_order(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* This broker, within some seconds. NULL: no answer. */

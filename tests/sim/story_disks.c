@@ -133,3 +133,53 @@ bool story_all_lose_power(struct chance *chance)
     }
     return true;
 }
+
+/* ---- a replica that stands still ---------------------------------------------------------- */
+
+/* How many partitions of the clients' topics it is to hold. */
+static unsigned holds(unsigned broker)
+{
+    unsigned held = 0;
+    char topic[16];
+    for (unsigned t = 0; t < clients_plan()->topics; t++)
+        for (unsigned p = 0; p < clients_plan()->partitions[t]; p++) {
+            (void)snprintf(topic, sizeof topic, "t%u", t);
+            held += story_holds(topic, p, broker);
+        }
+    return held;
+}
+
+/* The disk answers no more; its broker goes on beating. What it led is led by others at once,
+ * what it held is held by others after replica.stalled.timeout, and then one more may fail. */
+bool story_a_disk_stalls_for_good(struct chance *chance)
+{
+    if (!story_settles("it begins"))
+        return false;
+    unsigned ill = story_wait_for_leader("t0", 0);
+    bool syncs = chance_once_in(chance, 2);
+    const char *when = syncs ? "a leader's disk syncs no more" : "a leader's disk answers no more";
+    struct disk *disk = broker_node(brokers_at(ill))->disk;
+    disk_stall(disk, true, syncs);
+    story_shun(ill); /* it has no news */
+    trace_say(TRACE_FAULT, "broker %u: %s", ill, when);
+    story_load(4000);
+    for (int64_t until_ns = machine_now_ns() + 60 * S_NS; holds(ill) > 0 && machine_now_ns() < until_ns;)
+        if (!story_takes_messages(when, 8)) /* what stands still is seen only where there is something to take */
+            return false;
+    if (holds(ill) > 0) {
+        judge_fails("%s, and after a minute %u partitions are still to be held there", when, holds(ill));
+        return false;
+    }
+    if (!story_settles(when))
+        return false;
+    unsigned other = story_another(ill, chance);
+    broker_die(brokers_at(other), story_death(chance));
+    if (!story_takes_messages("another broker died beside it", 20))
+        return false;
+    broker_boot(brokers_at(other));
+    broker_die(brokers_at(ill), DEATH_POWER);
+    disk_stall(disk, false, false);
+    story_shun(0);
+    broker_boot(brokers_at(ill));
+    return story_settles("its disk was mended");
+}

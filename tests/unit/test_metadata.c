@@ -489,6 +489,36 @@ static void a_dead_broker_is_removed_and_its_replicas_go_elsewhere(void)
     actor_free(turn);
 }
 
+static void one_that_stands_still_is_given_to_another_broker(void)
+{
+    struct machine_turn *turn = actor_new(4);
+    struct metadata_call call;
+    CU_ASSERT_EQUAL(create(turn, "t", 1, 3, &call), KQ_OK);
+    char before[8];
+    (void)snprintf(before, sizeof before, "%s", target_of(turn, "t", 0));
+    static const uint32_t alive[] = {1, 2, 3, 4};
+    struct metadata_call rehouse = {.verb = METADATA_REHOUSE,
+                                    .topic_id = metadata_find_topic(turn->metadata, "t")->id,
+                                    .replica_count = 1,
+                                    .replica = {{.broker = (uint32_t)(before[1] - '0'), .mix = {{7}}}},
+                                    .alive = alive,
+                                    .alive_count = 4};
+    CU_ASSERT_EQUAL(run(turn, &rehouse), KQ_OK);
+    CU_ASSERT_EQUAL(rehouse.count, 0); /* of another name: it was replaced already */
+    rehouse.replica[0].mix = (struct uuid){{0}};
+    rehouse.alive_count = 3;
+    bool four_is_spare = strchr(before, '4') == NULL;
+    CU_ASSERT_EQUAL(run(turn, &rehouse), KQ_OK);
+    CU_ASSERT_EQUAL(rehouse.count, four_is_spare ? 0 : 1); /* nobody else lives */
+    rehouse.alive_count = 4;
+    CU_ASSERT_EQUAL(run(turn, &rehouse), KQ_OK);
+    CU_ASSERT_EQUAL(strlen(target_of(turn, "t", 0)), 3);
+    CU_ASSERT_PTR_NULL(strchr(target_of(turn, "t", 0), before[1]));
+    CU_ASSERT_EQUAL(run(turn, &rehouse), KQ_OK);
+    CU_ASSERT_EQUAL(rehouse.count, 0); /* once */
+    actor_free(turn);
+}
+
 static void topics_are_made_where_a_majority_lives(void)
 {
     struct machine_turn *turn = actor_new(3);
@@ -712,6 +742,7 @@ static const struct unit_case cases[] = {
     {"a dead broker is removed, and its replicas go elsewhere", a_dead_broker_is_removed_and_its_replicas_go_elsewhere},
     {"topics are made where a majority lives", topics_are_made_where_a_majority_lives},
     {"the broker's own topics grow", the_brokers_own_topics_grow},
+    {"one that stands still is given to another broker", one_that_stands_still_is_given_to_another_broker},
     {"another incarnation replaces a dead one only", another_incarnation_replaces_a_dead_one_only},
     {"the first registration makes all founders known", the_first_registration_makes_all_founders_known},
     {"a random life replays to the same state", a_random_life_replays_to_the_same_state},
