@@ -396,7 +396,8 @@ void link_out_run(struct link *link)
         bool refused;
         enum kq_err err = link_dial(link, &link->out, PEER_KIND_RAFT, &self, &refused, &fault);
         if (err != KQ_OK) {
-            if (refused)
+            /* AGAIN: a process is there that knows nothing of what the one before it said. */
+            if (refused || err == KQ_AGAIN)
                 links_post(links, &(struct event){.kind = EVENT_REFUSED, .broker_id = id});
             link_say(link, &fault, PEER_KIND_RAFT);
             if (err == KQ_INVALID || err == KQ_EXISTS || err == KQ_BAD_VERSION)

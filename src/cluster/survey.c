@@ -9,6 +9,7 @@
 #include "cluster/cluster_state.h"
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/require.h"
 #include "cluster/survey_wire.h"
 
@@ -44,6 +45,51 @@ static bool is_well(const struct survey_row *row)
     return well;
 }
 
+/* The replica that the metadata wants at the i-th of the holders. A broker that was wiped has
+ * another one than before, of which the group's leader may not know yet. */
+static struct uuid wanted_at(const struct image *image, const struct image_holders *holders, uint32_t i)
+{
+    const struct image_broker *broker = image_find_broker(image, holders->brokers[i]);
+    return broker == NULL ? (struct uuid){{0}} : replica_incarnation(&broker->incarnation, &holders->mixes[i]);
+}
+
+/* The member that is this replica. One that is alone is what its folder says it is. */
+static const struct survey_member *find_member(const struct image *image, const struct image_holders *holders,
+                                               uint32_t i, const struct survey_row *row)
+{
+    struct uuid wanted = wanted_at(image, holders, i);
+    for (uint32_t k = 0; row != NULL && k < row->member_count; k++)
+        if (row->members[k].broker == holders->brokers[i] &&
+            (holders->count == 1 || uuid_equal(&row->members[k].incarnation, &wanted)))
+            return &row->members[k];
+    return NULL;
+}
+
+static bool is_as_wanted(const struct image *image, const struct survey_row *row)
+{
+    const struct image_topic *topic = image_find_id(image, &row->group.topic_id);
+    if (topic == NULL || row->group.partition >= image_topic_partitions(topic))
+        return true;
+    struct image_holders holders = image_holders(topic, row->group.partition);
+    for (uint32_t i = 0; i < holders.wanted_count; i++)
+        if (find_member(image, &holders, i, row) == NULL)
+            return false;
+    return true;
+}
+
+/* Of the brokers' names: another one, another opinion of who is to hold what. */
+static uint32_t fingerprint(const struct image *image)
+{
+    uint32_t crc = 0;
+    for (size_t i = 0; i < image_broker_count(image); i++) {
+        const struct image_broker *b = image_broker_at(image, i);
+        uint8_t id[4];
+        put_le32(id, b->id);
+        crc = crc32c(crc32c(crc, id, sizeof id), b->incarnation.bytes, UUID_BYTES);
+    }
+    return crc;
+}
+
 static struct survey_row row_of(const struct gathered *g)
 {
     const struct partition_ask *ask = &g->ask;
@@ -53,6 +99,7 @@ static struct survey_row row_of(const struct gathered *g)
         const struct partition_member_row *from = &ask->members[i];
         uint64_t behind = ask->last_idx > from->match_idx ? ask->last_idx - from->match_idx : 0;
         row.members[i] = (struct survey_member){.broker = from->member.broker_id,
+                                                .incarnation = from->member.incarnation,
                                                 .voter = (from->kinds & RAFT_SEAT_VOTER) != 0,
                                                 .in_sync = from->in_sync,
                                                 .lag = (int64_t)behind};
@@ -64,20 +111,27 @@ static void end_gathering(struct gathering *g)
 {
     struct buf rows;
     uint32_t count = 0;
+    struct image *image = cluster_image(g->cluster);
+    struct buf well;
     buf_init(&rows, ANSWER_BYTES_MAX);
+    buf_init(&well, ANSWER_BYTES_MAX);
     survey_wire_begin(&rows);
     for (uint32_t i = 0; i < g->count; i++) {
         if (g->asks[i].ask.fault.err != KQ_OK)
             continue;
         struct survey_row row = row_of(&g->asks[i]);
-        if (!g->all && is_well(&row))
+        if (!g->all && is_well(&row) && is_as_wanted(image, &row)) {
+            survey_wire_add_well(&row, &well);
             continue;
+        }
         survey_wire_add(&row, &rows);
         count++;
     }
-    survey_wire_end(&rows, count);
+    survey_wire_end(&rows, count, &well);
+    buf_fini(&well);
     for (uint32_t i = 0; i < g->count; i++)
         partition_drop(&g->asks[i].partition);
+    image_drop(&image);
     free(g->asks);
     struct gathering copy = *g;
     free(g);
@@ -161,8 +215,11 @@ static void served(struct gathering *g, struct buf *rows)
 
 void survey_serve(void *context, struct asked *asked)
 {
-    bool all;
-    struct fault fault = {.err = survey_wire_asked(asked->body, asked->body_bytes, &all)};
+    struct survey_question question = {.all = true};
+    struct fault fault = {.err = survey_wire_asked(asked->body, asked->body_bytes, &question)};
+    struct image *image = cluster_image(context);
+    bool all = question.all || question.brokers != fingerprint(image);
+    image_drop(&image);
     if (fault.err == KQ_OK && !gather(context, all, asked->deadline_us, served, asked))
         fault.err = KQ_NO_MEMORY;
     if (fault.err != KQ_OK)
@@ -188,12 +245,28 @@ struct surveying {
     struct survey_row *rows;
     size_t row_count;
     size_t partition_room;
-    uint8_t body[2];
+    uint8_t body[SURVEY_QUESTION_BYTES];
     struct iovec part;
     _Atomic uint32_t left;
     uint32_t question_count;
     struct question questions[];
 };
+
+/* Of several that say they lead the one of the newest term does. */
+static void take_row(struct surveying *s, const struct survey_row *row)
+{
+    struct survey_row *known = map_get(&s->by_group, &row->group, sizeof row->group);
+    if (known != NULL && known->term < row->term)
+        *known = *row;
+    if (known != NULL)
+        return;
+    struct survey_row *copy = malloc(sizeof *copy);
+    if (copy == NULL)
+        return;
+    *copy = *row;
+    if (!map_put(&s->by_group, &row->group, sizeof row->group, copy, NULL))
+        free(copy);
+}
 
 static void take_rows(struct surveying *s, struct question *q)
 {
@@ -202,17 +275,13 @@ static void take_rows(struct surveying *s, struct question *q)
     struct survey_row row;
     q->answered = q->answered && survey_wire_open(&c, &count);
     for (uint32_t i = 0; q->answered && i < count && survey_wire_next(&c, &row); i++) {
-        struct survey_row *known = map_get(&s->by_group, &row.group, sizeof row.group);
-        if (known != NULL && known->term < row.term)
-            *known = row;
-        if (known != NULL)
-            continue;
-        struct survey_row *copy = malloc(sizeof *copy);
-        if (copy == NULL)
-            return;
-        *copy = row;
-        if (!map_put(&s->by_group, &row.group, sizeof row.group, copy, NULL))
-            free(copy);
+        row.leader = q->broker;
+        take_row(s, &row);
+    }
+    q->answered = q->answered && survey_wire_open_well(&c, &count);
+    for (uint32_t i = 0; q->answered && i < count && survey_wire_next_well(&c, &row); i++) {
+        row.leader = q->broker;
+        take_row(s, &row);
     }
 }
 
@@ -245,14 +314,6 @@ static void describe_brokers(struct surveying *s)
     }
 }
 
-static const struct survey_member *find_member(const struct survey_row *row, uint32_t broker)
-{
-    for (uint32_t i = 0; row != NULL && i < row->member_count; i++)
-        if (row->members[i].broker == broker)
-            return &row->members[i];
-    return NULL;
-}
-
 static bool has_answered(const struct surveying *s, uint32_t broker)
 {
     for (uint32_t i = 0; i < s->question_count; i++)
@@ -266,15 +327,14 @@ static bool describe_replicas(struct surveying *s, const struct image_holders *h
                               struct cluster_survey_partition *to)
 {
     bool whole = true;
-    /* A leader that was asked for what is not well alone, and said nothing: all is well. */
-    bool well = row == NULL && !s->survey->all && has_answered(s, to->leader);
+    bool well = row != NULL && row->well;
     for (uint32_t i = 0; i < holders->count; i++) {
         uint32_t id = holders->brokers[i];
-        const struct survey_member *m = find_member(row, id);
+        const struct survey_member *m = find_member(s->image, holders, i, row);
         bool wanted = i < holders->wanted_count;
         struct cluster_survey_replica *r = &to->replicas[to->replica_count++];
         *r = (struct cluster_survey_replica){.broker = id, .wanted = wanted, .lag = well ? 0 : -1};
-        r->voter = m == NULL ? well || !holders->moving : m->voter;
+        r->voter = m != NULL ? m->voter : well || (row == NULL && !holders->moving);
         r->in_sync = (m == NULL ? well : m->in_sync) && links_is_alive(s->cluster->links, id);
         if (m != NULL)
             r->lag = m->lag;
@@ -310,8 +370,10 @@ static void describe_partition(struct surveying *s, const struct image_topic *to
     const struct survey_row *row = map_get(&s->by_group, &group, sizeof group);
     struct cluster_survey_partition to = {.partition = p};
     (void)snprintf(to.topic, sizeof to.topic, "%s", image_topic_name(topic));
-    to.leader = cluster_leader(s->cluster, &group.topic_id, p, NULL);
-    to.moving = holders.moving || (row != NULL && !row->as_target);
+    to.leader = row != NULL ? row->leader : cluster_leader(s->cluster, &group.topic_id, p, NULL);
+    if (row == NULL && has_answered(s, to.leader))
+        to.leader = 0; /* it did, as far as it is known here, and does not say so any more */
+    to.moving = holders.moving || (row != NULL && !row->well && !row->as_target);
     bool whole =
         describe_replicas(s, &holders, row, &to) && holders.wanted_count >= image_topic_desired_replicas(topic);
     struct cluster_survey_broker *leader = find_broker(survey, to.leader);
@@ -396,7 +458,8 @@ static void self_answered(struct gathering *g, struct buf *rows)
 static void ask_all(struct surveying *s)
 {
     struct cluster *c = s->cluster;
-    survey_wire_question(s->survey->all, s->body);
+    struct survey_question question = {.all = s->survey->all, .brokers = fingerprint(s->image)};
+    survey_wire_question(&question, s->body);
     s->part = (struct iovec){.iov_base = s->body, .iov_len = sizeof s->body};
     uint32_t count = s->question_count;
     int64_t deadline_us = s->survey->deadline_us;

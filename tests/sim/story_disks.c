@@ -60,7 +60,7 @@ bool story_a_wiped_disk_comes_back(struct chance *chance)
     broker_wipe(brokers_at(wiped));
     fiber_sleep(chance_magnitude(chance, 1, 5000) * MS_NS);
     broker_boot(brokers_at(wiped));
-    story_load(5000); /* what the status says is as old as the last reports */
+    story_load(1000); /* a death without a word is known after an election timeout */
     if (!story_settles("a broker came back with an empty disk"))
         return false;
     for (unsigned i = 1; i <= brokers_count(); i++) {
@@ -70,7 +70,7 @@ bool story_a_wiped_disk_comes_back(struct chance *chance)
         if (!story_takes_messages("one of those that filled the wiped one died", 20))
             return false;
         broker_boot(brokers_at(i));
-        story_load(5000);
+        story_load(1000);
         if (!story_settles("all brokers run again"))
             return false;
     }
