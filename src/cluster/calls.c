@@ -11,6 +11,8 @@
 enum { RETRY_US = 50 * 1000 };
 /* One try of a call that may be tried again: another controller may be there by then. */
 enum { TRY_US = 2 * 1000 * 1000 };
+/* A broker counts as dead for its removal when it has been silent for so long. */
+enum { REMOVED_SILENT_US = 5 * 1000 * 1000 };
 
 /* ---- judging ----------------------------------------------------------------------- */
 
@@ -51,7 +53,9 @@ static void inform(struct cluster *c, struct metadata_call *call, uint32_t **ali
         call->cluster_id = c->identity.founding.cluster_id;
     for (size_t i = 0; *alive != NULL && i < count; i++) {
         uint32_t id = image_broker_at(image, i)->id;
-        if (links_is_alive(c->links, id))
+        /* One that is to be forgotten may only be paused, or not be reached yet by a new controller. */
+        bool removed = call->verb == METADATA_ORDER && call->order == CLUSTER_REMOVE_BROKER && call->broker.id == id;
+        if (removed ? !links_is_silent(c->links, id, REMOVED_SILENT_US) : links_is_alive(c->links, id))
             (*alive)[call->alive_count++] = id;
     }
     if (call->alive_count == 0) /* nobody is registered yet */

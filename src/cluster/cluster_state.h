@@ -154,6 +154,7 @@ struct duties {
     bool asking_currency;
     struct controller_call growth;
     bool growing;
+    int64_t alone_since_us;     /* no controller is known; 0: one is */
     int64_t poked_us;           /* the metadata's group, to lead itself */
     int64_t scanned_us;         /* all replicas, for those that failed while they ran */
     int64_t balanced_us;        /* leaders, as the controller */

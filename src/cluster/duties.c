@@ -24,6 +24,7 @@ enum {
     CALL_US = 5 * 1000 * 1000,
     POKE_US = 1000 * 1000,
     SCAN_US = 5 * 1000 * 1000,
+    ALONE_US = 3 * 1000 * 1000, /* without a controller: what this broker knows of its peers may be old */
     GRACE_US = 3 * 1000 * 1000, /* a replica that failed is left alone for so long */
     REPORTS_A_RUN = 64,
     METADATA_SEATS_MAX = RAFT_SEATS_MAX - 16, /* a change needs room for those that leave */
@@ -77,10 +78,23 @@ static bool names_self(const struct cluster *c, const struct image *image)
     return false;
 }
 
+/* Whether this broker has known of no controller for a while. */
+static bool is_left_alone(struct cluster *c, int64_t now_us)
+{
+    struct duties *d = &c->duties;
+    if (cluster_controller(c) != 0)
+        d->alone_since_us = 0;
+    else if (d->alone_since_us == 0)
+        d->alone_since_us = now_us;
+    return d->alone_since_us != 0 && now_us >= d->alone_since_us + ALONE_US;
+}
+
 /* Until the metadata names this broker, also those that the command line and the founding name. Who
  * joined takes any incarnation until its image is current: one that it knows from the middle of the
- * log may be of a folder that was emptied since, and its present broker may be the one to tell so. */
-static void tell_peers(struct cluster *c, const struct image *image)
+ * log may be of a folder that was emptied since, and its present broker may be the one to tell so.
+ * For the same reason one that finds no controller takes any of brokers that it does not hear: what
+ * it knows may be old. No vote comes of that: replicas are named by incarnation in every group. */
+static void tell_peers(struct cluster *c, const struct image *image, int64_t now_us)
 {
     size_t known = image_broker_count(image);
     struct link_address *peers = calloc(known + PEERS_MAX + FORM_MEMBERS_MAX + 1, sizeof *peers);
@@ -90,6 +104,7 @@ static void tell_peers(struct cluster *c, const struct image *image)
     (void)pthread_mutex_lock(&c->lock);
     bool any = c->identity.joined && !c->current;
     (void)pthread_mutex_unlock(&c->lock);
+    bool alone = is_left_alone(c, now_us);
     if (!names_self(c, image))
         count = list_contacts(c, peers);
     for (size_t i = 0; i < known; i++) {
@@ -99,7 +114,7 @@ static void tell_peers(struct cluster *c, const struct image *image)
             to++;
         count += to == peers + count;
         *to = (struct link_address){.broker_id = from->id, .port = from->raft_port};
-        if (!any)
+        if (!any && !(alone && !links_is_alive(c->links, from->id)))
             to->incarnation = from->incarnation;
         (void)snprintf(to->host, sizeof to->host, "%s", from->host);
     }
@@ -490,7 +505,7 @@ void duties_run(struct job *job)
     struct image *image = c->stopping ? NULL : image_hold(c->image);
     (void)pthread_mutex_unlock(&c->lock);
     if (image != NULL && c->links != NULL)
-        tell_peers(c, image);
+        tell_peers(c, image, clock_mono_us());
     if (image != NULL && c->links != NULL && c->metadata_partition != NULL) {
         int64_t now_us = clock_mono_us();
         tell_metadata(c, image);

@@ -255,6 +255,19 @@ bool links_is_alive(struct links *links, uint32_t broker_id)
     return alive;
 }
 
+bool links_is_silent(struct links *links, uint32_t broker_id, int64_t for_us)
+{
+    TAG_CHECK(links, LINKS_TAG);
+    if (broker_id == links->options.self.broker_id)
+        return false;
+    struct link *link = links_find(links, broker_id);
+    bool silent =
+        link == NULL || (!atomic_load_explicit(&link->alive, memory_order_acquire) &&
+                         clock_mono_us() >= atomic_load_explicit(&link->changed_us, memory_order_relaxed) + for_us);
+    link_drop(&link);
+    return silent;
+}
+
 uint32_t links_alive_count(struct links *links, const uint32_t *broker_ids, uint32_t count)
 {
     uint32_t alive = 0;

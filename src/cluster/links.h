@@ -80,6 +80,8 @@ void links_stop(struct links **links);
 /* Any thread. Whom to be linked with, self left out: connections to others end. */
 void links_set_peers(struct links *links, const struct link_address *peers, size_t count);
 bool links_is_alive(struct links *links, uint32_t broker_id); /* self always is */
+/* Whether it has not been heard for so long; not said of one that is linked since a shorter time. */
+bool links_is_silent(struct links *links, uint32_t broker_id, int64_t for_us);
 /* How many peers are alive of the count given; self counts if named. */
 uint32_t links_alive_count(struct links *links, const uint32_t *broker_ids, uint32_t count);
 /* Who leads a group as far as known: the highest term wins. 0: not known. Own replicas'

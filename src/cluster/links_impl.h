@@ -89,7 +89,8 @@ struct link {
     struct link *next; /* the list's */
     struct link_address address;
     _Atomic bool alive;
-    _Atomic bool ended; /* its threads end */
+    _Atomic int64_t changed_us; /* when it came to be so */
+    _Atomic bool ended;         /* its threads end */
 
     pthread_mutex_t lock;
     pthread_cond_t wake_out;

@@ -51,6 +51,7 @@ static void on_peer_changed(void *context, uint32_t broker_id, bool alive)
         return; /* it is this broker that leaves */
     struct link *link = links_find(links, broker_id);
     if (link != NULL) {
+        atomic_store_explicit(&link->changed_us, clock_mono_us(), memory_order_relaxed);
         atomic_store_explicit(&link->alive, alive, memory_order_release);
         link_ask_hush(link, !alive);
         /* Who asked it something waits no longer: its process may be stopped, not gone. */
@@ -120,6 +121,7 @@ static struct link *link_new(struct links *links, const struct link_address *add
     link->links = links;
     link->address = *address;
     atomic_init(&link->references, 1);
+    atomic_init(&link->changed_us, clock_mono_us());
     REQUIRE(pthread_mutex_init(&link->lock, NULL) == 0);
     links_cond_init(&link->wake_out);
     links_cond_init(&link->wake_catch_up);

@@ -278,7 +278,9 @@ static void remove_broker(struct plan *plan)
         return;
     }
     if (alive && holds_any(plan->m, id, false)) {
-        (void)fault_set(fault, KQ_INVALID, "broker %u still holds replicas; drain it first, and wait until it is empty",
+        (void)fault_set(fault, KQ_INVALID,
+                        "broker %u still holds replicas, and was heard a moment ago; drain it first, and wait until it "
+                        "is empty, or try again when it has been dead for some seconds",
                         id);
         return;
     }

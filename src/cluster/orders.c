@@ -251,6 +251,31 @@ static void run_transfer(struct running_order *r)
         end_order(r, &fault);
 }
 
+static bool holds_any(const struct image *image, uint32_t broker)
+{
+    for (size_t i = 0; i < image_topic_count(image); i++)
+        for (uint32_t p = 0; p < image_topic_partitions(image_topic_at(image, i)); p++) {
+            struct image_holders holders = image_holders(image_topic_at(image, i), p);
+            for (uint32_t k = 0; k < holders.count; k++)
+                if (holders.brokers[k] == broker)
+                    return true;
+        }
+    return false;
+}
+
+/* The controller may not hear a broker that lives; then who was asked may. */
+static bool may_be_removed(const struct running_order *r, struct fault *fault)
+{
+    uint32_t id = r->order->broker;
+    struct image *image = cluster_image(r->cluster);
+    bool lives = links_is_alive(r->cluster->links, id) && holds_any(image, id);
+    image_drop(&image);
+    if (lives)
+        (void)fault_set(fault, KQ_INVALID,
+                        "broker %u lives and still holds replicas; drain it first, and wait until it is empty", id);
+    return !lives;
+}
+
 static void run_order(struct running_order *r)
 {
     const struct cluster_order *order = r->order;
@@ -291,8 +316,11 @@ void cluster_order(struct cluster *cluster, struct cluster_order *order)
         return;
     }
     memcpy(r->topic, order->topic == NULL ? "" : order->topic, len);
+    struct fault fault = {.err = KQ_OK};
     if (order->verb == CLUSTER_TRANSFER)
         run_transfer(r);
+    else if (order->verb == CLUSTER_REMOVE_BROKER && !may_be_removed(r, &fault))
+        end_order(r, &fault);
     else
         run_order(r);
 }

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BROKERS = 4, LONG_US = 20 * 1000000, PATH_BYTES = FOLDER_PATH_BYTES + 300 };
+enum { BROKERS = 5, LONG_US = 20 * 1000000, PATH_BYTES = FOLDER_PATH_BYTES + 300 };
 
 struct node {
     uint32_t id;
@@ -441,6 +441,14 @@ static uint32_t controller(uint32_t id)
     return status.controller_id;
 }
 
+static size_t broker_count(uint32_t id)
+{
+    struct image *image = cluster_image(nodes[id].cluster);
+    size_t count = image_broker_count(image);
+    image_drop(&image);
+    return count;
+}
+
 static uint32_t other_than(uint32_t id)
 {
     return id % 3 + 1;
@@ -487,10 +495,11 @@ static void a_wiped_broker_joins_and_is_filled(void)
     uint32_t witness = other_than(wiped);
     stop(wiped);
     wipe(wiped);
-    start(wiped);
-    EVENTUALLY(knows(wiped, "t"));
+    begin_start(wiped);
+    EVENTUALLY(is_well(witness)); /* which was its last word before, too, and must not be now */
+    end_start(wiped);
+    CU_ASSERT_TRUE(messages_at(wiped, "t", 1) >= 0);
     EVENTUALLY(messages_at(wiped, "t", 1) == 1);
-    EVENTUALLY(is_well(witness));
     stop(other_than(witness) == wiped ? other_than(wiped) : other_than(witness)); /* the new one's vote counts */
     uint32_t alive = nodes[witness].cluster != NULL ? witness : wiped;
     EVENTUALLY(try_publish(alive, "t", 1) == 1);
@@ -518,6 +527,36 @@ static void a_wiped_broker_with_another_one_down_founds_nothing(void)
     other = image_cluster_id(image);
     CU_ASSERT_TRUE(uuid_equal(&other, &id));
     image_drop(&image);
+    end();
+}
+
+/* What it knows of broker 1 is of a folder that is gone; and broker 1 leads by now. */
+static void a_founder_that_was_away_follows_one_that_was_wiped(void)
+{
+    form(5);
+    EVENTUALLY(controller(2) != 0);
+    CU_ASSERT_EQUAL(catch_up(5), KQ_OK);
+    EVENTUALLY(broker_count(5) == 5);
+    stop(5);
+    stop(1);
+    wipe(1);
+    start(1);
+    EVENTUALLY(controller(1) != 0);
+    EVENTUALLY(catch_up(1) == KQ_OK);
+    CU_ASSERT_EQUAL(create(2, "t", 1, 3), KQ_OK);
+    EVENTUALLY(is_well(2));
+    for (int i = 0; i < 30 && controller(1) != 1; i++) {
+        uint32_t leader = controller(1);
+        if (leader != 0) {
+            stop(leader);
+            EVENTUALLY(controller(1) != leader && controller(1) != 0);
+            start(leader);
+        }
+    }
+    CU_ASSERT_EQUAL_FATAL(controller(1), 1);
+    start(5);
+    EVENTUALLY(controller(5) == 1);
+    EVENTUALLY(knows(5, "t"));
     end();
 }
 
@@ -655,14 +694,6 @@ static void a_broker_alone_grows_into_a_cluster(void)
     end();
 }
 
-static size_t broker_count(uint32_t id)
-{
-    struct image *image = cluster_image(nodes[id].cluster);
-    size_t count = image_broker_count(image);
-    image_drop(&image);
-    return count;
-}
-
 static bool holds_nothing(uint32_t witness, uint32_t id)
 {
     struct survey s = look_over(witness, true);
@@ -702,6 +733,34 @@ static void a_broker_is_drained_and_removed(void)
     end();
 }
 
+static bool sees_alive(uint32_t id, uint32_t other)
+{
+    struct survey s = look_over(id, false);
+    bool alive = false;
+    for (uint32_t i = 0; i < s.survey.broker_count; i++)
+        alive |= s.survey.brokers[i].id == other && s.survey.brokers[i].alive;
+    cluster_survey_fini(&s.survey);
+    return alive;
+}
+
+/* Nor is one that was heard a moment ago: it may only be paused. */
+static void a_broker_is_removed_when_it_has_been_dead_for_a_while(void)
+{
+    form(4);
+    const struct cluster_order remove = {.verb = CLUSTER_REMOVE_BROKER, .broker = 4};
+    CU_ASSERT_EQUAL(create(1, "t", 4, 3), KQ_OK);
+    EVENTUALLY(is_well(1));
+    CU_ASSERT_EQUAL(give(1, remove), KQ_INVALID);
+    stop(4);
+    EVENTUALLY(controller(1) != 0 && controller(1) != 4);
+    EVENTUALLY(!sees_alive(controller(1), 4) && !sees_alive(1, 4));
+    CU_ASSERT_EQUAL(give(1, remove), KQ_INVALID);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last_fault.text, "a moment ago"));
+    EVENTUALLY(give(1, remove) == KQ_OK);
+    EVENTUALLY(is_well(1));
+    end();
+}
+
 static void all_stop_and_start_again(void)
 {
     form(3);
@@ -733,12 +792,14 @@ static const struct unit_case cases[] = {
     {"three form one cluster, and lose one after the other", three_form_one_cluster_and_lose_one_after_the_other},
     {"a wiped broker joins and is filled", a_wiped_broker_joins_and_is_filled},
     {"a wiped broker with another one down founds nothing", a_wiped_broker_with_another_one_down_founds_nothing},
+    {"a founder that was away follows one that was wiped", a_founder_that_was_away_follows_one_that_was_wiped},
     {"a topic is deleted and made again while one is away", a_topic_deleted_and_made_again_while_one_is_away},
     {"a lost replica is replaced by a new one", a_lost_replica_is_replaced_by_a_new_one},
     {"a damaged replica is replaced by a new one", a_damaged_replica_is_replaced_by_a_new_one},
     {"large damage comes back in pieces", large_damage_comes_back_in_pieces},
     {"a broker alone grows into a cluster", a_broker_alone_grows_into_a_cluster},
     {"a broker is drained and removed", a_broker_is_drained_and_removed},
+    {"a broker is removed when it has been dead for a while", a_broker_is_removed_when_it_has_been_dead_for_a_while},
     {"all stop and start again", all_stop_and_start_again},
     {"a start that waits can be stopped", a_start_that_waits_can_be_stopped},
 };
