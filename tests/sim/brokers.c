@@ -132,7 +132,7 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "workers.min=1");
     set(config, "workers.max=4");
     set(config, "flushers=2");
-    set(config, "scrub.interval=10s");
+    set(config, "scrub.interval=%ds", BROKER_SCRUB_S);
     set(config, "replica.stalled.timeout=10s");
     if (variant()->retention_bytes >= 0)
         set(config, "retention.bytes=%lldB", (long long)variant()->retention_bytes);

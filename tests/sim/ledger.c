@@ -12,6 +12,7 @@
 #include "sim/chance.h"
 #include "sim/disk.h"
 #include "sim/durable.h"
+#include "sim/flips.h"
 #include "sim/judge.h"
 #include "sim/places.h"
 #include "sim/trace.h"
@@ -225,7 +226,8 @@ static bool disk_ends(struct group *g, unsigned broker, struct durable *disk, st
     struct tool_counts counts = {0};
     struct fault fault;
     memset(ends, 0, sizeof *ends);
-    if (tool_dump(&disk->io, g->dirs[broker - 1], -1, false, 0, &out, &counts, &fault) != KQ_OK)
+    if (flips_done_to(brokers_at(broker)) || /* a log is read up to the first damage */
+        tool_dump(&disk->io, g->dirs[broker - 1], -1, false, 0, &out, &counts, &fault) != KQ_OK)
         return false;
     if (ends->last_idx == 0) /* it began anew, and nothing came yet */
         ends->last_idx = ends->snapshot_idx;
@@ -369,8 +371,9 @@ static void promise_term(struct group *g, const struct raft_message *m, const ch
     struct ends ends;
     /* An entry of that term is a record of the term as well: who has it never falls
      * behind it. A vote must be written down. */
-    if (state.term < m->term && vote == NULL && disk_ends(g, m->from.broker_id, &disk, &ends) &&
-        ends.last_term >= m->term)
+    if (state.term < m->term && vote == NULL &&
+        (flips_done_to(brokers_at(m->from.broker_id)) ||
+         (disk_ends(g, m->from.broker_id, &disk, &ends) && ends.last_term >= m->term)))
         return;
     if (state.term < m->term)
         judge_fails("broker %u sends %s in term %" PRIu64 ", and on its disk is term %" PRIu64, m->from.broker_id, what,

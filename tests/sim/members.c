@@ -72,6 +72,10 @@ static bool take_records(const char *reply, uint32_t op, const struct claim *cla
         int64_t offset;
         if (!client_number_in(at, "\"Offset\":", &offset))
             return false;
+        at += strspn(at, "0123456789");
+        if (strncmp(at, " probe\"", 7) != 0 && (*at != ' ' || at[1 + strspn(at + 1, "x")] != '"'))
+            judge_fails("t%u/%u shows at offset %" PRId64 " what nobody wrote: v%" PRIu64 "%.60s", claim->topic,
+                        claim->partition, offset, value, at);
         history_read(clients_history(), op, key, offset, value);
         if (*first < 0)
             *first = offset;

@@ -4,6 +4,7 @@
 #include "sim/brokers.h"
 #include "sim/clients.h"
 #include "sim/disk.h"
+#include "sim/flips.h"
 #include "sim/frames.h"
 #include "sim/ledger.h"
 #include "sim/net.h"
@@ -38,6 +39,8 @@ enum fault_kind {
     FAULT_ORDER,
     FAULT_DRAIN,
     FAULT_TOPIC,
+    FAULT_AWAY,
+    FAULT_FLIP,
     FAULT_KINDS,
 };
 
@@ -51,7 +54,9 @@ static struct {
     struct disk_style disks[BROKERS_MAX];
     bool bad_disk[BROKERS_MAX];
     bool drained[BROKERS_MAX];
-    int64_t wiped_ns; /* a disk was; until all is whole again no other is. 0: none */
+    int64_t away_ns[BROKERS_MAX]; /* stays down until then */
+    unsigned ill;                 /* whose disk spoils bits: one, so that the others can mend it */
+    int64_t wiped_ns;             /* a disk was; until all is whole again no other is. 0: none */
 } nemesis;
 
 void nemesis_new(struct node *harness, uint64_t seed, bool hard)
@@ -69,6 +74,10 @@ void nemesis_new(struct node *harness, uint64_t seed, bool hard)
     /* Of three, two that remain cannot bear the loss of a disk. */
     if (brokers_count() < 4 || (nemesis.kinds & 1U << FAULT_WIPE) != 0)
         nemesis.kinds &= ~(1U << FAULT_DRAIN);
+    /* What is on one disk alone must not be spoilt. */
+    if (brokers_count() < 3 || (nemesis.kinds & 1U << FAULT_WIPE) != 0)
+        nemesis.kinds &= ~(1U << FAULT_FLIP);
+    nemesis.ill = 1 + (unsigned)chance_below(&nemesis.chance, brokers_count());
     nemesis.pause_ns = chance_magnitude(&nemesis.chance, 200, 4000) * MS_NS;
     for (unsigned i = 0; i < brokers_count(); i++)
         nemesis.disks[i] = *disk_style(broker_node(brokers_at(i + 1))->disk);
@@ -212,6 +221,24 @@ static void clock_jump(void)
     int64_t by_ns = chance_between(luck(), -3600, 3600) * S_NS;
     node->wall_ns += by_ns;
     trace_say(TRACE_FAULT, "%s: its clock jumps by %lld s", node->name, (long long)(by_ns / S_NS));
+}
+
+/* Long enough for the log start to pass it by, where there is retention. */
+static void be_away(void)
+{
+    unsigned n = broker_number(any());
+    broker_die(brokers_at(n), any_death());
+    nemesis.away_ns[n - 1] = machine_now_ns() + a_while(10000);
+}
+
+/* Some at once; they show when the power goes, now or some time later. */
+static void flip_some(void)
+{
+    struct sim_broker *b = brokers_at(nemesis.ill);
+    for (int64_t left = chance_magnitude(luck(), 1, 8); left > 0; left--)
+        (void)flips_do(b, luck());
+    if (chance_once_in(luck(), 2))
+        broker_die(b, DEATH_POWER);
 }
 
 static void stop_one(void)
@@ -366,6 +393,12 @@ static void do_fault(enum fault_kind kind)
     case FAULT_TOPIC:
         topic_comes_or_goes();
         break;
+    case FAULT_AWAY:
+        be_away();
+        break;
+    case FAULT_FLIP:
+        flip_some();
+        break;
     case FAULT_KINDS:
         break;
     }
@@ -376,7 +409,8 @@ static void do_fault(enum fault_kind kind)
 static void boot_the_dead(bool all)
 {
     for (unsigned i = 1; i <= brokers_count(); i++)
-        if (!broker_is_up(brokers_at(i)) && (all || !chance_once_in(luck(), 3)))
+        if (!broker_is_up(brokers_at(i)) &&
+            (all || (machine_now_ns() >= nemesis.away_ns[i - 1] && !chance_once_in(luck(), 3))))
             broker_boot(brokers_at(i));
 }
 
@@ -417,6 +451,20 @@ static void add_again(unsigned broker)
     }
 }
 
+/* What is spoilt is found by the start after a loss of power, by a reader, or by the
+ * scrubber; what is not sealed yet is mended behind the next message. */
+static void find_what_is_spoilt(void)
+{
+    struct sim_broker *b = brokers_at(nemesis.ill);
+    if (!flips_done_to(b))
+        return;
+    broker_die(b, DEATH_POWER);
+    broker_boot(b);
+    fiber_sleep((BROKER_SCRUB_S + 5) * S_NS);
+    (void)clients_probe(BROKER_SCRUB_S * S_NS);
+    fiber_sleep((2 * BROKER_SCRUB_S + 5) * S_NS);
+}
+
 void nemesis_stop(void)
 {
     nemesis.stop = true;
@@ -451,4 +499,5 @@ void nemesis_stop(void)
             add_again(i % brokers_count() + 1);
             fiber_sleep(15 * S_NS);
         }
+    find_what_is_spoilt();
 }

@@ -1,7 +1,8 @@
 /*
  * Faults, by chance: computers that lose power or whose process dies (also in the
  * middle of a call of the disk), pauses, stops, disks that fail, fill up or stall,
- * clocks that jump and drift, links that are cut one way or both, slow, or lose.
+ * clocks that jump and drift, links that are cut one way or both, slow, or lose; bits
+ * that flip on one of the disks, and brokers that are away for long.
  */
 #ifndef KQ_TESTS_SIM_NEMESIS_H
 #define KQ_TESTS_SIM_NEMESIS_H

@@ -904,6 +904,13 @@ void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
     e->inode->durable[pos] ^= bits;
 }
 
+void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
+{
+    struct entry *e = find(&m->durable, path);
+    REQUIRE(e != NULL && e->inode != NULL && pos < e->inode->durable_size);
+    e->inode->durable[pos] ^= bits;
+}
+
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes)
 {
     const struct entry *e = find(&m->durable, path);

@@ -87,6 +87,9 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes);
 uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes);
 /* These bits change, in the cache and on the disk, as disks do it: nobody is told. */
 void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits);
+/* The same under a cache that still has what stood there: seen after a power cut, and gone
+ * if the place is written again before. */
+void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits);
 /* What of it a power cut would leave if nothing were lucky; borrowed. */
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes);
 /* The paths that would be left. */
