@@ -15,8 +15,10 @@ enum { KAFKA_FRONT_TAG = 0x6b66726f };
 kafka_handler *kafka_handler_of(int16_t key)
 {
     static kafka_handler *const handlers[KAFKA_KEYS] = {
+        [KAFKA_PRODUCE] = kafka_handle_produce,
         [KAFKA_METADATA] = kafka_handle_metadata,
         [KAFKA_API_VERSIONS] = kafka_handle_api_versions,
+        [KAFKA_INIT_PRODUCER_ID] = kafka_handle_init_producer_id,
         [KAFKA_DESCRIBE_CLUSTER] = kafka_handle_describe_cluster,
     };
     return key >= 0 && key < KAFKA_KEYS ? handlers[key] : NULL;

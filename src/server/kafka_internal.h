@@ -101,6 +101,9 @@ kafka_handler *kafka_handler_of(int16_t key);
 /* kafka_meta.c */
 kafka_handler kafka_handle_api_versions, kafka_handle_metadata, kafka_handle_describe_cluster;
 
+/* kafka_produce.c */
+kafka_handler kafka_handle_produce, kafka_handle_init_producer_id;
+
 /* ---- small things that handlers share (kafka_front.c) ----------------------------------- */
 
 /* The code for a client, of what a fault says. */

@@ -1,0 +1,52 @@
+#include "api/produce.h"
+
+enum { MAGIC_AT = 16, CODEC_ZSTD = 4 };
+
+static enum produce_flaw flaw(struct fault *fault, enum produce_flaw what, enum kq_err err, const char *text)
+{
+    (void)fault_set(fault, err, "%s", text);
+    return what;
+}
+
+/* What the batch's header says of itself. */
+static enum produce_flaw check_header(const struct batch_info *info, struct fault *fault)
+{
+    if (info->record_count < 1 || info->record_count != info->last_offset_delta + 1)
+        return flaw(fault, PRODUCE_BAD_RECORD, KQ_INVALID_RECORD,
+                    "the batch's record count does not agree with its last offset delta");
+    if ((info->attributes & BATCH_CONTROL) != 0)
+        return flaw(fault, PRODUCE_CONTROL, KQ_INVALID_RECORD, "a client may not write control records");
+    if (info->producer_id >= 0 && info->base_sequence < 0)
+        return flaw(fault, PRODUCE_BAD_RECORD, KQ_INVALID_RECORD, "a batch of a producer has no sequence");
+    if ((info->attributes & BATCH_TRANSACTIONAL) != 0)
+        return flaw(fault, PRODUCE_TRANSACTIONAL, KQ_INVALID, "this broker has no transactions");
+    return PRODUCE_GOOD;
+}
+
+enum produce_flaw produce_check(struct slice records, const struct partition_limits *limits, bool zstd,
+                                struct batch_info *info, struct fault *fault)
+{
+    struct cursor at = cursor_over(records.data, records.len);
+    const uint8_t *batch;
+    if (records.len > MAGIC_AT && records.data[MAGIC_AT] < BATCH_MAGIC)
+        return flaw(fault, PRODUCE_OLD_FORMAT, KQ_INVALID_RECORD,
+                    "records in a format from before record batches (magic 2) are not taken");
+    if (batch_next(&at, info, &batch) != KQ_OK || cursor_left(&at) > 0)
+        return flaw(fault, PRODUCE_NOT_ONE_BATCH, KQ_INVALID_RECORD,
+                    "the records of a partition must be exactly one record batch");
+    if (info->base_off != 0)
+        return flaw(fault, PRODUCE_BAD_RECORD, KQ_INVALID_RECORD, "the base offset of a client's batch must be 0");
+    if (limits->max_message_bytes >= 0 && info->size_bytes > limits->max_message_bytes) {
+        (void)fault_set(fault, KQ_TOO_LARGE, "message too large: the batch has %d bytes, max.message.bytes is %d",
+                        (int)info->size_bytes, (int)limits->max_message_bytes);
+        return PRODUCE_TOO_LARGE;
+    }
+    if (!batch_crc_ok(batch, info))
+        return flaw(fault, PRODUCE_BAD_CHECKSUM, KQ_CORRUPT, "the batch does not match its checksum");
+    enum produce_flaw found = check_header(info, fault);
+    int codec = info->attributes & BATCH_CODEC_MASK;
+    if (found == PRODUCE_GOOD && (codec > CODEC_ZSTD || (codec == CODEC_ZSTD && !zstd)))
+        return flaw(fault, PRODUCE_NO_CODEC, KQ_INVALID,
+                    "the batch's compression is not one that this version of Produce may use");
+    return found;
+}
