@@ -4,6 +4,7 @@
 #include "log/io.h"
 
 #include <sched.h>
+#include <stdlib.h>
 
 enum { VIEW_TRIES = 100 };
 
@@ -329,4 +330,128 @@ enum kq_err fetch_batches(struct fetch *fetch, struct buf *out, size_t max_bytes
         fetch->in_entry = false;
     }
     return fetch->next_off < fetch->end_off ? KQ_OK : KQ_EOF;
+}
+
+/* ---- whole batches, for a client that takes them as they are --------------------------------- */
+
+enum { PIECES_FIRST = 8, COPIES_MAX_BYTES = 64 * 1024 * 1024 };
+
+void fetch_pieces_init(struct fetch_pieces *pieces)
+{
+    *pieces = (struct fetch_pieces){0};
+    buf_init(&pieces->copies, COPIES_MAX_BYTES);
+}
+
+void fetch_pieces_fini(struct fetch_pieces *pieces)
+{
+    for (uint32_t i = 0; i < pieces->count; i++)
+        if (pieces->piece[i].view != NULL)
+            log_view_drop(&pieces->piece[i].view);
+    free(pieces->piece);
+    buf_fini(&pieces->copies);
+    *pieces = (struct fetch_pieces){0};
+}
+
+static bool pieces_reserve(struct fetch_pieces *pieces)
+{
+    if (pieces->count < pieces->room)
+        return true;
+    uint32_t room = pieces->room == 0 ? PIECES_FIRST : pieces->room * 2;
+    struct fetch_piece *larger = realloc(pieces->piece, room * sizeof(*larger));
+    if (larger == NULL)
+        return false;
+    pieces->piece = larger;
+    pieces->room = room;
+    return true;
+}
+
+/* The batches of an entry that are wanted: they lie side by side. */
+struct run {
+    struct fetch *fetch;
+    struct buf *copies;
+    size_t room_bytes;
+    bool one_at_least;
+    const uint8_t *data;
+    size_t size_bytes;
+    enum kq_err err; /* KQ_OK: enough; KQ_AGAIN: the entry is done; KQ_EOF: the end */
+};
+
+static void run_of_entry(void *context)
+{
+    struct run *run = context;
+    struct fetch *fetch = run->fetch;
+    run->err = KQ_AGAIN;
+    while (run->err == KQ_AGAIN && cursor_left(&fetch->batches) > 0) {
+        struct cursor before = fetch->batches;
+        struct batch_info info;
+        const uint8_t *batch;
+        enum kq_err err = batch_next(&fetch->batches, &info, &batch);
+        size_t size_bytes = (size_t)info.size_bytes;
+        int64_t last_off = info.base_off + info.last_offset_delta;
+        if (err != KQ_OK || info.base_off >= fetch->end_off) {
+            run->err = err != KQ_OK ? err : KQ_EOF;
+        } else if (last_off < fetch->next_off) {
+            continue;
+        } else if (size_bytes > run->room_bytes && !run->one_at_least) {
+            fetch->batches = before;
+            run->err = KQ_OK;
+        } else {
+            run->data = run->data == NULL ? batch : run->data;
+            run->size_bytes += size_bytes;
+            run->room_bytes -= size_bytes < run->room_bytes ? size_bytes : run->room_bytes;
+            run->one_at_least = false;
+            fetch->next_off = last_off + 1;
+        }
+    }
+    if (run->size_bytes > 0 && run->size_bytes < FETCH_COPY_BELOW_BYTES)
+        buf_put(run->copies, run->data, run->size_bytes); /* room was made for it */
+}
+
+static void pieces_add(struct fetch_pieces *pieces, const struct run *run)
+{
+    struct fetch_piece *last = pieces->count == 0 ? NULL : &pieces->piece[pieces->count - 1];
+    bool copied = run->size_bytes < FETCH_COPY_BELOW_BYTES;
+    pieces->size_bytes += run->size_bytes;
+    if (copied && last != NULL && last->view == NULL) {
+        last->size_bytes += run->size_bytes;
+        return;
+    }
+    pieces->piece[pieces->count++] = (struct fetch_piece){
+        .view = copied ? NULL : log_view_hold(run->fetch->view),
+        .data = copied ? NULL : run->data,
+        .at = copied ? pieces->copies.len - run->size_bytes : 0,
+        .size_bytes = run->size_bytes,
+    };
+}
+
+enum kq_err fetch_gather(struct fetch *fetch, struct fetch_pieces *pieces, size_t max_bytes, bool first_whole,
+                         struct fault *fault)
+{
+    REQUIRE(fetch->partition != NULL);
+    while (fetch->next_off < fetch->end_off) {
+        enum kq_err err = fetch->in_entry ? KQ_OK : fetch_entry(fetch, fault);
+        if (err != KQ_OK)
+            return err;
+        struct run run = {
+            .fetch = fetch,
+            .copies = &pieces->copies,
+            .room_bytes = max_bytes > pieces->size_bytes ? max_bytes - pieces->size_bytes : 0,
+            .one_at_least = first_whole && pieces->size_bytes == 0,
+        };
+        (void)buf_reserve(&pieces->copies, FETCH_COPY_BELOW_BYTES); /* nothing is to be allocated under the guard */
+        if (pieces->copies.bad || !pieces_reserve(pieces))
+            return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
+        if (!io_guarded(fetch->entry.body, fetch->entry.body_bytes, run_of_entry, &run))
+            return fault_set(fault, KQ_IO, "%s: the disk could not read the messages around offset %lld",
+                             partition_title(fetch->partition), (long long)fetch->next_off);
+        if (run.size_bytes > 0)
+            pieces_add(pieces, &run);
+        if (run.err == KQ_OK || run.err == KQ_EOF)
+            return run.err;
+        if (run.err != KQ_AGAIN)
+            return fault_set(fault, run.err, "%s: what is stored at offset %lld is no record batch",
+                             partition_title(fetch->partition), (long long)fetch->next_off);
+        fetch->in_entry = false;
+    }
+    return KQ_EOF;
 }

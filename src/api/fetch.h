@@ -63,6 +63,29 @@ enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct r
  * make at most max_bytes. Local only. KQ_OK, KQ_EOF and as fetch_some. */
 enum kq_err fetch_batches(struct fetch *fetch, struct buf *out, size_t max_bytes, struct fault *fault);
 
+/* Whole batches where they lie: in a mapped segment that `view` keeps (a reference with each
+ * piece), or, of small ones, copied into `copies` (view NULL; `at` there). */
+struct fetch_piece {
+    struct log_view *view;
+    const uint8_t *data;
+    size_t at;
+    size_t size_bytes;
+};
+struct fetch_pieces {
+    struct fetch_piece *piece;
+    uint32_t count;
+    uint32_t room;
+    size_t size_bytes; /* of all */
+    struct buf copies;
+};
+enum { FETCH_COPY_BELOW_BYTES = 4 * 1024 };
+void fetch_pieces_init(struct fetch_pieces *pieces);
+void fetch_pieces_fini(struct fetch_pieces *pieces); /* drops what was not taken out (view set to NULL) */
+/* Local only. Adds whole batches from next_off on: as many as make at most max_bytes, and,
+ * if first_whole and there is none yet, one however large. KQ_OK, KQ_EOF and as fetch_some. */
+enum kq_err fetch_gather(struct fetch *fetch, struct fetch_pieces *pieces, size_t max_bytes, bool first_whole,
+                         struct fault *fault);
+
 /* Local only. Moves the end to the high watermark of now; true: there is more to read. */
 bool fetch_extend(struct fetch *fetch);
 /* Lets go of the segments; fetch_some takes them again. */

@@ -16,6 +16,7 @@ kafka_handler *kafka_handler_of(int16_t key)
 {
     static kafka_handler *const handlers[KAFKA_KEYS] = {
         [KAFKA_PRODUCE] = kafka_handle_produce,
+        [KAFKA_FETCH] = kafka_handle_fetch,
         [KAFKA_METADATA] = kafka_handle_metadata,
         [KAFKA_API_VERSIONS] = kafka_handle_api_versions,
         [KAFKA_INIT_PRODUCER_ID] = kafka_handle_init_producer_id,
@@ -99,6 +100,8 @@ bool kafka_address_of(struct kafka_call *call, const struct image *image, uint32
 
 int16_t kafka_code(const struct fault *fault)
 {
+    if (fault->err == KQ_STOPPING)
+        return KAFKA_ERR_NOT_LEADER_OR_FOLLOWER; /* somebody else will, and the client asks who */
     return (int16_t)err_kafka_code(fault->err);
 }
 

@@ -29,6 +29,7 @@ struct kafka_piece {
 struct kafka_pieces {
     struct kafka_piece *at;
     uint32_t count;
+    struct kafka_pieces *next; /* of the call */
 };
 
 /* A request on its way. Made by the session; a handler fills `answer` and says
@@ -43,17 +44,17 @@ struct kafka_call {
     /* The handler's. */
     void *own;
     void (*fini)(struct kafka_call *call); /* frees what it has; no lock held; NULL: nothing */
-    /* Any thread, perhaps together with the answer: what waits is to end soon. NULL: nothing waits for long. */
-    void (*cancel)(struct kafka_call *call);
-    bool silent;      /* no answer is sent (acks 0) */
-    bool hang_up;     /* instead of an answer */
-    uint32_t splices; /* how many records fields of the answer are kafka_pieces, at most */
+    bool silent;                           /* no answer is sent (acks 0) */
+    bool hang_up;                          /* instead of an answer */
+    uint32_t splices;                      /* how many records fields of the answer are kafka_pieces, at most */
+    struct kafka_pieces *pieces; /* all that the answer refers to; released with the call if they are not sent */
     /* The session's, under the connection's lock. */
     struct kafka_call *next;
     uint32_t refs;
     bool answered;
     bool is_produce;
     bool crowds;
+    void (*cancel)(struct kafka_call *call);
     /* The session's. */
     struct pool_job job;
     void (*work)(struct kafka_call *call, struct worker *worker);
@@ -72,6 +73,9 @@ void kafka_call_answered(struct kafka_call *call);
 /* Any thread, no lock held: the handler goes on in work(), on a worker; or, if the client is
  * gone, the call ends without. */
 void kafka_call_wants_worker(struct kafka_call *call, void (*work)(struct kafka_call *call, struct worker *worker));
+/* A handler that is going to wait for long: cancel() runs when that is to end soon, once, on any
+ * thread, perhaps together with the answer. False: it is to end now. Not for Produce. */
+bool kafka_call_waits(struct kafka_call *call, void (*cancel)(struct kafka_call *call));
 /* A mailbox that has enough: no more Produce is read of this client until the call is
  * answered. The worker, in a handler. */
 void kafka_call_crowds(struct kafka_call *call);
@@ -101,6 +105,8 @@ kafka_handler *kafka_handler_of(int16_t key);
 /* kafka_meta.c */
 kafka_handler kafka_handle_api_versions, kafka_handle_metadata, kafka_handle_describe_cluster;
 
+/* kafka_fetch.c */
+kafka_handler kafka_handle_fetch;
 /* kafka_produce.c */
 kafka_handler kafka_handle_produce, kafka_handle_init_producer_id;
 

@@ -31,6 +31,7 @@ struct kafka_session {
     uint32_t crowded;           /* of them, at mailboxes that have enough */
     struct kafka_call *running; /* the one that is no Produce */
     bool wants_quiet;           /* the next request waits for all before it */
+    bool cancelled;             /* nothing waits for long any more */
     /* The worker's. */
     bool refused;
 };
@@ -47,11 +48,21 @@ struct kafka_front *kafka_call_front(struct kafka_call *call)
 
 /* ---- life of a call --------------------------------------------------------------------- */
 
+/* Records that nobody will be sent. */
+static void pieces_release(struct kafka_call *call)
+{
+    for (struct kafka_pieces *pieces = call->pieces; pieces != NULL; pieces = pieces->next)
+        for (uint32_t i = 0; i < pieces->count; i++)
+            pieces->at[i].release(pieces->at[i].keeper);
+    call->pieces = NULL;
+}
+
 static void call_free(struct kafka_call *call)
 {
     struct conn *conn = call->session->conn;
     if (call->fini != NULL)
         call->fini(call);
+    pieces_release(call);
     conn_memory_give(conn_home_of(conn), call->held_bytes);
     buf_fini(&call->reply);
     free(call->reply_splices.at);
@@ -84,16 +95,6 @@ static struct kafka_call *call_new(struct kafka_session *session, uint8_t *memor
 
 /* ---- answering ---------------------------------------------------------------------------- */
 
-/* Records that nobody will be sent. */
-static void pieces_release(const struct kafka_splices *splices)
-{
-    for (size_t i = 0; i < splices->count; i++) {
-        const struct kafka_pieces *pieces = (const void *)splices->at[i].bytes.data;
-        for (uint32_t p = 0; p < pieces->count; p++)
-            pieces->at[p].release(pieces->at[p].keeper);
-    }
-}
-
 /* Lock held. The answer's bytes, and between them what is sent from where it lies. */
 static void call_put(struct kafka_call *call)
 {
@@ -101,7 +102,7 @@ static void call_put(struct kafka_call *call)
     const struct kafka_splices *splices = &call->reply_splices;
     size_t done = 0;
     if (call->hang_up || call->reply.bad) {
-        pieces_release(splices);
+        pieces_release(call);
         conn_end(conn);
         return;
     }
@@ -119,6 +120,7 @@ static void call_put(struct kafka_call *call)
             conn_lend(conn, pieces->at[p].bytes.data, pieces->at[p].bytes.len, pieces->at[p].release,
                       pieces->at[p].keeper);
     }
+    call->pieces = NULL; /* the output has them all */
     conn_put(conn, call->reply.data + done, call->reply.len - done);
 }
 
@@ -366,6 +368,18 @@ static void kafka_input(void *opaque, uint8_t *data, size_t size_bytes, struct w
     taken->mid_line = false;
 }
 
+bool kafka_call_waits(struct kafka_call *call, void (*cancel)(struct kafka_call *call))
+{
+    struct kafka_session *session = call->session;
+    conn_lock(session->conn);
+    REQUIRE(session->running == call);
+    bool waits = !session->cancelled;
+    if (waits)
+        call->cancel = cancel;
+    conn_unlock(session->conn);
+    return waits;
+}
+
 void kafka_call_crowds(struct kafka_call *call)
 {
     struct kafka_session *session = call->session;
@@ -430,15 +444,17 @@ static void kafka_cancel(void *opaque)
 {
     struct kafka_session *session = opaque;
     conn_lock(session->conn);
+    session->cancelled = true;
     struct kafka_call *call = session->running;
-    if (call != NULL && call->cancel == NULL)
-        call = NULL;
-    if (call != NULL)
+    void (*cancel)(struct kafka_call *) = call == NULL ? NULL : call->cancel;
+    if (cancel != NULL) {
+        call->cancel = NULL;
         call->refs++;
+    }
     conn_unlock(session->conn);
-    if (call == NULL)
+    if (cancel == NULL)
         return;
-    call->cancel(call);
+    cancel(call);
     call_drop(call);
 }
 
