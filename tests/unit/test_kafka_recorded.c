@@ -14,7 +14,7 @@ enum { LINE_BYTES = 64 * 1024, ARENA_BYTES = 4 * 1024 * 1024, PATH_BYTES = 4096 
  * client's whole frame behind its size, header included (its key and version are said
  * twice). */
 struct row {
-    char kind[16];
+    char kind[24];
     int key;
     int version;
     uint8_t bytes[LINE_BYTES / 2];
@@ -29,7 +29,7 @@ static bool read_row(FILE *file, struct row *row)
             return false;
     } while (line[0] == '#' || line[0] == '\n');
     int hex_at = 0;
-    int found = sscanf(line, "%15s %d %d %n", row->kind, &row->key, &row->version, &hex_at);
+    int found = sscanf(line, "%23s %d %d %n", row->kind, &row->key, &row->version, &hex_at);
     CU_ASSERT_EQUAL_FATAL(found, 3);
     row->len = 0;
     for (const char *hex = line + hex_at; hex[0] != '\0' && hex[0] != '\n'; hex += 2) {
@@ -77,6 +77,36 @@ static void check_body(const struct row *row, struct kafka_arena *arena, struct 
     CU_ASSERT_TRUE(is_same(row, out, 0));
 }
 
+/* Defaults all over, and one element in every array of structs. */
+static void fill_defaults(const struct kafka_shape *shape, struct kafka_arena *arena, uint8_t *to)
+{
+    kafka_defaults(shape, to);
+    for (size_t i = 0; i < shape->field_count; i++) {
+        const struct kafka_field *field = &shape->fields[i];
+        struct kafka_list list = {.at = NULL, .count = 1};
+        if (field->of == NULL)
+            continue;
+        if (!field->array) {
+            fill_defaults(field->of, arena, to + field->at);
+            continue;
+        }
+        list.at = kafka_make(arena, field->of, 1);
+        fill_defaults(field->of, arena, list.at);
+        memcpy(to + field->at, &list, sizeof list);
+    }
+}
+
+static void check_default(const struct row *row, struct kafka_arena *arena, struct buf *out)
+{
+    const struct kafka_api *api = kafka_api((int16_t)row->key);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(api);
+    const struct kafka_shape *shape = strcmp(row->kind, "default-request") == 0 ? api->request : api->response;
+    uint8_t *body = kafka_arena_take(arena, shape->bytes);
+    fill_defaults(shape, arena, body);
+    kafka_encode(shape, kafka_dialect(api, (int16_t)row->version), body, out, NULL);
+    CU_ASSERT_TRUE(is_same(row, out, 0));
+}
+
 static int check_file(const char *name)
 {
     static struct row row;
@@ -93,6 +123,8 @@ static int check_file(const char *name)
         buf_init(&out, LINE_BYTES);
         if (strcmp(row.kind, "frame") == 0)
             check_frame(&row, &arena, &out);
+        else if (strncmp(row.kind, "default-", 8) == 0)
+            check_default(&row, &arena, &out);
         else
             check_body(&row, &arena, &out);
         buf_fini(&out);
@@ -113,6 +145,14 @@ static void what_franz_go_writes(void)
     CU_ASSERT_EQUAL(check_file("franz-go.txt"), wanted);
 }
 
+static void what_franz_go_takes_for_granted(void)
+{
+    int wanted = 0;
+    for (int16_t key = 0; key < KAFKA_KEYS; key++)
+        wanted += kafka_api(key) != NULL ? 2 : 0;
+    CU_ASSERT_EQUAL(check_file("franz-go-defaults.txt"), wanted);
+}
+
 static void what_clients_send(void)
 {
     CU_ASSERT_TRUE(check_file("clients.txt") > 50);
@@ -121,6 +161,7 @@ static void what_clients_send(void)
 static const struct unit_case cases[] = {
     {"what clients send", what_clients_send},
     {"what franz-go writes", what_franz_go_writes},
+    {"what franz-go takes for granted", what_franz_go_takes_for_granted},
 };
 
 UNIT_MAIN("kafka recorded", cases)
