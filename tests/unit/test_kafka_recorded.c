@@ -77,32 +77,40 @@ static void check_body(const struct row *row, struct kafka_arena *arena, struct 
     CU_ASSERT_TRUE(is_same(row, out, 0));
 }
 
-/* Defaults all over, and one element in every array of structs. */
-static void fill_defaults(const struct kafka_shape *shape, struct kafka_arena *arena, uint8_t *to)
+/* Defaults (or zeros) all over; one element in arrays down to a depth, null below it. */
+static void fill_bare(const struct kafka_shape *shape, struct kafka_arena *arena, bool zero, int depth, uint8_t *to)
 {
     kafka_defaults(shape, to);
     for (size_t i = 0; i < shape->field_count; i++) {
         const struct kafka_field *field = &shape->fields[i];
-        struct kafka_list list = {.at = NULL, .count = 1};
-        if (field->of == NULL)
+        uint8_t *value = to + field->at;
+        struct kafka_list list = {.at = NULL, .count = -1};
+        if (!field->array && field->type == KAFKA_TYPE_STRUCT)
+            fill_bare(field->of, arena, zero, depth, value);
+        else if (!field->array && zero)
+            memset(value, 0, field->bytes);
+        if (!field->array)
             continue;
-        if (!field->array) {
-            fill_defaults(field->of, arena, to + field->at);
-            continue;
+        if (depth > 0) {
+            list.count = 1;
+            list.at = kafka_arena_take(arena, kafka_element_bytes(field));
+            memset(list.at, 0, kafka_element_bytes(field));
+            if (field->of != NULL)
+                fill_bare(field->of, arena, zero, depth - 1, list.at);
         }
-        list.at = kafka_make(arena, field->of, 1);
-        fill_defaults(field->of, arena, list.at);
-        memcpy(to + field->at, &list, sizeof list);
+        memcpy(value, &list, sizeof list);
     }
 }
 
-static void check_default(const struct row *row, struct kafka_arena *arena, struct buf *out)
+/* "default-DEPTH-request", "zero-DEPTH-answer" */
+static void check_bare(const struct row *row, struct kafka_arena *arena, struct buf *out)
 {
     const struct kafka_api *api = kafka_api((int16_t)row->key);
     CU_ASSERT_PTR_NOT_NULL_FATAL(api);
-    const struct kafka_shape *shape = strcmp(row->kind, "default-request") == 0 ? api->request : api->response;
+    const char *depth = strchr(row->kind, '-') + 1;
+    const struct kafka_shape *shape = strcmp(depth + 2, "request") == 0 ? api->request : api->response;
     uint8_t *body = kafka_arena_take(arena, shape->bytes);
-    fill_defaults(shape, arena, body);
+    fill_bare(shape, arena, row->kind[0] == 'z', *depth - '0', body);
     kafka_encode(shape, kafka_dialect(api, (int16_t)row->version), body, out, NULL);
     CU_ASSERT_TRUE(is_same(row, out, 0));
 }
@@ -123,8 +131,8 @@ static int check_file(const char *name)
         buf_init(&out, LINE_BYTES);
         if (strcmp(row.kind, "frame") == 0)
             check_frame(&row, &arena, &out);
-        else if (strncmp(row.kind, "default-", 8) == 0)
-            check_default(&row, &arena, &out);
+        else if (strchr(row.kind, '-') != NULL)
+            check_bare(&row, &arena, &out);
         else
             check_body(&row, &arena, &out);
         buf_fini(&out);
@@ -147,10 +155,7 @@ static void what_franz_go_writes(void)
 
 static void what_franz_go_takes_for_granted(void)
 {
-    int wanted = 0;
-    for (int16_t key = 0; key < KAFKA_KEYS; key++)
-        wanted += kafka_api(key) != NULL ? 2 : 0;
-    CU_ASSERT_EQUAL(check_file("franz-go-defaults.txt"), wanted);
+    CU_ASSERT_TRUE(check_file("franz-go-bare.txt") > 900);
 }
 
 static void what_clients_send(void)
