@@ -3,6 +3,8 @@
  * recorded): each is understood to its last byte, and written again it is the same.
  */
 #include "base/require.h"
+#include "proto/kafka/api_groups.h"
+#include "proto/kafka/consumer_protocol.h"
 #include "proto/kafka/kafka.h"
 #include "support/unit.h"
 
@@ -49,6 +51,32 @@ static bool is_same(const struct row *row, const struct buf *out, size_t from_at
     return same;
 }
 
+static int consumers_seen; /* members that said what they want, or were told what they get */
+
+/* Each recorded group reads one topic with a name as "t1", and its members lead it. */
+static void look_into_groups(const struct kafka_request *request, const void *body, struct kafka_arena *arena)
+{
+    const struct kafka_join_group_request *join = body;
+    for (int32_t i = 0; request->key == KAFKA_JOIN_GROUP && i < join->protocols.count; i++) {
+        struct kafka_consumer_subscription wanted;
+        enum kq_err err = kafka_subscription_decode(join->protocols.at[i].metadata, arena, &wanted);
+        CU_ASSERT_EQUAL_FATAL(err, KQ_OK);
+        CU_ASSERT_EQUAL_FATAL(wanted.topics.count, 1);
+        CU_ASSERT_TRUE(wanted.topics.at[0].len == 2 && wanted.topics.at[0].data[0] == 't');
+        consumers_seen++;
+    }
+    const struct kafka_sync_group_request *sync = body;
+    for (int32_t i = 0; request->key == KAFKA_SYNC_GROUP && i < sync->assignments.count; i++) {
+        struct kafka_consumer_assignment given;
+        enum kq_err err = kafka_assignment_decode(sync->assignments.at[i].assignment, arena, &given);
+        CU_ASSERT_EQUAL_FATAL(err, KQ_OK);
+        CU_ASSERT_EQUAL_FATAL(given.assigned_partitions.count, 1);
+        CU_ASSERT_TRUE(given.assigned_partitions.at[0].topic.data[0] == 't');
+        CU_ASSERT_TRUE(given.assigned_partitions.at[0].partitions.count > 0);
+        consumers_seen++;
+    }
+}
+
 /* The size itself is not recorded. */
 static void check_frame(const struct row *row, struct kafka_arena *arena, struct buf *out)
 {
@@ -58,6 +86,7 @@ static void check_frame(const struct row *row, struct kafka_arena *arena, struct
     CU_ASSERT_EQUAL(request.key, row->key);
     CU_ASSERT_EQUAL(request.version, row->version);
     CU_ASSERT_EQUAL_FATAL(kafka_request_body(&request, arena, &body), KQ_OK);
+    look_into_groups(&request, body, arena);
     kafka_request_put(out, request.api, request.version, request.correlation_id, request.client_id, body);
     CU_ASSERT_EQUAL(get_be32(out->data), row->len);
     CU_ASSERT_TRUE(is_same(row, out, KAFKA_SIZE_BYTES));
@@ -160,11 +189,37 @@ static void what_franz_go_takes_for_granted(void)
 
 static void what_clients_send(void)
 {
+    consumers_seen = 0;
     CU_ASSERT_TRUE(check_file("clients.txt") > 50);
+    CU_ASSERT_TRUE(consumers_seen >= 8);
+}
+
+static void what_a_consumer_wants_in_later_versions(void)
+{
+    struct kafka_arena arena;
+    struct kafka_consumer_subscription wanted;
+    struct kafka_consumer_assignment given;
+    kafka_arena_init(&arena, ARENA_BYTES);
+    /* Version 9: one topic, no user data, one partition owned, generation 5, rack "r", and something new. */
+    static const uint8_t later[] = {0,   9, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255, 255, 0, 0, 0,   1,    0,   1,
+                                    'u', 0, 0, 0, 1, 0, 0, 0, 7,   0,   0,   0,   5,   0, 1, 'r', 0xbe, 0xef};
+    CU_ASSERT_EQUAL_FATAL(kafka_subscription_decode(slice_of(later, sizeof later), &arena, &wanted), KQ_OK);
+    CU_ASSERT_EQUAL(wanted.owned_partitions.at[0].partitions.at[0], 7);
+    CU_ASSERT_EQUAL(wanted.generation_id, 5);
+    CU_ASSERT_TRUE(slice_equal_text(wanted.rack_id, "r"));
+    CU_ASSERT_EQUAL_FATAL(kafka_subscription_decode(slice_of("\0\0\0\0\0\0\0\0\0\0", 10), &arena, &wanted), KQ_OK);
+    CU_ASSERT_EQUAL(wanted.generation_id, -1);
+    CU_ASSERT_EQUAL(kafka_subscription_decode(slice_of(later, 30), &arena, &wanted), KQ_GARBAGE);
+    CU_ASSERT_EQUAL(kafka_subscription_decode(slice_of(later, 1), &arena, &wanted), KQ_GARBAGE);
+    CU_ASSERT_EQUAL(kafka_subscription_decode((struct slice){0}, &arena, &wanted), KQ_GARBAGE);
+    CU_ASSERT_EQUAL(kafka_assignment_decode(slice_of("\xff\xff\0\0\0\0\xff\xff\xff\xff", 10), &arena, &given),
+                    KQ_GARBAGE);
+    kafka_arena_fini(&arena);
 }
 
 static const struct unit_case cases[] = {
     {"what clients send", what_clients_send},
+    {"what a consumer wants in later versions", what_a_consumer_wants_in_later_versions},
     {"what franz-go writes", what_franz_go_writes},
     {"what franz-go takes for granted", what_franz_go_takes_for_granted},
 };
