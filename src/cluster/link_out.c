@@ -124,6 +124,31 @@ void link_send(struct link *link, struct packet *packet)
     discard_list(link, dropped);
 }
 
+static void take_back(struct packet_queue *queue, const struct group_id *group, struct packet **list)
+{
+    struct packet_queue kept;
+    packet_queue_init(&kept);
+    for (struct packet *packet = packet_queue_take(queue); packet != NULL; packet = packet_queue_take(queue)) {
+        if (packet->group.partition != group->partition || !uuid_equal(&packet->group.topic_id, &group->topic_id)) {
+            queue_put(&kept, packet);
+            continue;
+        }
+        packet->next = *list;
+        *list = packet;
+    }
+    *queue = kept;
+    if (kept.first == NULL)
+        packet_queue_init(queue);
+}
+
+void link_take_back(struct link *link, const struct group_id *group, struct packet **list)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    take_back(&link->packets, group, list);
+    take_back(&link->far_packets, group, list);
+    (void)pthread_mutex_unlock(&link->lock);
+}
+
 bool link_has_beats(struct link *link)
 {
     (void)pthread_mutex_lock(&link->lock);

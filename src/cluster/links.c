@@ -200,10 +200,27 @@ void links_set_peers(struct links *links, const struct link_address *peers, size
     links_post(links, &event);
 }
 
+static void discard(struct links *links, struct packet *packet)
+{
+    if (packet->left != NULL)
+        packet->left(packet, false);
+    links->upward.packet_free(&packet);
+    links_count(&links->counters.dropped, 1);
+}
+
 void links_forget(struct links *links, const struct group_id *group)
 {
     TAG_CHECK(links, LINKS_TAG);
     links_post(links, &(struct event){.kind = EVENT_FORGET, .group = *group});
+    struct packet *dropped = NULL;
+    (void)pthread_mutex_lock(&links->lock);
+    for (struct link *link = links->list; link != NULL; link = link->next)
+        link_take_back(link, group, &dropped);
+    (void)pthread_mutex_unlock(&links->lock);
+    for (struct packet *next; dropped != NULL; dropped = next) {
+        next = dropped->next;
+        discard(links, dropped);
+    }
 }
 
 /* ---- for partitions ---------------------------------------------------------------------------- */
@@ -224,10 +241,7 @@ static void on_send(void *context, struct packet *packet)
         link_drop(&link);
         return;
     }
-    if (packet->left != NULL)
-        packet->left(packet, false);
-    links->upward.packet_free(&packet);
-    links_count(&links->counters.dropped, 1);
+    discard(links, packet);
 }
 
 static void on_tell(void *context, struct partition *partition, const struct replica_news *news)

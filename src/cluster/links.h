@@ -90,7 +90,8 @@ uint32_t links_leader(struct links *links, const struct group_id *group, uint64_
 
 /* What partition_options.peers wants. */
 const struct partition_peers *links_partition_peers(struct links *links);
-/* The partition is closed: nothing of it is claimed any more. */
+/* The partition is closed: nothing of it is claimed any more, and what of it waits to be sent
+ * is dropped: its folder may go next, and with it what was promised. */
 void links_forget(struct links *links, const struct group_id *group);
 
 /* ---- asking ------------------------------------------------------------------------------ */

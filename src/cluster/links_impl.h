@@ -257,6 +257,8 @@ void link_send(struct link *link, struct packet *packet);
 /* Takes the body. False: there is no connection. */
 void link_put_beat(struct link *link, const struct buf *body);
 bool link_has_beats(struct link *link);
+/* What waits of this group, to the front of the list. */
+void link_take_back(struct link *link, const struct group_id *group, struct packet **list);
 void packet_queue_init(struct packet_queue *queue);
 struct packet *packet_queue_take(struct packet_queue *queue); /* NULL: empty */
 /* Until when a write of so many bytes may take: a peer that takes less than a megabyte a
