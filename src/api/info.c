@@ -38,6 +38,8 @@ static void write_links(struct broker *broker, struct json *json)
     json_put_number(json, "messages_in", counter(&c->messages_in));
     json_put_number(json, "beats_out", counter(&c->beats_out));
     json_put_number(json, "writes", counter(&c->writes));
+    json_put_number(json, "writes_now", counter(&c->writes_now));
+    json_put_number(json, "wakes", counter(&c->wakes));
     json_put_number(json, "bytes_out", counter(&c->bytes_out));
     json_put_number(json, "catch_up_bytes", counter(&c->catch_up_bytes));
     json_put_number(json, "dropped", counter(&c->dropped));

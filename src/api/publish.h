@@ -145,8 +145,9 @@ struct route;
 
 /* Any thread. It is answered: part->request says how. */
 void publish_part_answered(struct publish_part *part);
-/* Any thread, no lock held. Posts it, bound to in_term. True: crowded. */
-bool publish_part_send(struct publish_part *part, const struct route *route, uint64_t in_term);
+/* Any thread, no lock held. Posts it, bound to in_term; and_turn: a thread that is in no
+ * partition's turn, see partition_publish_and_turn. True: crowded. */
+bool publish_part_send(struct publish_part *part, const struct route *route, uint64_t in_term, bool and_turn);
 /* No lock held. What lanes hold of the fold goes on if it can. */
 void publish_flight_pump(struct publish_flight *flight);
 

@@ -231,7 +231,7 @@ static void send_all(const struct lane_out *out, struct route *route, uint32_t s
     route->kind = out->broker_id == self ? ROUTE_LOCAL : ROUTE_REMOTE;
     for (struct lane_item *item = out->send, *next; item != NULL; item = next) {
         next = item->out_next; /* once sent it may be gone */
-        (void)publish_part_send(CONTAINER_OF(item, struct publish_part, item), route, out->term);
+        (void)publish_part_send(CONTAINER_OF(item, struct publish_part, item), route, out->term, false);
     }
 }
 

@@ -81,7 +81,7 @@ static void send_remote(struct publish_part *part, const struct route *route, ui
     links_ask(cluster_links(part->fold->flight->broker->cluster), &remote->ask);
 }
 
-bool publish_part_send(struct publish_part *part, const struct route *route, uint64_t in_term)
+bool publish_part_send(struct publish_part *part, const struct route *route, uint64_t in_term, bool and_turn)
 {
     part->lost = false;
     if (route->kind == ROUTE_REMOTE) {
@@ -97,10 +97,11 @@ bool publish_part_send(struct publish_part *part, const struct route *route, uin
         return false;
     }
     part->request.in_term = in_term;
-    return partition_publish(part->partition, &part->request);
+    return and_turn ? partition_publish_and_turn(part->partition, &part->request)
+                    : partition_publish(part->partition, &part->request);
 }
 
-/* The first attempt. */
+/* The first attempt. Turns of several partitions go on side by side, on their own threads. */
 static bool send_first(struct publish_part *part)
 {
     struct route route;
@@ -108,7 +109,7 @@ static bool send_first(struct publish_part *part)
     part->topic = NULL;
     route_find(part->fold->flight->broker, topic, part->number, &route);
     if (route.kind == ROUTE_LOCAL || route.kind == ROUTE_REMOTE)
-        return publish_part_send(part, &route, route.term);
+        return publish_part_send(part, &route, route.term, part->fold->part_count == 1);
     (void)route_fault(topic, part->number, route.kind, &part->request.fault);
     publish_part_answered(part);
     return false;

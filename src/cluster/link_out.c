@@ -4,7 +4,9 @@
  *
  * The sender takes everything that waits, at most PEER_WRITE_MAX_BYTES, and hands it
  * to the system in one writev, the beats first. What was written is forgotten: Raft
- * sends again what did not arrive.
+ * sends again what did not arrive. A small packet that finds nothing waiting and nobody
+ * writing does not come here at all (link_now.c); what did not fit then is finished here
+ * before anything else.
  */
 #include "cluster/links_impl.h"
 
@@ -94,6 +96,8 @@ void link_discard_all(struct link *link)
     link_discard_queue(link, &link->far_packets);
     free_bodies(link->beats);
     link->beats = NULL;
+    free_bodies(link->rest);
+    link->rest = NULL;
 }
 
 static bool goes_far(const struct packet *packet)
@@ -112,15 +116,22 @@ void link_send(struct link *link, struct packet *packet)
         link_discard(link, packet, false);
         return;
     }
+    if (!far && link_claim_out(link, packet)) {
+        (void)pthread_mutex_unlock(&link->lock);
+        link_write_now(link, packet);
+        return;
+    }
     if (!far && !link->out_greeted && limit_bytes > LINK_WAITING_BYTES)
         limit_bytes = LINK_WAITING_BYTES;
     limit_bytes = limit_bytes > packet->size_bytes ? limit_bytes - packet->size_bytes : 0;
     struct packet *dropped = queue_shorten(queue, limit_bytes);
-    bool wake = queue->first == NULL;
+    bool wake = queue->first == NULL && (far || !link->out_busy); /* who writes looks again */
     queue_put(queue, packet);
     (void)pthread_mutex_unlock(&link->lock);
-    if (wake)
+    if (wake) {
+        links_count(&link->links->counters.wakes, far ? 0 : 1);
         (void)pthread_cond_signal(far ? &link->wake_catch_up : &link->wake_out);
+    }
     discard_list(link, dropped);
 }
 
@@ -173,8 +184,10 @@ void link_put_beat(struct link *link, const struct buf *body)
     }
     (void)pthread_mutex_unlock(&link->lock);
     free(b); /* that connection has ended, the table will be told */
-    if (greeted)
-        (void)pthread_cond_signal(&link->wake_out);
+    if (!greeted)
+        return;
+    links_count(&link->links->counters.wakes, 1);
+    (void)pthread_cond_signal(&link->wake_out);
 }
 
 /* ---- connecting ---------------------------------------------------------------------------- */
@@ -260,7 +273,6 @@ static void wait_to_dial(struct link *link, pthread_cond_t *wake, int64_t until_
 
 /* What one write takes, out of the queues. */
 struct batch {
-    struct link_write write;
     struct link_body *beats;
     struct packet *first;
     struct packet **last;
@@ -272,11 +284,16 @@ struct batch {
 static const int64_t look_after_us[] = {0, 1000, 3000, 10000, 30000, 100000};
 enum { LOOKS = sizeof look_after_us / sizeof look_after_us[0] };
 
-/* With the lock. True: there is something to send; false: an end. */
+static bool may_send(const struct link *link)
+{
+    return !link->out_busy && (link->beats != NULL || link->packets.first != NULL || link->rest != NULL);
+}
+
+/* With the lock. True: there is something to send, and nobody else writes; false: an end. */
 static bool wait_to_send(struct link *link, struct peer_socket *socket)
 {
     int look = 0;
-    while (!link_over(link) && link->beats == NULL && link->packets.first == NULL) {
+    while (!link_over(link) && !link->out_broken && !may_send(link)) {
         if (link->look_from_us == 0) {
             look = 0;
             links_cond_wait(&link->wake_out, &link->lock, CLOCK_NEVER);
@@ -292,13 +309,16 @@ static bool wait_to_send(struct link *link, struct peer_socket *socket)
         if (++look == LOOKS)
             link->look_from_us = 0;
     }
-    return !link_over(link);
+    return !link_over(link) && !link->out_broken;
 }
 
+/* True: out_busy is set. */
 static bool take_batch(struct link *link, struct peer_socket *socket, struct batch *batch)
 {
     (void)pthread_mutex_lock(&link->lock);
     bool ok = wait_to_send(link, socket);
+    if (ok)
+        link->out_busy = true;
     batch->beats = link->beats;
     link->beats = NULL;
     link->last_beat = &link->beats;
@@ -311,14 +331,14 @@ static bool add_packet(struct link *link, struct batch *batch, uint32_t seed)
 {
     (void)pthread_mutex_lock(&link->lock);
     struct packet *packet = link->packets.first;
-    bool fits =
-        packet != NULL && (batch->write.bytes == 0 || batch->write.bytes + packet->size_bytes <= PEER_WRITE_MAX_BYTES);
+    size_t bytes = link->write.bytes;
+    bool fits = packet != NULL && (bytes == 0 || bytes + packet->size_bytes <= PEER_WRITE_MAX_BYTES);
     if (fits)
         (void)packet_queue_take(&link->packets);
     (void)pthread_mutex_unlock(&link->lock);
     if (!fits)
         return false;
-    if (link_write_packet(&batch->write, seed, packet)) {
+    if (link_write_packet(&link->write, seed, packet)) {
         *batch->last = packet;
         batch->last = &packet->next;
         batch->packet_count++;
@@ -336,14 +356,14 @@ static bool add_packet(struct link *link, struct batch *batch, uint32_t seed)
 
 static void fill_write(struct link *link, struct batch *batch, uint32_t seed)
 {
-    link_write_reset(&batch->write);
+    link_write_reset(&link->write);
     batch->first = NULL;
     batch->last = &batch->first;
     batch->packet_count = 0;
     batch->beat_count = 0;
     for (struct link_body *b = batch->beats; b != NULL; b = batch->beats) {
         struct slice part = slice_of(b->data, b->size_bytes);
-        if (!link_write_frame(&batch->write, seed, PEER_BEAT, &part, 1))
+        if (!link_write_frame(&link->write, seed, PEER_BEAT, &part, 1))
             return; /* the rest goes with the next write */
         batch->beats = b->next;
         free(b);
@@ -361,9 +381,9 @@ int64_t link_write_deadline_us(size_t bytes)
 static enum kq_err send_batch(struct link *link, struct peer_socket *socket, struct batch *batch, struct fault *fault)
 {
     struct links_counters *counters = &link->links->counters;
-    size_t bytes = batch->write.bytes;
+    size_t bytes = link->write.bytes;
     enum kq_err err =
-        peer_socket_write(socket, batch->write.parts, batch->write.part_count, link_write_deadline_us(bytes), fault);
+        peer_socket_write(socket, link->write.parts, link->write.part_count, link_write_deadline_us(bytes), fault);
     for (struct packet *packet = batch->first, *next; packet != NULL; packet = next) {
         next = packet->next;
         link_discard(link, packet, err == KQ_OK);
@@ -377,32 +397,62 @@ static enum kq_err send_batch(struct link *link, struct peer_socket *socket, str
     return KQ_OK;
 }
 
+/* What a frame that left in part still lacks. */
+static enum kq_err send_rest(struct link *link, struct peer_socket *socket, struct fault *fault)
+{
+    struct link_body *rest = link->rest;
+    if (rest == NULL)
+        return KQ_OK;
+    link->rest = NULL;
+    struct iovec part = {.iov_base = rest->data, .iov_len = rest->size_bytes};
+    enum kq_err err = peer_socket_write(socket, &part, 1, link_write_deadline_us(rest->size_bytes), fault);
+    free(rest);
+    return err;
+}
+
+static void leave_out(struct link *link)
+{
+    (void)pthread_mutex_lock(&link->lock);
+    link->out_busy = false;
+    (void)pthread_mutex_unlock(&link->lock);
+}
+
 static void pump_out(struct link *link, struct peer_socket *socket, struct batch *batch)
 {
     struct fault fault = {.err = KQ_OK};
     uint32_t seed = peer_socket_seed(socket);
     enum kq_err err = KQ_OK;
     while (err == KQ_OK && take_batch(link, socket, batch)) {
-        do {
+        err = send_rest(link, socket, &fault);
+        while (err == KQ_OK) {
             fill_write(link, batch, seed);
-            if (batch->write.part_count > 0)
+            if (link->write.part_count > 0)
                 err = send_batch(link, socket, batch, &fault);
-        } while (err == KQ_OK && batch->beats != NULL);
+            if (batch->beats == NULL)
+                break;
+        }
+        leave_out(link);
     }
     free_bodies(batch->beats);
     batch->beats = NULL;
 }
 
+/* What was meant for the connection before is forgotten. Nobody writes to it when this returns. */
 static void set_greeted(struct link *link, bool greeted)
 {
     (void)pthread_mutex_lock(&link->lock);
     link->out_greeted = greeted;
+    while (link->out_busy) /* it does not block */
+        links_cond_wait(&link->wake_out, &link->lock, CLOCK_NEVER);
     link->look_from_us = 0;
-    struct link_body *beats = link->beats;
+    link->out_broken = false;
+    struct link_body *beats = link->beats, *rest = link->rest;
     link->beats = NULL;
     link->last_beat = &link->beats;
+    link->rest = NULL;
     (void)pthread_mutex_unlock(&link->lock);
     free_bodies(beats);
+    free_bodies(rest);
 }
 
 void link_out_run(struct link *link)
@@ -411,7 +461,7 @@ void link_out_run(struct link *link)
     uint32_t id = link->address.broker_id;
     struct link_backoff backoff = {0};
     struct batch batch = {.beats = NULL};
-    while (!link_write_init(&batch.write) && !link_over(link)) {
+    while (!link_write_init(&link->write) && !link_over(link)) {
         SAY_ERROR("no memory for what is sent to broker %u", id);
         wait_to_dial(link, &link->wake_out, clock_mono_us() + LINK_BACKOFF_MAX_US);
     }
@@ -438,6 +488,6 @@ void link_out_run(struct link *link)
         links_post(links, &(struct event){.kind = EVENT_OUT_DOWN, .broker_id = id});
         link_hang_up(link, &link->out);
     }
-    link_write_fini(&batch.write);
+    link_write_fini(&link->write);
     link_discard_queue(link, &link->packets);
 }

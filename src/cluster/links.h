@@ -153,6 +153,8 @@ struct links_counters {
     _Atomic uint64_t messages_in;
     _Atomic uint64_t beats_out;
     _Atomic uint64_t writes;
+    _Atomic uint64_t writes_now; /* of writes: on the thread that made the message */
+    _Atomic uint64_t wakes;      /* of link-out, for something to be sent */
     _Atomic uint64_t bytes_out;
     _Atomic uint64_t dropped;
     _Atomic uint64_t asks_out;

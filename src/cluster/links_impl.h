@@ -5,7 +5,8 @@
  *   links-accept  1            accepts; joins threads that have ended
  *   link-in       1 a connection that came: hears the hello, then receives
  *   link-answer   1 an ASK connection that came: writes the answers
- *   link-out      1 a peer     dials; writes beats and raft messages
+ *   link-out      1 a peer     dials; writes beats and raft messages, but for those that find the
+ *                              link idle: link_now.c
  *   link-catch-up 1 a peer     dials when there is something; reads the log, writes, at a bound
  *   link-ask      1 a peer     dials when there is something; writes questions
  *   link-answers  1 a peer     reads the answers
@@ -14,7 +15,8 @@
  * and the handlers; link->lock over one link's queues, sockets and questions;
  * served->lock over the answers of one connection. links->lock is taken before
  * link->lock, never the other way; nothing is called out of with either of them held.
- * The table belongs to the links thread.
+ * The table belongs to the links thread. `out` is written to by whoever has set out_busy;
+ * link-out alone makes it and, when nobody writes, ends it.
  *
  * A link is counted: by the list, by each of its threads, and by whoever looks at it.
  */
@@ -43,6 +45,7 @@ enum {
     LINK_BEATS_QUEUED_MAX = 16,           /* beats from one peer that wait for the links thread */
     LINK_SAY_AGAIN_US = 60 * 1000 * 1000, /* the same sentence about the same peer */
     LINK_LARGE_STATE_BYTES = 64 * 1024,   /* a RESET with more goes over the catch-up connection */
+    LINK_NOW_BYTES = 16 * 1024,           /* a packet up to this may leave on the thread that made it */
     LINK_PUBLISH_QUIET_US = 1000 * 1000,  /* nobody published for this long: catch-up is not bounded */
     SERVED_MAX = 65536,                   /* questions of one connection that are not answered */
     SERVED_BYTES = 16 * 1024 * 1024,      /* answers that wait for their asker; above it no question is read */
@@ -105,6 +108,10 @@ struct link {
     struct link_body *beats;         /* for `out` as it is now */
     struct link_body **last_beat;
     bool out_greeted;
+    bool out_busy;          /* somebody writes to `out`, and has `write` */
+    bool out_broken;        /* it was not link-out that found its end */
+    struct link_body *rest; /* of a frame that has begun to leave: goes first */
+    struct link_write write;
     bool dial_now;        /* there is reason to think that it is worth it */
     int64_t look_from_us; /* the peer's own connection ended then: has ours, too? 0: no */
     struct link_said said;
@@ -252,7 +259,7 @@ enum kq_err links_table_init(struct links *links, struct fault *fault);
 
 void link_out_run(struct link *link);
 void link_catch_up_run(struct link *link); /* link_catch_up.c */
-/* Takes the packet. */
+/* Takes the packet. Never blocks: see link_now.c. */
 void link_send(struct link *link, struct packet *packet);
 /* Takes the body. False: there is no connection. */
 void link_put_beat(struct link *link, const struct buf *body);
@@ -273,6 +280,13 @@ void link_hang_up(struct link *link, struct peer_socket **slot);
 void link_discard(struct link *link, struct packet *packet, bool sent);
 void link_discard_all(struct link *link);
 void link_say(struct link *link, const struct fault *fault, enum peer_kind kind);
+
+/* ---- link_now.c: what leaves on the thread that made it ------------------------------------------ */
+
+/* With the lock. The packet may be written by the caller: out_busy is set, and link_write_now() follows. */
+bool link_claim_out(struct link *link, const struct packet *packet);
+/* Without the lock, after link_claim_out(). Takes the packet. */
+void link_write_now(struct link *link, struct packet *packet);
 
 /* ---- links_accept.c: what comes ------------------------------------------------------------------- */
 

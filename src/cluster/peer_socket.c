@@ -249,29 +249,37 @@ static int advance(struct iovec *parts, int part_count, size_t n)
     return done;
 }
 
+enum kq_err peer_socket_try_write(struct peer_socket *s, struct iovec **parts, int *part_count, struct fault *fault)
+{
+    TAG_CHECK(s, SOCKET_TAG);
+    while (*part_count > 0) {
+        struct msghdr message = {.msg_iov = *parts,
+                                 .msg_iovlen = (size_t)(*part_count < PARTS_MAX ? *part_count : PARTS_MAX)};
+        ssize_t n = sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0) {
+            int done = advance(*parts, *part_count, (size_t)n);
+            *parts += done;
+            *part_count -= done;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return KQ_OK;
+        } else if (errno != EINTR) {
+            return broken(s, errno, fault);
+        }
+    }
+    return KQ_OK;
+}
+
 enum kq_err peer_socket_write(struct peer_socket *s, struct iovec *parts, int part_count, int64_t deadline_us,
                               struct fault *fault)
 {
-    TAG_CHECK(s, SOCKET_TAG);
-    while (part_count > 0) {
-        struct msghdr message = {.msg_iov = parts,
-                                 .msg_iovlen = (size_t)(part_count < PARTS_MAX ? part_count : PARTS_MAX)};
-        ssize_t n = sendmsg(s->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n >= 0) {
-            int done = advance(parts, part_count, (size_t)n);
-            parts += done;
-            part_count -= done;
-            continue;
-        }
-        if (errno == EINTR)
-            continue;
-        if (errno != EAGAIN && errno != EWOULDBLOCK)
-            return broken(s, errno, fault);
-        enum kq_err err = wait_ready(s, s->fd, POLLOUT, deadline_us, fault);
+    for (;;) {
+        enum kq_err err = peer_socket_try_write(s, &parts, &part_count, fault);
+        if (err != KQ_OK || part_count == 0)
+            return err;
+        err = wait_ready(s, s->fd, POLLOUT, deadline_us, fault);
         if (err != KQ_OK)
             return err;
     }
-    return KQ_OK;
 }
 
 static enum kq_err send_seeded(struct peer_socket *s, uint32_t seed, enum peer_frame_type type,

@@ -73,7 +73,11 @@ uint32_t peer_socket_seed(const struct peer_socket *socket);
  * of no use any more. */
 enum kq_err peer_socket_send(struct peer_socket *socket, enum peer_frame_type type, const struct slice *parts,
                              size_t part_count, int64_t deadline_us, struct fault *fault);
-/* The same of whole frames, heads included; parts are changed. */
+/* What fits at once of whole frames, heads included: *parts and *part_count move on to what
+ * does not. Never blocks. */
+enum kq_err peer_socket_try_write(struct peer_socket *socket, struct iovec **parts, int *part_count,
+                                  struct fault *fault);
+/* All of it, waiting as often as it must; parts are changed. */
 enum kq_err peer_socket_write(struct peer_socket *socket, struct iovec *parts, int part_count, int64_t deadline_us,
                               struct fault *fault);
 /* The next frame and its body, which is the caller's (free(3); NULL if it is empty).

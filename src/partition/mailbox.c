@@ -108,6 +108,46 @@ bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail)
     return claims;
 }
 
+static bool is_idle(const struct mailbox *box)
+{
+    return !box->claimed && !box->roused && box->lanes[MAIL_CONTROL].first == NULL &&
+           box->lanes[MAIL_DATA].first == NULL;
+}
+
+enum mailbox_post mailbox_post_or_claim(struct mailbox *box, enum mail_lane lane, struct mail *mail, bool *claimed)
+{
+    *claimed = false;
+    (void)pthread_mutex_lock(&box->lock);
+    if (box->closed) {
+        (void)pthread_mutex_unlock(&box->lock);
+        return MAILBOX_CLOSED;
+    }
+    bool claims = box->lent && is_idle(box) && (lane == MAIL_CONTROL || box->data_wanted);
+    mail_list_append(&box->lanes[lane], mail);
+    bool crowded = box->lanes[MAIL_DATA].size_bytes > box->data_limit_bytes;
+    *claimed = claims;
+    if (claims)
+        box->claimed = true;
+    unlock_and_wake(box, claim_sleeper(box));
+    return crowded ? MAILBOX_CROWDED : MAILBOX_POSTED;
+}
+
+void mailbox_lend(struct mailbox *box)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    box->lent = true;
+    (void)pthread_mutex_unlock(&box->lock);
+}
+
+bool mailbox_may_go_on(struct mailbox *box)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    REQUIRE(box->claimed);
+    bool may = !box->roused && box->lanes[MAIL_CONTROL].first != NULL && box->lanes[MAIL_DATA].first == NULL;
+    (void)pthread_mutex_unlock(&box->lock);
+    return may;
+}
+
 bool mailbox_has_control(struct mailbox *box)
 {
     (void)pthread_mutex_lock(&box->lock);

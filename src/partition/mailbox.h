@@ -9,7 +9,8 @@
  *
  * The token: the actor has a thread of its own, which sleeps here. A thread that
  * brings a completion and finds the actor idle may run the turn itself and spare
- * two wake-ups (mailbox_post_and_claim); the actor's thread then is not woken
+ * two wake-ups (mailbox_post_and_claim), and so may one that brings a peer's message
+ * or a publish (mailbox_post_or_claim); the actor's thread then is not woken
  * unless work is left. Exactly one thread holds the token at any time, and the
  * mutex orders turns of different threads.
  *
@@ -73,6 +74,7 @@ struct mailbox {
     bool asleep;      /* the actor's thread waits and was not signalled yet */
     bool data_wanted; /* the actor can use what is on the data lane */
     bool roused;      /* the actor's own thread must look, mail or not */
+    bool lent;        /* other threads may run turns, too */
     bool closed;      /* nothing is taken any more */
     _Atomic uint64_t *handoffs;
 };
@@ -89,6 +91,13 @@ enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct 
 /* Any thread but the actor's own. Posts on the control lane; true: the caller
  * now holds the token and runs turns by mailbox_take/mailbox_release. */
 bool mailbox_post_and_claim(struct mailbox *box, struct mail *mail);
+
+/* Any thread that is not in a turn of an actor. As mailbox_post; *claimed: the caller holds the
+ * token and runs the turn, as nobody does, nothing else waits and the actor lends its turns. */
+enum mailbox_post mailbox_post_or_claim(struct mailbox *box, enum mail_lane lane, struct mail *mail, bool *claimed);
+
+/* The actor's thread, before its first mailbox_wait: from now on other threads may run turns. */
+void mailbox_lend(struct mailbox *box);
 
 /* Any thread. Control mail waits. */
 bool mailbox_has_control(struct mailbox *box);
@@ -108,6 +117,10 @@ void mailbox_take(struct mailbox *box, struct mail_list *control, struct mail_li
 /* Token holder, after a turn. True: there is work already, the caller keeps the
  * token. False: the token is free. */
 bool mailbox_release(struct mailbox *box, bool data_wanted);
+
+/* Token holder that is not the actor's thread, after a turn. True: only control mail has come
+ * meanwhile, and the caller keeps the token. False: nothing changes, mailbox_hand_over follows. */
+bool mailbox_may_go_on(struct mailbox *box);
 
 /* Token holder. Gives the token up though there may be work: the actor's thread
  * is woken for it, or at all events if rouse. */

@@ -24,6 +24,8 @@ enum {
     SCRUB_PIECE_BYTES = 4 << 20,
     SCRUB_PAUSE_US = 100 * 1000,
     PARCELS_BYTES_MAX = 16 << 20, /* that wait for an actor; one is always taken */
+    LENT_BYTES_MAX = 16 << 10,    /* of a message or publish whose bringer runs the turn */
+    LENT_TURNS_MAX = 3,           /* in a row by another thread than the partition's own */
 };
 
 struct lane_job {
@@ -230,6 +232,21 @@ static void run_turn(struct partition *p)
 
 /* ---- jobs ------------------------------------------------------------------------------ */
 
+/* A thread that is not the partition's has the token: it brought what the turn is for. What
+ * else comes meanwhile is for the partition's own thread, unless it is a little more of the
+ * same kind: the disk's completion beside a peer's answer. */
+static void run_lent_turns(struct partition *p)
+{
+    bool stopped = false;
+    for (int turns = 1;; turns++) {
+        run_turn(p);
+        stopped = actor_stopped(p->actor);
+        if (stopped || turns == LENT_TURNS_MAX || !mailbox_may_go_on(&p->box))
+            break;
+    }
+    mailbox_hand_over(&p->box, actor_wants_data(p->actor), stopped);
+}
+
 /* A flusher. When nobody runs the actor it runs the turn that answers, and spares
  * the wake-up of the partition's thread. */
 static void run_flush_job(struct job *job)
@@ -237,10 +254,8 @@ static void run_flush_job(struct job *job)
     struct lane_job *lane = CONTAINER_OF(job, struct lane_job, job);
     struct partition *p = partition_hold(lane->partition);
     log_job_run(lane->mail.job);
-    if (mailbox_post_and_claim(&p->box, &lane->mail.mail)) {
-        run_turn(p);
-        mailbox_hand_over(&p->box, actor_wants_data(p->actor), actor_stopped(p->actor));
-    }
+    if (mailbox_post_and_claim(&p->box, &lane->mail.mail))
+        run_lent_turns(p);
     partition_drop(&p);
 }
 
@@ -514,9 +529,10 @@ static void *partition_thread(void *argument)
         serve_failure(p);
     } else {
         set_face(p, PARTITION_SERVING, NULL);
+        mailbox_rouse(&p->box); /* a first turn, for retention and deadlines */
+        mailbox_lend(&p->box);
         start_scrubbing(p);
         p->options.ready(p->options.context, p, &fault);
-        mailbox_rouse(&p->box); /* a first turn, for retention and deadlines */
         serve(p);
     }
     struct mail_list rest = {0};
@@ -583,12 +599,27 @@ void partition_stop(struct partition *partition, enum kq_err reason,
     REQUIRE(mailbox_post(&partition->box, MAIL_CONTROL, &partition->stop.mail) != MAILBOX_CLOSED);
 }
 
-bool partition_publish(struct partition *partition, struct publish_request *request)
+/* Who brings a small thing runs the turn itself, if nobody does. */
+static enum mailbox_post post_and_turn(struct partition *p, enum mail_lane lane, struct mail *mail)
+{
+    bool claimed = false;
+    if (mail->size_bytes > LENT_BYTES_MAX)
+        return mailbox_post(&p->box, lane, mail);
+    enum mailbox_post posted = mailbox_post_or_claim(&p->box, lane, mail, &claimed);
+    if (claimed) {
+        struct partition *held = partition_hold(p); /* the turn may answer whoever holds it for the caller */
+        run_lent_turns(p);
+        partition_drop(&held);
+    }
+    return posted;
+}
+
+static bool publish(struct partition *p, struct publish_request *request, bool turn)
 {
     request->mail = (struct mail){.kind = MAIL_PUBLISH, .size_bytes = request->batches_bytes + 64};
-    switch (mailbox_post(&partition->box, MAIL_DATA, &request->mail)) {
+    switch (turn ? post_and_turn(p, MAIL_DATA, &request->mail) : mailbox_post(&p->box, MAIL_DATA, &request->mail)) {
     case MAILBOX_CLOSED:
-        actor_refuse(&request->mail, partition->stop.reason, NULL);
+        actor_refuse(&request->mail, p->stop.reason, NULL);
         return false;
     case MAILBOX_CROWDED:
         return true;
@@ -596,6 +627,16 @@ bool partition_publish(struct partition *partition, struct publish_request *requ
         break;
     }
     return false;
+}
+
+bool partition_publish(struct partition *partition, struct publish_request *request)
+{
+    return publish(partition, request, false);
+}
+
+bool partition_publish_and_turn(struct partition *partition, struct publish_request *request)
+{
+    return publish(partition, request, true);
 }
 
 void partition_wait(struct partition *partition, struct wait_request *request)
@@ -642,7 +683,7 @@ bool partition_receive(struct partition *partition, struct parcel *parcel)
     uint64_t held = atomic_fetch_add_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
     parcel->mail.kind = MAIL_PARCEL;
     if ((held == 0 || held + size_bytes <= PARCELS_BYTES_MAX) && partition->options.peers != NULL &&
-        mailbox_post(&partition->box, MAIL_CONTROL, &parcel->mail) != MAILBOX_CLOSED)
+        post_and_turn(partition, MAIL_CONTROL, &parcel->mail) != MAILBOX_CLOSED)
         return true;
     (void)atomic_fetch_sub_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
     return false;

@@ -123,6 +123,10 @@ struct publish_request {
  * are checked here: a duplicate is answered like its original. Batches with
  * producers are one to a request. */
 bool partition_publish(struct partition *partition, struct publish_request *request);
+/* A thread that is in no partition's turn and holds no lock. As partition_publish; if the
+ * partition is idle and the batches are few, the turn that appends them is run here, which spares
+ * waking the partition's thread: `done` of this and of other requests may run before it returns. */
+bool partition_publish_and_turn(struct partition *partition, struct publish_request *request);
 
 /* ---- reading ------------------------------------------------------------------------ */
 
@@ -150,7 +154,8 @@ void partition_wait_cancel(struct partition *partition, struct wait_request *req
 /* ---- replication (any thread) ------------------------------------------------------------ */
 
 /* A message for this replica. False: not taken (stopped, or too much waits); the
- * caller's again, to be released: Raft repeats what matters. */
+ * caller's again, to be released: Raft repeats what matters. The caller is in no partition's
+ * turn and holds no lock: for a small message to an idle partition it runs the turn itself. */
 bool partition_receive(struct partition *partition, struct parcel *parcel);
 /* Beats of the leader's broker vouch for its leading this group in this term, or (on
  * false) no longer do. */

@@ -308,6 +308,61 @@ static void an_outbox_is_bounded(void)
     end_through(&to_2, &to_1);
 }
 
+static bool left_at_once(void *context)
+{
+    const struct links_counters *counters = context;
+    rig_beat(&nodes[0], 2, 2, 1);
+    return counters->writes_now > 0;
+}
+
+static void a_message_that_finds_the_link_idle_leaves_on_the_thread_that_made_it(void)
+{
+    begin(2);
+    CU_ASSERT_TRUE(wait_linked(&nodes[0], &nodes[1]));
+    CU_ASSERT_TRUE(rig_wait(left_at_once, links_counters(nodes[0].links)));
+    CU_ASSERT_TRUE(is_heard(&nodes[1].partitions[2]));
+    end(2);
+}
+
+struct flood {
+    uint64_t count; /* appends of one entry */
+};
+
+/* The socket is full, and what is made now waits. */
+static bool overflows(void *context)
+{
+    struct flood *f = context;
+    const struct links_counters *counters = links_counters(nodes[0].links);
+    for (int i = 0; i < 20; i++)
+        rig_append(&nodes[0], 2, 1, f->count++, 1, 12000);
+    return counters->writes_now > 0 && counters->messages_out + 20 < f->count;
+}
+
+static bool has_flood(void *context)
+{
+    const struct flood *f = context;
+    struct partition *p = &nodes[1].partitions[1];
+    return RIG_LOCKED(p, p->last_idx) == f->count;
+}
+
+static void what_does_not_fit_at_once_follows_in_order(void)
+{
+    struct rig_proxy to_2;
+    struct rig_proxy to_1;
+    struct flood flood = {0};
+    begin_through(&to_2, &to_1);
+    CU_ASSERT_TRUE(wait_linked(&nodes[0], &nodes[1]));
+    to_2.frozen = true;
+    CU_ASSERT_TRUE(rig_wait(overflows, &flood));
+    to_2.frozen = false;
+    CU_ASSERT_TRUE(rig_wait(has_flood, &flood));
+    struct partition *p = &nodes[1].partitions[1];
+    CU_ASSERT_EQUAL(RIG_LOCKED(p, p->entries), flood.count);
+    CU_ASSERT_EQUAL(RIG_LOCKED(p, p->wrong), 0);
+    CU_ASSERT_EQUAL(nodes[0].left_dropped, 0);
+    end_through(&to_2, &to_1);
+}
+
 static void a_peer_that_is_taken_away_is_not_linked_any_more(void)
 {
     begin(3);
@@ -350,6 +405,9 @@ static const struct unit_case cases[] = {
     {"silence lets claims lapse, and beats bring them back", silence_lets_claims_lapse_and_beats_bring_them_back},
     {"cut connections are made again", cut_connections_are_made_again},
     {"an outbox is bounded", an_outbox_is_bounded},
+    {"a message that finds the link idle leaves on the thread that made it",
+     a_message_that_finds_the_link_idle_leaves_on_the_thread_that_made_it},
+    {"what does not fit at once follows in order", what_does_not_fit_at_once_follows_in_order},
     {"a peer that is taken away is not linked any more", a_peer_that_is_taken_away_is_not_linked_any_more},
     {"a broker that starts again is linked again", a_broker_that_starts_again_is_linked_again},
 };

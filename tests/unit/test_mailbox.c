@@ -5,7 +5,7 @@
 #include "partition/mailbox.h"
 #include "support/unit.h"
 
-enum { SENDERS = 6, LETTERS = 20000, HELPERS = 2 };
+enum { SENDERS = 8, LETTERS = 20000, HELPERS = 2, LODGERS = 4 };
 
 struct letter {
     struct mail mail;
@@ -48,8 +48,17 @@ static void take_turn(struct office *office)
     (void)atomic_fetch_sub(&office->inside, 1);
 }
 
+/* As a thread that is not the actor's does. */
+static void take_lent_turns(struct office *office)
+{
+    do
+        take_turn(office);
+    while (mailbox_may_go_on(&office->box));
+    mailbox_hand_over(&office->box, true, atomic_load(&office->finished) != 0);
+}
+
 /* Senders 0 to HELPERS-1 bring control mail and run the turn when they may, as a
- * flusher does. */
+ * flusher does; those up to LODGERS-1 run it when the actor is idle, as who brings a publish. */
 static void *send_letters(void *argument)
 {
     struct sender *sender = argument;
@@ -58,12 +67,15 @@ static void *send_letters(void *argument)
         struct letter *letter = &sender->letters[i];
         *letter = (struct letter){.sender = sender->number, .number = i};
         letter->mail.size_bytes = 16;
-        if (sender->number >= HELPERS) {
+        bool claimed = false;
+        if (sender->number >= LODGERS)
             (void)mailbox_post(&office->box, MAIL_DATA, &letter->mail);
-        } else if (mailbox_post_and_claim(&office->box, &letter->mail)) {
-            take_turn(office);
-            mailbox_hand_over(&office->box, true, atomic_load(&office->finished) != 0);
-        }
+        else if (sender->number >= HELPERS)
+            (void)mailbox_post_or_claim(&office->box, MAIL_DATA, &letter->mail, &claimed);
+        else
+            claimed = mailbox_post_and_claim(&office->box, &letter->mail);
+        if (claimed)
+            take_lent_turns(office);
     }
     return NULL;
 }
@@ -87,6 +99,7 @@ static void many_senders_lose_nothing_and_keep_their_order(void)
     pthread_t threads[SENDERS];
     pthread_t receiver;
     mailbox_init(&office.box, 1 << 20, &office.handoffs);
+    mailbox_lend(&office.box);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&receiver, NULL, receive_letters, &office), 0);
     for (int i = 0; i < SENDERS; i++) {
         senders[i] = (struct sender){&office, i, calloc(LETTERS, sizeof(struct letter))};
@@ -125,8 +138,50 @@ static void a_full_data_lane_says_crowded_and_a_closed_box_refuses(void)
     mailbox_fini(&box);
 }
 
+static void who_brings_mail_runs_the_turn_of_an_idle_actor_that_lends_it(void)
+{
+    struct mailbox box;
+    _Atomic uint64_t handoffs = 0;
+    struct mail mail[6] = {{.size_bytes = 1}};
+    struct mail_list control = {0}, data = {0};
+    bool claimed = true;
+    mailbox_init(&box, 100, &handoffs);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_DATA, &mail[0], &claimed), MAILBOX_POSTED);
+    CU_ASSERT_FALSE(claimed); /* the actor still opens */
+    mailbox_lend(&box);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_CONTROL, &mail[1], &claimed), MAILBOX_POSTED);
+    CU_ASSERT_FALSE(claimed); /* what waits is the actor's own */
+    mailbox_wait(&box);
+    mailbox_take(&box, &control, &data, true, 10);
+    mailbox_hand_over(&box, true, false);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_CONTROL, &mail[2], &claimed), MAILBOX_POSTED);
+    CU_ASSERT_TRUE(claimed);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_CONTROL, &mail[3], &claimed), MAILBOX_POSTED);
+    CU_ASSERT_FALSE(claimed); /* somebody is at it */
+    CU_ASSERT_TRUE(mailbox_may_go_on(&box));
+    mailbox_take(&box, &control, &data, true, 10);
+    CU_ASSERT_EQUAL(control.count, 3);
+    CU_ASSERT_FALSE(mailbox_may_go_on(&box));
+    mailbox_hand_over(&box, false, false);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_DATA, &mail[4], &claimed), MAILBOX_POSTED);
+    CU_ASSERT_FALSE(claimed); /* the actor has no use for it now */
+    mailbox_rouse(&box);
+    mailbox_wait(&box);
+    mailbox_take(&box, &control, &data, true, 10);
+    mailbox_hand_over(&box, true, true);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_DATA, &mail[5], &claimed), MAILBOX_POSTED);
+    CU_ASSERT_FALSE(claimed); /* the actor's own thread is to look first */
+    CU_ASSERT_EQUAL(handoffs, 0);
+    mailbox_wait(&box);
+    mailbox_close(&box, &data);
+    CU_ASSERT_EQUAL(mailbox_post_or_claim(&box, MAIL_DATA, &mail[5], &claimed), MAILBOX_CLOSED);
+    mailbox_fini(&box);
+}
+
 static const struct unit_case cases[] = {
     {"many senders lose nothing and keep their order", many_senders_lose_nothing_and_keep_their_order},
+    {"who brings mail runs the turn of an idle actor that lends it",
+     who_brings_mail_runs_the_turn_of_an_idle_actor_that_lends_it},
     {"a full data lane says crowded and a closed box refuses", a_full_data_lane_says_crowded_and_a_closed_box_refuses},
 };
 UNIT_MAIN("mailbox", cases)
