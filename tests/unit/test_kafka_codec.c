@@ -99,6 +99,39 @@ static void every_element_takes_bytes(void)
     each_message(elements_take_bytes_of);
 }
 
+static size_t least_bytes(const struct kafka_field *field, struct kafka_dialect dialect)
+{
+    if (field->of != NULL)
+        return kafka_least_bytes(field->of, dialect);
+    const struct kafka_field alone = {.type = field->type};
+    const struct kafka_shape shape = {.fields = &alone, .field_count = 1};
+    return kafka_least_bytes(&shape, dialect) - (dialect.flexible ? 1 : 0);
+}
+
+static void stays_in_ratio(const struct kafka_shape *shape, struct kafka_dialect dialect)
+{
+    for (size_t i = 0; i < shape->field_count; i++) {
+        const struct kafka_field *field = &shape->fields[i];
+        if (!kafka_field_present(field, dialect.version))
+            continue;
+        bool small = !field->array || kafka_element_bytes(field) <= KAFKA_DECODED_RATIO * least_bytes(field, dialect);
+        CU_ASSERT_TRUE(agreed(small, shape, dialect.version, field->name));
+        if (field->of != NULL)
+            stays_in_ratio(field->of, dialect);
+    }
+}
+
+static void requests_stay_in_ratio(const struct kafka_api *api, int16_t version, const struct kafka_shape *shape)
+{
+    if (shape == api->request)
+        stays_in_ratio(shape, kafka_dialect(api, version));
+}
+
+static void a_decoded_request_is_not_much_larger_than_its_frame(void)
+{
+    each_message(requests_stay_in_ratio);
+}
+
 /* ---- there and back ---------------------------------------------------------------- */
 
 /* The bytes of a made-up message, in a block of exactly their size. */
@@ -251,6 +284,7 @@ static void every_message_can_be_shown(void)
 static const struct unit_case cases[] = {
     {"rows fit their structs", rows_fit_their_structs},
     {"every element takes bytes", every_element_takes_bytes},
+    {"a decoded request is not much larger than its frame", a_decoded_request_is_not_much_larger_than_its_frame},
     {"every message comes back as it was", every_message_comes_back_as_it_was},
     {"every message that is cut is garbage", every_message_that_is_cut_is_garbage},
     {"flipped bits are refused or understood", flipped_bits_are_refused_or_understood},

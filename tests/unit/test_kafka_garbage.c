@@ -232,6 +232,17 @@ static void decoding_stops_at_the_arenas_limit(void)
     buf_fini(&out);
 }
 
+static void an_answer_to_a_null_array_has_none(void)
+{
+    struct kafka_arena arena;
+    struct kafka_metadata_response answer = {.topics = {.at = NULL, .count = 9}};
+    const struct kafka_metadata_request asked = {.topics = {.at = NULL, .count = -1}};
+    kafka_arena_init(&arena, ARENA_BYTES);
+    CU_ASSERT_TRUE(KAFKA_FILL(&arena, answer.topics, kafka_metadata_response_topic, asked.topics.count));
+    CU_ASSERT_EQUAL(answer.topics.count, 0);
+    kafka_arena_fini(&arena);
+}
+
 static void an_arena_holds_exactly_its_limit(void)
 {
     enum { LIMIT_BYTES = 10000 };
@@ -291,6 +302,7 @@ static const struct unit_case cases[] = {
     {"long tagged fields have long lengths", long_tagged_fields_have_long_lengths},
     {"a string has at most 32767 bytes", a_string_has_at_most_32767_bytes},
     {"decoding stops at the arena's limit", decoding_stops_at_the_arenas_limit},
+    {"an answer to a null array has none", an_answer_to_a_null_array_has_none},
     {"an arena holds exactly its limit", an_arena_holds_exactly_its_limit},
     {"an arena keeps its first block and its limit", an_arena_keeps_its_first_block_and_its_limit},
 };

@@ -30,6 +30,7 @@ enum {
     KAFKA_SIZE_BYTES = 4,             /* in front of every frame */
     KAFKA_REQUEST_HEAD_MIN_BYTES = 8, /* API key, version, correlation id: in front of every request */
     KAFKA_KEYS = 92,                  /* above every key that Kafka knows */
+    KAFKA_DECODED_RATIO = 20,         /* a decoded array takes at most so many times its bytes in the frame */
 };
 
 enum kafka_key {

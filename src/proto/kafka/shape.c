@@ -118,11 +118,13 @@ void *kafka_make(struct kafka_arena *arena, const struct kafka_shape *shape, siz
     return made;
 }
 
-bool kafka_fill(struct kafka_arena *arena, const struct kafka_shape *shape, size_t count, void *array,
+bool kafka_fill(struct kafka_arena *arena, const struct kafka_shape *shape, int64_t count, void *array,
                 size_t element_bytes)
 {
     REQUIRE(element_bytes == shape->bytes);
-    struct kafka_list list = {.at = kafka_make(arena, shape, count)};
+    if (count < 0)
+        count = 0;
+    struct kafka_list list = {.at = kafka_make(arena, shape, (size_t)count)};
     list.count = list.at != NULL ? (int32_t)count : 0;
     memcpy(array, &list, sizeof list);
     return list.at != NULL;

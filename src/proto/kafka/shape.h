@@ -124,12 +124,13 @@ bool kafka_field_is_default(const struct kafka_field *field, const void *value);
 void *kafka_make(struct kafka_arena *arena, const struct kafka_shape *shape, size_t count);
 
 /* `n` structs with their defaults for the array field `array`, of struct `type`:
- * KAFKA_FILL(arena, answer->topics, kafka_fetch_response_topic, n). False: no room, and
- * the array is empty. (The last argument fails to compile where the types differ.) */
+ * KAFKA_FILL(arena, answer->topics, kafka_fetch_response_topic, n). n may be the count of a
+ * request's array: of a null one (-1) there are none. False: no room, and the array is
+ * empty. (The last argument fails to compile where the types differ.) */
 #define KAFKA_FILL(arena, array, type, n)                                                                              \
-    kafka_fill((arena), &type##_shape, (size_t)(n), &(array),                                                          \
+    kafka_fill((arena), &type##_shape, (int64_t)(n), &(array),                                                         \
                sizeof(*(array).at) + 0 * sizeof((array).at == (struct type *)NULL))
-bool kafka_fill(struct kafka_arena *arena, const struct kafka_shape *shape, size_t count, void *array,
+bool kafka_fill(struct kafka_arena *arena, const struct kafka_shape *shape, int64_t count, void *array,
                 size_t element_bytes);
 
 /* ---- decoding -------------------------------------------------------------------- */
