@@ -190,7 +190,7 @@ static void what_franz_go_takes_for_granted(void)
 static void what_clients_send(void)
 {
     consumers_seen = 0;
-    CU_ASSERT_TRUE(check_file("clients.txt") > 50);
+    CU_ASSERT_TRUE(check_file("clients.txt") > 60);
     CU_ASSERT_TRUE(consumers_seen >= 8);
 }
 
