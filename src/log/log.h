@@ -387,8 +387,13 @@ enum kq_err log_iter_seek_uncommitted(struct log_iter *it, const struct log *log
  * which file, position and offsets. */
 enum kq_err log_iter_next(struct log_iter *it, struct log_slice *slice, struct fault *fault);
 /* Any thread. The first offset whose record is at or after time_ms (by the index
- * and the batch headers); the high watermark if none. */
-enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, struct fault *fault);
+ * and the batch headers) and its time; the high watermark and -1 if none. Of compressed batches:
+ * the batch's first offset, and its largest time. */
+enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, int64_t *found_ms,
+                               struct fault *fault);
+/* Any thread. The largest time of any record up to the commit; -1: there is none. KQ_AGAIN as
+ * log_iter_next. */
+enum kq_err log_view_max_time(struct log_view *view, int64_t *max_ms, struct fault *fault);
 /* Keeper thread. Checks the next bytes of sealed segments (at most limit_bytes)
  * from *cursor (0 to begin), up to the commit; *done when once round. Damage is reported in *fault
  * and takes that range out of service. */

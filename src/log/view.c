@@ -219,6 +219,7 @@ struct find {
     const uint8_t *body;
     int64_t time_ms;
     int64_t off;
+    int64_t found_ms;
     bool found;
 };
 
@@ -234,6 +235,9 @@ static void find_in_body(void *context)
             continue;
         f->found = true;
         f->off = info.base_off; /* of a compressed batch: as near as can be told */
+        f->found_ms = info.max_time_ms;
+        if ((info.attributes & BATCH_CODEC_MASK) != 0)
+            break;
         struct record_walk w;
         struct record r;
         record_walk_init(&w, batch, &info);
@@ -241,13 +245,37 @@ static void find_in_body(void *context)
             if (r.time_ms < f->time_ms)
                 continue;
             f->off = r.off;
+            f->found_ms = r.time_ms;
             break;
         }
     }
 }
 
-enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, struct fault *fault)
+enum kq_err log_view_max_time(struct log_view *view, int64_t *max_ms, struct fault *fault)
 {
+    uint64_t commit_idx = commit_of(view);
+    *max_ms = -1;
+    if (is_outdated(view))
+        return KQ_AGAIN;
+    for (uint32_t i = 0; i < view->count; i++) {
+        struct segment *s = view->segments[i];
+        uint64_t end = readable_end(s, commit_idx);
+        if (end <= s->first_idx)
+            continue;
+        enum kq_err err = segment_ready(s, fault);
+        if (err != KQ_OK)
+            return err == KQ_NOT_FOUND ? KQ_AGAIN : err;
+        int64_t here_ms = segment_row(s, end - 1).max_time_ms;
+        if (here_ms > *max_ms)
+            *max_ms = here_ms;
+    }
+    return KQ_OK;
+}
+
+enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *off, int64_t *found_ms,
+                               struct fault *fault)
+{
+    *found_ms = -1;
     *off = log_view_high_watermark(view);
     int64_t start = log_view_start_off(view);
     uint64_t commit_idx = commit_of(view);
@@ -284,6 +312,7 @@ enum kq_err log_view_find_time(struct log_view *view, int64_t time_ms, int64_t *
                              view->place->title, (unsigned long long)low);
         if (find.found) {
             *off = find.off < start ? start : find.off;
+            *found_ms = find.found_ms;
             return KQ_OK;
         }
     }

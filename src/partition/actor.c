@@ -183,6 +183,8 @@ bool actor_start_pending(const struct actor *actor)
 
 static void look_at_retention(struct actor *actor)
 {
+    if (actor->asks.first != NULL && !actor_start_pending(actor) && actor_leads(actor))
+        actor_want_asked_start(actor);
     if (actor->now.wall_ms < actor->retention_due_ms || actor_start_pending(actor) || !actor_leads(actor))
         return;
     /* A machine's segments are superseded by the newest state that is stored; two

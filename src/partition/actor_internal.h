@@ -269,6 +269,8 @@ void actor_take_peer(struct actor *actor, struct actor_peer_mail *mail);
 void actor_take_ask(struct actor *actor, struct partition_ask *ask);
 /* Those that can be answered are. */
 void actor_look_at_asks(struct actor *actor);
+/* The leader's, nothing else of this kind pending: a log start that was asked for is to be appended. */
+void actor_want_asked_start(struct actor *actor);
 /* What was confirmed before says nothing of a new reign. */
 void actor_forget_tickets(struct actor *actor);
 void actor_refuse_asks(struct actor *actor, enum kq_err err, const struct fault *fault);

@@ -10,6 +10,8 @@
 
 #include "base/logger.h"
 
+#include <stdlib.h>
+
 /* ---- news --------------------------------------------------------------------------- */
 
 static const struct raft_seat *seat_of(const struct raft_seat *seats, uint32_t count, const struct raft_member *member)
@@ -260,6 +262,69 @@ static void finish_barrier(struct actor *actor, struct partition_ask *ask, uint6
     finish_ask(actor, ask, KQ_OK, NULL);
 }
 
+enum { EPOCH_RUNS_MAX = 4096 };
+
+/* As Kafka's LeaderEpochFileCache.endOffsetFor: of a term before all that are here, it says where
+ * the oldest begins. */
+static enum kq_err find_epoch(const struct actor *actor, struct partition_ask *ask)
+{
+    struct log_run *runs = malloc(EPOCH_RUNS_MAX * sizeof *runs);
+    if (runs == NULL)
+        return KQ_NO_MEMORY;
+    uint32_t count = log_term_runs(actor->log, runs, EPOCH_RUNS_MAX), older = 0;
+    uint64_t commit_idx = actor->raft.commit_idx;
+    while (older < count && runs[older].term <= ask->epoch)
+        older++;
+    uint64_t end_idx = older < count ? runs[older].first_idx - 1 : commit_idx;
+    ask->off = log_end_off_at(actor->log, end_idx < commit_idx ? end_idx : commit_idx);
+    if (ask->off >= 0 && ask->off < log_start_off(actor->log))
+        ask->off = log_start_off(actor->log);
+    if (ask->epoch > actor->raft.term)
+        ask->epoch = 0;
+    else if (older > 0)
+        ask->epoch = runs[older - 1].term;
+    free(runs);
+    return ask->off < 0 ? KQ_IO : KQ_OK;
+}
+
+/* True: it waits for its entry. */
+static bool begin_start(struct actor *actor, struct partition_ask *ask)
+{
+    int64_t end_off = log_end_off_at(actor->log, actor->raft.commit_idx);
+    struct fault fault;
+    if (ask->off == -1)
+        ask->off = end_off;
+    if (ask->off < 0 || ask->off > end_off) {
+        (void)fault_set(&fault, KQ_OFFSET_OUT_OF_RANGE, "%s ends at offset %lld: it cannot start at %lld",
+                        actor->options.log.title, (long long)end_off, (long long)ask->off);
+        finish_ask(actor, ask, KQ_OFFSET_OUT_OF_RANGE, &fault);
+        return false;
+    }
+    return true;
+}
+
+void actor_want_asked_start(struct actor *actor)
+{
+    for (struct mail *mail = actor->asks.first; mail != NULL; mail = mail->next) {
+        const struct partition_ask *ask = CONTAINER_OF(mail, struct partition_ask, mail);
+        if (ask->question != PARTITION_ASK_START || ask->off <= log_start_off(actor->log))
+            continue;
+        if (!actor->start_wanted || ask->off > actor->start_off)
+            actor->start_off = ask->off;
+        actor->start_wanted = true;
+    }
+}
+
+static bool look_at_start(struct actor *actor, struct partition_ask *ask)
+{
+    bool there = log_start_off(actor->log) >= ask->off;
+    if (there)
+        ask->off = log_start_off(actor->log);
+    if (there || !actor_leads(actor))
+        finish_ask(actor, ask, there ? KQ_OK : KQ_NOT_LEADER, NULL);
+    return there || !actor_leads(actor);
+}
+
 void actor_take_ask(struct actor *actor, struct partition_ask *ask)
 {
     struct fault fault;
@@ -270,8 +335,13 @@ void actor_take_ask(struct actor *actor, struct partition_ask *ask)
     } else if (ask->question == PARTITION_ASK_MEMBERS) {
         list_members(actor, ask);
         finish_ask(actor, ask, KQ_OK, NULL);
-    } else if (actor->raft.role != RAFT_LEADER && !(ask->question == PARTITION_ASK_BARRIER && actor_leads(actor))) {
+    } else if (actor->raft.role != RAFT_LEADER && !(ask->question != PARTITION_ASK_TRANSFER && actor_leads(actor))) {
         finish_ask(actor, ask, KQ_NOT_LEADER, NULL);
+    } else if (ask->question == PARTITION_ASK_EPOCH) {
+        finish_ask(actor, ask, find_epoch(actor, ask), NULL);
+    } else if (ask->question == PARTITION_ASK_START) {
+        if (begin_start(actor, ask))
+            mail_list_append(&actor->asks, &ask->mail);
     } else if (ask->question == PARTITION_ASK_TRANSFER && ask->to == actor->raft.self.broker_id) {
         finish_ask(actor, ask, KQ_OK, NULL);
     } else if (ask->question == PARTITION_ASK_TRANSFER && !begin_transfer(actor, ask->to)) {
@@ -325,8 +395,9 @@ void actor_look_at_asks(struct actor *actor)
     actor->asks = (struct mail_list){0};
     while ((mail = mail_list_take(&asks)) != NULL) {
         struct partition_ask *ask = CONTAINER_OF(mail, struct partition_ask, mail);
-        bool barrier = ask->question == PARTITION_ASK_BARRIER;
-        bool answered = barrier ? look_at_barrier(actor, ask) : look_at_transfer(actor, ask);
+        bool answered = ask->question == PARTITION_ASK_BARRIER ? look_at_barrier(actor, ask)
+                        : ask->question == PARTITION_ASK_START ? look_at_start(actor, ask)
+                                                               : look_at_transfer(actor, ask);
         if (!answered && ask->deadline_us <= actor->now.mono_us) {
             finish_ask(actor, ask, KQ_TIMEOUT, NULL);
             answered = true;

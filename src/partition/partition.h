@@ -178,6 +178,12 @@ enum partition_question {
     PARTITION_ASK_TRANSFER, /* leader: hand over to broker `to` (0: the best). KQ_OK when another leads */
     PARTITION_ASK_BARRIER,  /* leader: confirmed by a majority to lead; off: the high watermark, to be read at least */
     PARTITION_ASK_MEMBERS,  /* any: members[], with match_idx and kinds if it leads */
+    /* leader: where the records of term `epoch` and of those before it end (off), and the newest
+     * of these terms that there is (epoch); 0: it is newer than any (KIP-320). */
+    PARTITION_ASK_EPOCH,
+    /* leader: the log is to start at `off` (-1: at the high watermark) or later. KQ_OK when that
+     * is committed: off is where it starts. KQ_OFFSET_OUT_OF_RANGE: past the high watermark. */
+    PARTITION_ASK_START,
 };
 struct partition_member_row {
     struct raft_member member;
@@ -190,6 +196,7 @@ struct partition_ask {
     struct mail mail;
     enum partition_question question;
     uint32_t to;
+    uint64_t epoch;
     int64_t deadline_us;
     void (*done)(struct partition_ask *ask);
     /* the answer */

@@ -69,14 +69,6 @@ static void part_refuse(struct fetch_part *part, int16_t code)
     part->answer->log_start_offset = -1;
 }
 
-/* Leader epochs (KIP-320): a client that knows an older one has to look again who leads. */
-static int16_t check_epoch(int32_t known, uint64_t term)
-{
-    if (known < 0 || (uint64_t)known == term)
-        return KAFKA_ERR_NONE;
-    return (uint64_t)known < term ? KAFKA_ERR_FENCED_LEADER_EPOCH : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
-}
-
 /* The replica here that leads; NULL: the answer says why not. */
 static struct partition *part_leader(struct kafka_call *call, struct fetch_part *part)
 {
@@ -100,7 +92,7 @@ static struct partition *part_leader(struct kafka_call *call, struct fetch_part 
         return NULL;
     }
     (void)partition_leader(route.local, &term);
-    int16_t code = check_epoch(part->asked->current_leader_epoch, term);
+    int16_t code = kafka_check_epoch(part->asked->current_leader_epoch, term);
     if (code == KAFKA_ERR_NONE)
         return route.local;
     part_refuse(part, code);

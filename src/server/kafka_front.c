@@ -17,8 +17,11 @@ kafka_handler *kafka_handler_of(int16_t key)
     static kafka_handler *const handlers[KAFKA_KEYS] = {
         [KAFKA_PRODUCE] = kafka_handle_produce,
         [KAFKA_FETCH] = kafka_handle_fetch,
+        [KAFKA_LIST_OFFSETS] = kafka_handle_list_offsets,
         [KAFKA_METADATA] = kafka_handle_metadata,
         [KAFKA_API_VERSIONS] = kafka_handle_api_versions,
+        [KAFKA_DELETE_RECORDS] = kafka_handle_delete_records,
+        [KAFKA_OFFSET_FOR_LEADER_EPOCH] = kafka_handle_offset_for_leader_epoch,
         [KAFKA_INIT_PRODUCER_ID] = kafka_handle_init_producer_id,
         [KAFKA_DESCRIBE_CLUSTER] = kafka_handle_describe_cluster,
     };
@@ -103,6 +106,13 @@ int16_t kafka_code(const struct fault *fault)
     if (fault->err == KQ_STOPPING)
         return KAFKA_ERR_NOT_LEADER_OR_FOLLOWER; /* somebody else will, and the client asks who */
     return (int16_t)err_kafka_code(fault->err);
+}
+
+int16_t kafka_check_epoch(int32_t known, uint64_t term)
+{
+    if (known < 0 || (uint64_t)known == term)
+        return KAFKA_ERR_NONE;
+    return (uint64_t)known < term ? KAFKA_ERR_FENCED_LEADER_EPOCH : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
 }
 
 struct slice kafka_text(struct kafka_call *call, const struct fault *fault)

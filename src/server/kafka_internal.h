@@ -107,6 +107,8 @@ kafka_handler kafka_handle_api_versions, kafka_handle_metadata, kafka_handle_des
 
 /* kafka_fetch.c */
 kafka_handler kafka_handle_fetch;
+/* kafka_offsets.c */
+kafka_handler kafka_handle_list_offsets, kafka_handle_offset_for_leader_epoch, kafka_handle_delete_records;
 /* kafka_produce.c */
 kafka_handler kafka_handle_produce, kafka_handle_init_producer_id;
 
@@ -114,6 +116,8 @@ kafka_handler kafka_handle_produce, kafka_handle_init_producer_id;
 
 /* The code for a client, of what a fault says. */
 int16_t kafka_code(const struct fault *fault);
+/* Leader epochs (KIP-320): a client that knows an older one (-1: none) has to look again who leads. */
+int16_t kafka_check_epoch(int32_t known, uint64_t term);
 /* The fault's sentence, in the call's arena. */
 struct slice kafka_text(struct kafka_call *call, const struct fault *fault);
 /* A string of a request as C text; false: longer than room - 1, absent, or with a NUL in it. */

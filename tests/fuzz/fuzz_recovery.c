@@ -181,8 +181,8 @@ static void use_log(void)
             err = log_iter_seek_idx(&it, view, ++it.idx);
     }
     (void)log_iter_seek(&it, view, log_view_high_watermark(view) / 2);
-    int64_t off;
-    (void)log_view_find_time(view, 1010, &off, &rig.fault);
+    int64_t off, found_ms;
+    (void)log_view_find_time(view, 1010, &off, &found_ms, &rig.fault);
     uint64_t cursor = 0;
     bool round = false;
     for (int i = 0; i < READS_MAX && !round; i++)

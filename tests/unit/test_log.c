@@ -533,15 +533,15 @@ static void an_offset_is_found_by_time(void)
         CU_ASSERT_EQUAL(log_rig_append(&rig, 2, 1500, 10000 + 10 * (i ^ 1)), KQ_OK); /* not quite in order */
     log_rig_flush(&rig);
     struct log_view *view = log_view_take(rig.log);
-    int64_t off;
-    CU_ASSERT_EQUAL(log_view_find_time(view, 0, &off, &rig.fault), KQ_OK);
+    int64_t off, found_ms;
+    CU_ASSERT_EQUAL(log_view_find_time(view, 0, &off, &found_ms, &rig.fault), KQ_OK);
     CU_ASSERT_EQUAL(off, 0); /* nothing is committed */
     log_set_commit(rig.log, 100);
-    CU_ASSERT_EQUAL(log_view_find_time(view, 0, &off, &rig.fault), KQ_OK);
+    CU_ASSERT_EQUAL(log_view_find_time(view, 0, &off, &found_ms, &rig.fault), KQ_OK);
     CU_ASSERT_EQUAL(off, 0);
-    CU_ASSERT_EQUAL(log_view_find_time(view, 10011, &off, &rig.fault), KQ_OK);
+    CU_ASSERT_EQUAL(log_view_find_time(view, 10011, &off, &found_ms, &rig.fault), KQ_OK);
     CU_ASSERT_EQUAL(off, 4); /* entry 3 has time 10030, entry 4 10020 */
-    CU_ASSERT_EQUAL(log_view_find_time(view, 10991, &off, &rig.fault), KQ_OK);
+    CU_ASSERT_EQUAL(log_view_find_time(view, 10991, &off, &found_ms, &rig.fault), KQ_OK);
     CU_ASSERT_EQUAL(off, 200);
     log_view_drop(&view);
     done();

@@ -537,8 +537,8 @@ static void times_of_what_was_cut_are_forgotten(void)
         log_set_commit(rig.log, log_last_idx(rig.log));
         struct log_view *view = log_view_take(rig.log);
         for (int64_t i = 0; i < 8; i++) {
-            int64_t off;
-            CU_ASSERT_EQUAL(log_view_find_time(view, 1000 + i, &off, &rig.fault), KQ_OK);
+            int64_t off, found_ms;
+            CU_ASSERT_EQUAL(log_view_find_time(view, 1000 + i, &off, &found_ms, &rig.fault), KQ_OK);
             CU_ASSERT_EQUAL(off, i);
         }
         log_view_drop(&view);

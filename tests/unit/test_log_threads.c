@@ -94,8 +94,8 @@ static void *read_on(void *context)
         struct log_iter it;
         struct log_slice slice;
         struct fault fault;
-        int64_t off;
-        (void)log_view_find_time(view, 2000, &off, &fault);
+        int64_t off, found_ms;
+        (void)log_view_find_time(view, 2000, &off, &found_ms, &fault);
         enum kq_err err = log_iter_seek(&it, view, log_view_start_off(view));
         while (err == KQ_OK && (err = log_iter_next(&it, &slice, &fault)) == KQ_OK)
             check_slice(&slice);
