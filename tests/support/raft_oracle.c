@@ -15,7 +15,7 @@ static int node_of(const struct world *world, const struct raft_member *member)
     return raft_member_equal(&node->self, member) ? (int)member->broker_id - 1 : -1;
 }
 
-static const struct world_log *promised_log(const struct world *world, const struct world_node *node)
+const struct world_log *oracle_promised_log(const struct world *world, const struct world_node *node)
 {
     return world->options.interval && node->up ? &node->log : &node->disk;
 }
@@ -64,6 +64,9 @@ void oracle_appended(struct world *world, int n, uint64_t idx)
 void oracle_removes(struct world *world, int n, uint64_t first_idx, uint64_t last_idx)
 {
     const struct world_node *node = &world->nodes[n];
+    for (uint64_t i = first_idx; i <= last_idx; i++)
+        if (i > world->ledger.committed_idx)
+            world->ledger.acked_content[node->incarnation][i] = 0; /* nobody counts on it any more */
     if (node->amnesiac)
         return;
     for (uint64_t i = first_idx; i <= last_idx && i <= world->ledger.committed_idx; i++)
@@ -85,7 +88,7 @@ static void note_ack(struct world *world, const struct world_node *node, const s
 static void check_ack(struct world *world, int n, const struct raft_message *message)
 {
     const struct world_node *node = &world->nodes[n];
-    const struct world_log *log = promised_log(world, node);
+    const struct world_log *log = oracle_promised_log(world, node);
     uint64_t idx = message->match_idx;
     if (idx > log->last_idx) {
         world_fail(world, n, "acknowledges idx %llu, its disk ends at %llu", (unsigned long long)idx,
@@ -123,52 +126,6 @@ static void check_vote(struct world *world, int n, const struct raft_member *can
     *vote = whom;
 }
 
-/* Where its log ends on its disk, and nothing on its way there will cut it. */
-static uint64_t sure_end(const struct world *world, const struct world_node *node, uint64_t *term)
-{
-    const struct world_log *log = promised_log(world, node);
-    uint64_t idx = log->last_idx;
-    *term = world_term_at(log, idx);
-    for (uint32_t i = 0; log == &node->disk && i < node->op_count; i++) {
-        const struct world_op *op = &node->ops[i];
-        if (op->kind == OP_RESET) {
-            idx = op->idx;
-            *term = op->term;
-        } else if (op->kind == OP_CUT && op->idx <= idx) {
-            idx = op->idx - 1;
-            *term = idx == node->log.base_idx ? node->log.base_term : world_term_at(log, idx);
-        }
-    }
-    return idx;
-}
-
-/* A vote, its own too: what it acknowledged and was committed, it must not have forgotten. */
-static void check_memory(struct world *world, int n)
-{
-    const struct world_node *node = &world->nodes[n];
-    const struct world_ledger *ledger = &world->ledger;
-    const struct world_log *log = promised_log(world, node);
-    uint64_t top = ledger->acked_top[node->incarnation];
-    for (uint64_t i = node->log.base_idx + 1; i <= top && i <= ledger->committed_idx; i++)
-        if (ledger->acked_content[node->incarnation][i] == ledger->committed[i].content && i > log->base_idx &&
-            (i > log->last_idx || !same_entry(&log->entries[i], &ledger->committed[i]))) {
-            world_fail(world, n, "votes, and has forgotten committed idx %llu, which it acknowledged",
-                       (unsigned long long)i);
-            return;
-        }
-}
-
-void oracle_grants(struct world *world, int n, const struct raft_message *asked)
-{
-    uint64_t term;
-    uint64_t idx = sure_end(world, &world->nodes[n], &term);
-    if (asked->prev_term < term || (asked->prev_term == term && asked->prev_idx < idx))
-        world_fail(world, n, "votes for n%u, whose log ends at %llu/%llu; its own disk has %llu/%llu",
-                   asked->from.broker_id - 1, (unsigned long long)asked->prev_idx, (unsigned long long)asked->prev_term,
-                   (unsigned long long)idx, (unsigned long long)term);
-    check_memory(world, n);
-}
-
 static bool votes_in(const struct world_conf *conf, const struct raft_member *member)
 {
     for (uint32_t i = 0; i < conf->count; i++)
@@ -190,7 +147,7 @@ static void check_candidacy(struct world *world, int n, const struct raft_messag
     }
     if (!electable)
         world_fail(world, n, "campaigns, and is no voter");
-    if (world_term_at(promised_log(world, node), message->prev_idx) != message->prev_term)
+    if (world_term_at(oracle_promised_log(world, node), message->prev_idx) != message->prev_term)
         world_fail(world, n, "claims idx %llu for its election, which its disk does not have",
                    (unsigned long long)message->prev_idx);
 }
@@ -207,28 +164,6 @@ static void check_successor(struct world *world, int n, const struct raft_messag
         world->ledger.acked_content[whom][log->last_idx] != log->entries[log->last_idx].content)
         world_fail(world, n, "tells n%u to take over, which lacks idx %llu", message->to.broker_id - 1,
                    (unsigned long long)log->last_idx);
-}
-
-/* A proposal is to be taken: it leads, has committed in its term, and is not handing over. */
-void oracle_proposes(struct world *world, int n)
-{
-    const struct world_node *node = &world->nodes[n];
-    const struct world_log *log = &node->log;
-    uint64_t first_idx = log->last_idx + 1;
-    uint64_t conf_idx;
-    const struct world_conf *conf = &world->confs[world_conf_of(log, &conf_idx)];
-    while (first_idx > log->base_idx + 1 && log->entries[first_idx - 1].term == node->raft.term)
-        first_idx--;
-    bool opened = log->base_term == node->raft.term ||
-                  (first_idx <= log->last_idx && (node->raft.commit_idx >= first_idx || conf->count == 1));
-    if (node->raft.role != RAFT_LEADER || !opened)
-        world_fail(world, n, "takes a proposal before it has committed in its term");
-    if (node->hands_over_us != 0)
-        world_fail(world, n, "takes a proposal while it hands over");
-    uint64_t above = first_idx - 1 > node->raft.commit_idx ? first_idx - 1 : node->raft.commit_idx;
-    if ((log->last_idx - above) * WORLD_ENTRY_BYTES > node->raft.max_uncommitted_bytes + 4 * WORLD_ENTRY_BYTES)
-        world_fail(world, n, "takes a proposal with %llu entries of its own uncommitted",
-                   (unsigned long long)(log->last_idx - above));
 }
 
 void oracle_leaves(struct world *world, int n, const struct raft_message *message)
@@ -252,7 +187,7 @@ void oracle_leaves(struct world *world, int n, const struct raft_message *messag
     if (message->type == RAFT_MSG_VOTE || message->type == RAFT_MSG_PREVOTE)
         check_candidacy(world, n, message);
     if (message->type == RAFT_MSG_VOTE) {
-        check_memory(world, n);
+        oracle_remembers(world, n);
         oracle_campaigns(world, n, message);
     }
     if (message->type == RAFT_MSG_TIMEOUT_NOW && !node->disk_failed)
@@ -340,7 +275,7 @@ static void check_first_commit(struct world *world, int n, uint64_t idx)
             has[i] = world->ledger.acked[gone].term == node->raft.term && world->ledger.acked[gone].idx >= idx;
             continue;
         }
-        const struct world_log *log = promised_log(world, &world->nodes[peer]);
+        const struct world_log *log = oracle_promised_log(world, &world->nodes[peer]);
         has[i] =
             idx <= log->base_idx || (idx <= log->last_idx && same_entry(&log->entries[idx], &node->log.entries[idx]));
     }

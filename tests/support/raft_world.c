@@ -162,7 +162,8 @@ uint32_t world_new_conf(struct world *world, const struct raft_config *config)
 
 /* ---- network -------------------------------------------------------------------------- */
 
-static void put_packet(struct world *world, const struct raft_message *message, const struct world_entry *entries)
+static void put_packet(struct world *world, const struct raft_message *message, const struct world_entry *entries,
+                       bool late)
 {
     int slot = 0;
     while (slot < WORLD_PACKETS_MAX && world->packets[slot].used)
@@ -182,6 +183,8 @@ static void put_packet(struct world *world, const struct raft_message *message, 
     *last_at_us = packet->at_us;
     if (!world->options.in_order && world_chance(world, message->type == RAFT_MSG_RESET ? 150 : 5))
         packet->at_us += (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US);
+    if (late)
+        packet->at_us = world->now_us + (int64_t)world_random(world, 4 * (uint64_t)WORLD_ELECTION_US);
     if (message->type == RAFT_MSG_APPEND)
         for (uint64_t i = 0; i < message->last_idx - message->prev_idx; i++)
             packet->entries[i] = entries[i];
@@ -204,9 +207,11 @@ static void post(struct world *world, int from, const struct raft_message *messa
                 message->refused ? " refused" : "", message->granted ? " granted" : "");
     if (world->cut[from][to] || world_chance(world, world->options.lost_per_mille))
         return;
-    put_packet(world, message, entries);
+    put_packet(world, message, entries, false);
     if (world_chance(world, world->options.doubled_per_mille))
-        put_packet(world, message, entries);
+        put_packet(world, message, entries, false);
+    if (!world->options.in_order && world_chance(world, world->options.stale_per_mille))
+        put_packet(world, message, entries, true);
 }
 
 static void hold_or_post(struct world *world, int n, const struct raft_message *message,
@@ -326,8 +331,10 @@ void world_step(struct world *world, int n, struct raft_event event, const struc
     event.now_us = world->now_us;
     raft_step(&node->raft, &event, &out);
     if (event.type == RAFT_EV_READ && out.read_ticket != 0 && node->read_count < WORLD_READS_MAX) {
-        node->reads[node->read_count++] = (struct world_read){
-            .ticket = out.read_ticket, .read_idx = out.read_idx, .must_idx = world->ledger.committed_idx};
+        node->reads[node->read_count++] = (struct world_read){.ticket = out.read_ticket,
+                                                              .read_idx = out.read_idx,
+                                                              .must_idx = world->ledger.committed_idx,
+                                                              .at_us = world->now_us};
     }
     if (event.type == RAFT_EV_TRANSFER && node->raft.role == RAFT_LEADER)
         node->hands_over_us = world->now_us + node->raft.election_us;
@@ -343,6 +350,8 @@ bool world_append_own(struct world *world, int n, const struct raft_config *conf
     uint64_t idx = node->log.last_idx + 1;
     if (node->disk_failed || idx + 64 >= WORLD_LOG_MAX)
         return false;
+    if (config != NULL)
+        oracle_reconfigures(world, n, config);
     struct world_entry entry = {.term = node->raft.term,
                                 .content = ++world->contents,
                                 .conf = config != NULL ? world_new_conf(world, config) : 0};

@@ -76,6 +76,7 @@ struct world_read {
     uint64_t ticket;
     uint64_t read_idx;
     uint64_t must_idx; /* committed anywhere when it came */
+    int64_t at_us;
 };
 
 struct world_packet {
@@ -141,17 +142,21 @@ struct world_node {
 struct world_options {
     uint64_t seed;
     int node_count;
+    int brokers;   /* members are of these; 0: of all */
     bool interval; /* flush = interval */
     uint32_t runs_max;
     uint32_t lost_per_mille;
     uint32_t doubled_per_mille;
-    int64_t delay_us; /* the longest */
+    uint32_t stale_per_mille; /* a second copy comes much later */
+    int64_t delay_us;         /* the longest */
     uint32_t slow_turns_per_mille;
     uint32_t crash_per_persist_per_mille;
     uint64_t crash_at_persist; /* the n-th persist point; 0: none */
     int64_t propose_every_us;
-    bool steady;   /* every message and every write takes as long as any other; no ranks */
-    bool in_order; /* the network neither reorders nor dawdles, as one connection would not */
+    bool steady;               /* every message and every write takes as long as any other; no ranks */
+    uint32_t start_per_mille;  /* with each proposal: a log gives up almost all that is committed */
+    uint32_t change_per_mille; /* with each proposal: members change as soon as they may */
+    bool in_order;             /* the network neither reorders nor dawdles, as one connection would not */
 };
 
 /* What the oracles remember, outside of any replica. */
@@ -219,6 +224,11 @@ struct world_story {
 };
 const struct world_story *world_stories(uint32_t *count);
 struct world *world_tell(const struct world_story *story, uint64_t seed);
+/* One random step from the leader's configuration, if it may be changed. */
+void world_change_somehow(struct world *world);
+/* In calm weather: one thing goes wrong, or is asked for, and must end as it should
+ * (raft_world_drills.c). */
+void world_drill(struct world *world);
 /* Ends all faults, and fails the world unless all comes right within its time. */
 void world_calm_down(struct world *world);
 void world_free(struct world **world);
@@ -275,6 +285,11 @@ void oracle_final(struct world *world);
 /* Before what the grant says is acted on. */
 void oracle_grants(struct world *world, int node, const struct raft_message *asked);
 void oracle_proposes(struct world *world, int node);
+void oracle_reconfigures(struct world *world, int node, const struct raft_config *config);
+/* A vote, its own too: what it acknowledged and was committed, it must not have forgotten. */
+void oracle_remembers(struct world *world, int node);
+/* The log that what it says rests on: on its disk, or in memory where that is enough. */
+const struct world_log *oracle_promised_log(const struct world *world, const struct world_node *node);
 bool oracle_quorum(const struct world_conf *conf, const bool *has); /* of each half; has[] by seat */
 
 /* raft_oracle_live.c: what must come about, and what must be left in peace */

@@ -15,6 +15,16 @@ enum { FAULTS_MS = 4000 };
 
 /* ---- membership ------------------------------------------------------------------------ */
 
+static int random_up(struct world *world)
+{
+    for (int tries = 0; tries < 20; tries++) {
+        int n = (int)world_random(world, WORLD_NODES_MAX);
+        if (world->nodes[n].up)
+            return n;
+    }
+    return -1;
+}
+
 static uint32_t find_seat(const struct raft_seat *seats, uint32_t count, uint32_t broker_id)
 {
     uint32_t at = 0;
@@ -25,7 +35,7 @@ static uint32_t find_seat(const struct raft_seat *seats, uint32_t count, uint32_
 
 /* One random step from the leader's configuration: a member comes, goes, is swapped for
  * its new incarnation, is promoted or demoted; sometimes two such at once. */
-static void change_somehow(struct world *world)
+void world_change_somehow(struct world *world)
 {
     int leader = world_leader(world);
     if (leader < 0 || !raft_may_change(&world->nodes[leader].raft))
@@ -41,7 +51,7 @@ static void change_somehow(struct world *world)
     }
     uint32_t steps = 1 + (uint32_t)world_random(world, 3);
     for (uint32_t i = 0; i < steps; i++) {
-        int n = (int)world_random(world, WORLD_NODES_MAX);
+        int n = (int)world_random(world, (uint64_t)world->options.brokers);
         uint32_t at = find_seat(seats, count, (uint32_t)n + 1);
         bool voter = world_chance(world, 700);
         uint32_t kind = voter ? RAFT_SEAT_VOTER : RAFT_SEAT_LEARNER;
@@ -63,6 +73,22 @@ static void change_somehow(struct world *world)
         voters += seats[i].kinds == RAFT_SEAT_VOTER ? 1 : 0;
     if (voters >= 2 || world_chance(world, 100))
         (void)world_change(world, leader, seats, count);
+}
+
+/* A change of members, in the middle of which somebody dies, or the leader is cut off. */
+static void change_and_break(struct world *world)
+{
+    world_change_somehow(world);
+    if (world_chance(world, 600))
+        return;
+    world_run_until(world, world->now_us + (int64_t)world_random(world, 12 * MS));
+    int n = world_chance(world, 700) ? world_leader(world) : random_up(world);
+    if (n < 0)
+        return;
+    if (world_chance(world, 500))
+        world_crash(world, n, (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 4));
+    else
+        world_isolate(world, n, true);
 }
 
 /* A voter's disk is lost: only as long as a majority of each half keeps its own. */
@@ -103,16 +129,6 @@ struct mix {
     uint32_t strand;
     uint32_t pause;
 };
-
-static int random_up(struct world *world)
-{
-    for (int tries = 0; tries < 20; tries++) {
-        int n = (int)world_random(world, WORLD_NODES_MAX);
-        if (world->nodes[n].up)
-            return n;
-    }
-    return -1;
-}
 
 static void crash_something(struct world *world)
 {
@@ -214,14 +230,15 @@ static void cut_power(struct world *world)
             return;
     int n = random_up(world);
     if (n >= 0)
-        world_power_cut(world, n, (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US));
+        world_power_cut(world, n,
+                        (int64_t)world_random(world, world_chance(world, 400) ? 3 * MS : (uint64_t)WORLD_ELECTION_US));
 }
 
 static void do_something(struct world *world, const struct mix *mix)
 {
     int n = random_up(world);
     if (world_chance(world, mix->membership))
-        change_somehow(world);
+        change_and_break(world);
     if (world_chance(world, mix->membership / 8))
         wipe_somebody(world);
     if (world_chance(world, mix->crash))
@@ -278,6 +295,9 @@ void world_calm_down(struct world *world)
         world_fail(world, leader, "commits only %llu entries in calm weather",
                    (unsigned long long)(world->ledger.committed_idx - committed_idx));
     world->options.propose_every_us = 0;
+    const struct world_node *node = leader >= 0 ? &world->nodes[leader] : NULL;
+    if (node != NULL && node->read_count > 0 && node->reads[0].at_us < world->now_us - 2 * WORLD_ELECTION_US)
+        world_fail(world, leader, "does not answer a read in calm weather");
     for (int i = 0; i < 60 && !world->failed && !world_settled(world); i++)
         world_run_until(world, world->now_us + 10 * MS);
     oracle_final(world);
@@ -294,9 +314,10 @@ struct world *world_play(uint64_t seed)
 {
     if (seed % 8 == 6)
         return tell_one_of_the_stories(seed / 8);
-    static const int sizes[] = {3, 5, 3, 4, 7, 5, 5, 2};
+    static const int sizes[] = {3, 5, 3, 4, 7, 5, 5, 2, 3, 5, 3, 1, 7, 3, 5, 2};
     struct world_options options = {.seed = seed,
-                                    .node_count = sizes[seed % 8],
+                                    .node_count = sizes[seed % 16],
+                                    .brokers = sizes[seed % 16] <= 3 && seed % 3 != 0 ? 4 : WORLD_NODES_MAX,
                                     .interval = seed % 5 == 4,
                                     .delay_us = 1000 + (int64_t)(seed * 7919 % 12) * 1000,
                                     .propose_every_us = 3 * MS,
@@ -304,6 +325,7 @@ struct world *world_play(uint64_t seed)
     struct world *world = world_new(&options);
     world->options.lost_per_mille = sometimes(world, 50);
     world->options.doubled_per_mille = sometimes(world, 50);
+    world->options.stale_per_mille = sometimes(world, 20);
     world->options.slow_turns_per_mille = sometimes(world, 200);
     world->options.crash_per_persist_per_mille = sometimes(world, 3);
     struct mix mix = {.membership = options.interval ? 0 : sometimes(world, 250),
@@ -315,9 +337,12 @@ struct world *world_play(uint64_t seed)
                       .power = options.interval ? 150 : 0,
                       .strand = sometimes(world, 250),
                       .pause = sometimes(world, 200)};
+    world->options.start_per_mille = world_chance(world, 300) ? 60 : 0;
+    world->options.change_per_mille = mix.membership != 0 && world_chance(world, 300) ? 100 : 0;
     if (seed % 4 == 1) { /* logs part, again and again */
         mix = (struct mix){.crash = 100, .strand = 900, .start = sometimes(world, 100)};
         world->options.crash_per_persist_per_mille = 0;
+        world->options.change_per_mille = 0;
     }
     while (!world->failed && world->now_us < FAULTS_MS * MS) {
         world_run_until(world, world->now_us + (int64_t)world_random(world, 80 * MS));
@@ -325,6 +350,8 @@ struct world *world_play(uint64_t seed)
     }
     if (!world->failed)
         world_calm_down(world);
+    for (int i = 0; i < 2 && !world->failed; i++)
+        world_drill(world);
     if (getenv("RAFT_VERBOSE") != NULL)
         (void)fprintf(stderr,
                       "seed %llu: %llu events, %llu commits, %llu elections, %llu cuts, %llu resets, %u incarnations\n",

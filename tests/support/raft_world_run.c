@@ -216,6 +216,11 @@ void world_heal(struct world *world)
         world_isolate(world, n, false);
     world->options.lost_per_mille = 0;
     world->options.doubled_per_mille = 0;
+    world->options.stale_per_mille = 0;
+    world->options.start_per_mille = 0;
+    world->options.change_per_mille = 0;
+    for (int i = 0; i < world->packet_top; i++) /* what was delayed for long is lost */
+        world->packets[i].used = world->packets[i].used && world->packets[i].at_us < world->now_us + WORLD_ELECTION_US;
     world->options.delay_us = 1000;
     world->options.crash_per_persist_per_mille = 0;
     world->options.crash_at_persist = 0;
@@ -402,9 +407,19 @@ static struct next_due find_next(const struct world *world)
     return next;
 }
 
+/* Retention that keeps next to nothing. */
+static void give_up(struct world *world, int n)
+{
+    uint64_t keep = world_random(world, 4);
+    if (world->nodes[n].up && world->nodes[n].raft.commit_idx > keep)
+        world_move_start(world, n, world->nodes[n].raft.commit_idx - keep);
+}
+
 static void propose_somewhere(struct world *world)
 {
     world->propose_us = world->now_us + 1 + (int64_t)world_random(world, 2 * (uint64_t)world->options.propose_every_us);
+    if (world_chance(world, world->options.change_per_mille))
+        world_change_somehow(world);
     for (int n = 0; n < WORLD_NODES_MAX; n++) {
         if (world->nodes[n].paused_us != 0)
             continue;
@@ -414,6 +429,8 @@ static void propose_somewhere(struct world *world)
             if (world_chance(world, 300))
                 world_read(world, n);
         }
+        if (world_chance(world, world->options.start_per_mille))
+            give_up(world, n);
     }
 }
 
@@ -489,6 +506,8 @@ struct world *world_new(const struct world_options *options)
     if (world == NULL)
         abort();
     world->options = *options;
+    if (world->options.brokers == 0)
+        world->options.brokers = WORLD_NODES_MAX;
     world->random = (options->seed + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
     world->trace = getenv("RAFT_TRACE") != NULL;
     world->incarnations = 0;
