@@ -40,7 +40,7 @@ struct broker_options {
     uint16_t raft_port;
     const char *kafka_host; /* where Kafka clients reach it, if not at host; borrowed during the start; NULL: at host */
     uint16_t kafka_port;    /* 0: nowhere */
-    int raft_fd; /* listening on raft_port; the broker's from now on */
+    int raft_fd;            /* listening on raft_port; the broker's from now on */
     /* As cluster_options.interrupted. */
     bool (*interrupted)(void);
 };

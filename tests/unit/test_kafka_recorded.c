@@ -1,6 +1,7 @@
 /*
  * Messages that others wrote (tests/data/kafka, whose README says how they were
- * recorded): each is understood to its last byte, and written again it is the same.
+ * recorded): each is understood to its last byte, and written again it is the same. With
+ * any one bit flipped, a client's frame does no harm.
  */
 #include "base/require.h"
 #include "proto/kafka/api_groups.h"
@@ -144,6 +145,32 @@ static void check_bare(const struct row *row, struct kafka_arena *arena, struct 
     CU_ASSERT_TRUE(is_same(row, out, 0));
 }
 
+/* With a bit flipped, header or body, a frame is refused or understood, within the limit. */
+static void check_flipped(const struct row *row)
+{
+    uint8_t *flipped = malloc(row->len); /* of exactly this size, so that a step beyond it is seen */
+    REQUIRE(flipped != NULL);
+    memcpy(flipped, row->bytes, row->len);
+    for (size_t bit = 0; bit < row->len * 8; bit++) {
+        struct kafka_arena arena;
+        struct kafka_request request;
+        void *body = NULL;
+        flipped[bit / 8] = (uint8_t)(flipped[bit / 8] ^ 1 << bit % 8);
+        kafka_arena_init(&arena, ARENA_BYTES);
+        enum kq_err err = kafka_request_open(slice_of(flipped, row->len), &request);
+        if (err == KQ_OK) {
+            err = kafka_request_body(&request, &arena, &body);
+            CU_ASSERT_TRUE(err == KQ_OK || err == KQ_GARBAGE);
+        } else {
+            CU_ASSERT_TRUE(err == KQ_GARBAGE || err == KQ_BAD_VERSION || err == KQ_NOT_FOUND);
+        }
+        CU_ASSERT_TRUE(arena.held_bytes <= KAFKA_ARENA_FIRST_BYTES + KAFKA_DECODED_RATIO * row->len);
+        kafka_arena_fini(&arena);
+        flipped[bit / 8] = row->bytes[bit / 8];
+    }
+    free(flipped);
+}
+
 static int check_file(const char *name)
 {
     static struct row row;
@@ -158,12 +185,14 @@ static int check_file(const char *name)
         struct buf out;
         kafka_arena_init(&arena, ARENA_BYTES);
         buf_init(&out, LINE_BYTES);
-        if (strcmp(row.kind, "frame") == 0)
+        if (strcmp(row.kind, "frame") == 0) {
             check_frame(&row, &arena, &out);
-        else if (strchr(row.kind, '-') != NULL)
+            check_flipped(&row);
+        } else if (strchr(row.kind, '-') != NULL) {
             check_bare(&row, &arena, &out);
-        else
+        } else {
             check_body(&row, &arena, &out);
+        }
         buf_fini(&out);
         kafka_arena_fini(&arena);
         count++;
