@@ -4,6 +4,7 @@
 
 #include "base/require.h"
 #include "proto/peer/frame.h"
+#include "proto/peer/raft_frame.h"
 #include "sim/ledger.h"
 #include "sim/net.h"
 #include "sim/trace.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIZE_OFF = 0, TYPE_OFF = 8, BEFORE_SIZE_BYTES = 8 };
+enum { SIZE_OFF = 0, TYPE_OFF = 8, BEFORE_SIZE_BYTES = 8, LATE_MS = 300 };
 
 /* The beginning of a frame that is being sent on a connection. */
 struct tail {
@@ -28,6 +29,7 @@ struct held {
 static struct {
     struct chance chance;
     struct frames_style style;
+    enum frame_fate (*fate)(const struct raft_frame *frame);
     uint64_t count;
 } frames;
 
@@ -41,8 +43,14 @@ uint64_t frames_count(void)
     return frames.count;
 }
 
+void frames_gate(enum frame_fate (*fate)(const struct raft_frame *frame))
+{
+    frames.fate = fate;
+}
+
 void frames_heal(void)
 {
+    frames.fate = NULL;
     frames.style = (struct frames_style){0};
 }
 
@@ -55,14 +63,27 @@ static void held_leaves(void *context, uint64_t number)
     free(h);
 }
 
-static void hold(struct end *end, const uint8_t *data, size_t bytes)
+static void hold(struct end *end, const uint8_t *data, size_t bytes, int64_t for_ns)
 {
     struct held *h = malloc(sizeof *h + bytes);
     REQUIRE(h != NULL);
     h->end = end;
     h->bytes = bytes;
     memcpy(h->data, data, bytes);
-    machine_at(machine_now_ns() + chance_magnitude(&frames.chance, 1000, frames.style.hold_ns), held_leaves, h, 0);
+    machine_at(machine_now_ns() + for_ns, held_leaves, h, 0);
+}
+
+static int64_t a_while(void)
+{
+    return chance_magnitude(&frames.chance, 1000, frames.style.hold_ns);
+}
+
+static enum frame_fate fate_of(const uint8_t *frame, size_t bytes)
+{
+    struct raft_frame f;
+    bool known = frames.fate != NULL &&
+                 raft_frame_decode(frame + PEER_FRAME_HEAD_BYTES, bytes - PEER_FRAME_HEAD_BYTES, &f) == KQ_OK;
+    return known ? frames.fate(&f) : FRAME_PASSES;
 }
 
 static void frame_leaves(struct end *end, uint8_t *data, size_t bytes)
@@ -71,17 +92,22 @@ static void frame_leaves(struct end *end, uint8_t *data, size_t bytes)
     bool raft = data[TYPE_OFF] == PEER_RAFT;
     frames.count++;
     ledger_frame(end->node->id, data, bytes);
+    enum frame_fate fate = raft ? fate_of(data, bytes) : FRAME_PASSES;
+    if (fate == FRAME_IS_LATE)
+        hold(end, data, bytes, LATE_MS * MS_NS);
+    if (fate != FRAME_PASSES)
+        return;
     if (chance_once_in(&frames.chance, style->spoil_in))
         data[chance_below(&frames.chance, bytes)] ^= (uint8_t)(1U << chance_below(&frames.chance, 8));
     if (raft && chance_once_in(&frames.chance, style->lose_in))
         return;
     if (raft && chance_once_in(&frames.chance, style->hold_in)) {
-        hold(end, data, bytes);
+        hold(end, data, bytes, a_while());
         return;
     }
     net_put(end, data, bytes, 0);
     if (raft && chance_once_in(&frames.chance, style->double_in))
-        hold(end, data, bytes);
+        hold(end, data, bytes, a_while());
 }
 
 static uint32_t le32(const uint8_t *at)

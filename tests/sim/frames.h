@@ -9,6 +9,10 @@
 
 #include "sim/machine.h"
 
+#include <stdbool.h>
+
+struct raft_frame;
+
 struct frames_style {
     uint64_t lose_in, double_in, hold_in, spoil_in; /* one frame in so many; 0: never */
     int64_t hold_ns;                                /* at most */
@@ -17,7 +21,10 @@ struct frames_style {
 /* Draws a style, and looks at all that goes to and from the port. */
 void frames_start(uint16_t port, uint64_t seed);
 struct frames_style *frames_style(void);
-/* No more faults. */
+/* What becomes of each Raft message, as a story wants it; NULL: all pass. */
+enum frame_fate { FRAME_PASSES, FRAME_IS_LOST, FRAME_IS_LATE /* by LATE_MS of frames.c */ };
+void frames_gate(enum frame_fate (*fate)(const struct raft_frame *frame));
+/* No more faults; no gate. */
 void frames_heal(void);
 /* Frames between brokers so far, of Raft and others. */
 uint64_t frames_count(void);

@@ -64,11 +64,13 @@ static struct {
     struct chance chance;
     uint64_t messages, promises, resets;
     bool disks_stay;
+    uint64_t look_in;
 } ledger;
 
 void ledger_start(uint64_t seed, bool disks_stay)
 {
     ledger.disks_stay = disks_stay;
+    ledger.look_in = LOOK_IN;
     ledger.chance = chance_of(seed, 70);
 }
 
@@ -113,6 +115,27 @@ static bool is_of(const struct group *g, const char *topic)
         if (strstr(g->dirs[i], name) != NULL)
             return true;
     return false;
+}
+
+static struct group *group_of(const struct raft_frame *f);
+
+bool ledger_is_of(const struct raft_frame *frame, const char *topic)
+{
+    return is_of(group_of(frame), topic);
+}
+
+unsigned ledger_leader(const char *topic)
+{
+    const struct reign *newest = NULL;
+    for (const struct group *g = ledger.groups; g != NULL; g = g->next)
+        for (const struct reign *r = g->reigns; r != NULL && g->partition == 0 && is_of(g, topic); r = r->next)
+            newest = newest == NULL || r->term > newest->term ? r : newest;
+    return newest == NULL ? 0 : newest->leader.broker_id;
+}
+
+void ledger_look_in(uint64_t in)
+{
+    ledger.look_in = in;
 }
 
 uint64_t ledger_reigns(const char *topic)
@@ -197,6 +220,7 @@ static bool disk_state(struct group *g, unsigned broker, struct durable *disk, s
 
 struct ends {
     uint64_t last_idx, last_term;
+    uint64_t at_idx, at_term; /* asked for: the term of this one; 0: it is not there */
     uint64_t snapshot_idx;
     char line[120]; /* the last that the log tool said */
 };
@@ -204,6 +228,8 @@ struct ends {
 static void see_entry(void *context, const struct tool_entry *entry)
 {
     struct ends *e = context;
+    if (entry->idx == e->at_idx)
+        e->at_term = entry->term;
     if (entry->idx > e->last_idx) {
         e->last_idx = entry->idx;
         e->last_term = entry->term;
@@ -225,7 +251,7 @@ static bool disk_ends(struct group *g, unsigned broker, struct durable *disk, st
     const struct tool_out out = {.line = see_line, .context = ends, .entry = see_entry};
     struct tool_counts counts = {0};
     struct fault fault;
-    memset(ends, 0, sizeof *ends);
+    *ends = (struct ends){.at_idx = ends->at_idx};
     if (flips_done_to(brokers_at(broker)) || /* a log is read up to the first damage */
         tool_dump(&disk->io, g->dirs[broker - 1], -1, false, 0, &out, &counts, &fault) != KQ_OK)
         return false;
@@ -283,7 +309,7 @@ static void promise_commit(struct group *g, const struct raft_message *m)
     for (unsigned broker = 1; broker <= brokers_count(); broker++) {
         struct durable disk;
         struct log_hard_state state;
-        struct ends ends;
+        struct ends ends = {.at_idx = 0};
         if (!disk_state(g, broker, &disk, &state))
             continue;
         if (!disk_ends(g, broker, &disk, &ends))
@@ -316,7 +342,7 @@ static void note_commit(struct group *g, struct reign *r, const struct raft_mess
     if (m->commit_idx <= r->commit_idx)
         return;
     r->commit_idx = m->commit_idx;
-    if (ledger.disks_stay && brokers_count() >= 3 && chance_once_in(&ledger.chance, LOOK_IN))
+    if (ledger.disks_stay && brokers_count() >= 3 && chance_once_in(&ledger.chance, ledger.look_in))
         promise_commit(g, m);
 }
 
@@ -368,7 +394,7 @@ static void promise_term(struct group *g, const struct raft_message *m, const ch
                     m->from.broker_id, what, m->term);
         return;
     }
-    struct ends ends;
+    struct ends ends = {.at_idx = 0};
     /* An entry of that term is a record of the term as well: who has it never falls
      * behind it. A vote must be written down. */
     if (state.term < m->term && vote == NULL &&
@@ -384,11 +410,21 @@ static void promise_term(struct group *g, const struct raft_message *m, const ch
                     m->from.broker_id, what, m->term, state.vote_broker_id);
 }
 
+/* The entry that the leader of this term has there, as far as it was sent. */
+static uint64_t sent_term(const struct group *g, uint64_t idx, uint64_t leader_term)
+{
+    for (const struct version *v = idx < g->room ? g->entries[idx] : NULL; v != NULL; v = v->next)
+        if (v->sent_in_term == leader_term)
+            return v->term;
+    return 0;
+}
+
 static void promise_match(struct group *g, const struct raft_message *m)
 {
     struct durable disk;
     struct log_hard_state state;
-    struct ends ends;
+    struct ends ends = {.at_idx = m->match_idx};
+    uint64_t term = sent_term(g, m->match_idx, m->term);
     ledger.promises++;
     if (!disk_state(g, m->from.broker_id, &disk, &state) || !disk_ends(g, m->from.broker_id, &disk, &ends))
         return; /* told by other checks, or under repair */
@@ -396,6 +432,10 @@ static void promise_match(struct group *g, const struct raft_message *m)
         judge_fails("broker %u acknowledges up to idx %" PRIu64 " in term %" PRIu64
                     ", and %s on its disk ends at %" PRIu64 " (%s)",
                     m->from.broker_id, m->match_idx, m->term, g->dirs[m->from.broker_id - 1], ends.last_idx, ends.line);
+    else if (term != 0 && ends.at_term != 0 && ends.at_term != term)
+        judge_fails("broker %u acknowledges idx %" PRIu64 " in term %" PRIu64 ", of term %" PRIu64
+                    ", and %s on its disk has one of term %" PRIu64 " there",
+                    m->from.broker_id, m->match_idx, m->term, term, g->dirs[m->from.broker_id - 1], ends.at_term);
 }
 
 static void say_message(const struct group *g, const struct raft_message *m)
@@ -450,7 +490,7 @@ static void take_message(struct group *g, const struct raft_frame *f)
         break;
     case RAFT_MSG_APPEND_REPLY:
         promise_term(g, m, "an acknowledgement", NULL);
-        if (!m->refused && m->match_idx > 0 && chance_once_in(&ledger.chance, LOOK_IN))
+        if (!m->refused && m->match_idx > 0 && chance_once_in(&ledger.chance, ledger.look_in))
             promise_match(g, m);
         break;
     case RAFT_MSG_PREVOTE:

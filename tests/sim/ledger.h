@@ -23,10 +23,17 @@
 
 /* disks_stay: none is wiped in this run, so that what was committed is on a majority of them. */
 void ledger_start(uint64_t seed, bool disks_stay);
+/* Of the promises that cost much to check one in so many is, from now on. */
+void ledger_look_in(uint64_t in);
 /* A whole frame of a connection between brokers (proto/peer/frame.h), on the fiber that sends it. */
 void ledger_frame(unsigned broker, const uint8_t *frame, size_t bytes);
 /* Who led one of the groups last, as a number picks; 0: nobody yet. */
 unsigned ledger_some_leader(uint64_t number);
+/* Whether a message is of a group of this topic. */
+struct raft_frame;
+bool ledger_is_of(const struct raft_frame *frame, const char *topic);
+/* Who leads partition 0 of this topic, the newest that any message showed; 0: nobody yet. */
+unsigned ledger_leader(const char *topic);
 /* Leaders of all partitions of a topic so far, each term's. */
 uint64_t ledger_reigns(const char *topic);
 /* For the last line of a run: messages looked at, promises checked on disks. */

@@ -18,6 +18,9 @@ const struct scenario *scenarios(unsigned *count)
          story_a_topic_is_made_again_while_one_is_away},
         {"deaf-leader", "a leader sends and hears nobody", 3, 0, story_a_leader_hears_nobody},
         {"mute-leader", "a leader hears and nobody hears it", 3, 0, story_nobody_hears_the_leader},
+        {"figure-8", "an old entry on a majority, and a newer one that replaces it", 5, 0, story_figure_8},
+        {"same-index", "a flush comes back when another entry stands in the place", 5, 0,
+         story_same_index_another_term},
         {"partly-connected", "of five brokers one link is cut; then all but those of one", 5, 5,
          story_five_are_partly_connected},
     };

@@ -34,6 +34,9 @@ bool story_a_bit_flips(struct chance *chance);
 bool story_a_leader_is_drained(struct chance *chance);
 bool story_a_new_member_is_cut_off(struct chance *chance);
 bool story_a_topic_is_made_again_while_one_is_away(struct chance *chance);
+/* ---- story_terms.c ---- */
+bool story_figure_8(struct chance *chance);
+bool story_same_index_another_term(struct chance *chance);
 /* ---- story_links.c ---- */
 bool story_a_leader_hears_nobody(struct chance *chance);
 bool story_nobody_hears_the_leader(struct chance *chance);

@@ -12,7 +12,7 @@ fi
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
 for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk bit-flip drain-leader cut-learner topic-again \
-    deaf-leader mute-leader partly-connected; do
+    deaf-leader mute-leader partly-connected figure-8 same-index; do
     "$SIMULATE" --scenario "$story" --seed 1 --seeds 2
 done
 "$SIMULATE" --brokers 1 --seed 11 --seeds 80
