@@ -363,8 +363,10 @@ struct raft_start {
     uint64_t last_term;
     const struct raft_run *runs; /* of the log, oldest first; NULL: only last_term is known */
     uint32_t run_count;
-    uint32_t runs_max;   /* 0: RAFT_RUNS_MAX */
-    uint64_t commit_idx; /* the recorded hint */
+    uint32_t runs_max; /* 0: RAFT_RUNS_MAX */
+    /* The recorded hint. What the disk has up to it must be what was committed: it was recorded
+     * when that was durable, or no cut was on its way to the disk. */
+    uint64_t commit_idx;
     /* The group was created now, with `term` and a vote for itself durable. That
      * term was never led, so it may be, without another write. Sole voters only. */
     bool created;

@@ -60,7 +60,8 @@ void oracle_appended(struct world *world, int n, uint64_t idx)
     ledger->seen[idx][at].before_term = before_term;
 }
 
-/* What is committed anywhere is never removed where it is present. */
+/* What is committed anywhere is never removed where it is present. The rest may be: what was
+ * acknowledged of it holds no more, though others may come to commit it later. */
 void oracle_removes(struct world *world, int n, uint64_t first_idx, uint64_t last_idx)
 {
     const struct world_node *node = &world->nodes[n];
@@ -222,6 +223,40 @@ void oracle_restarted(struct world *world, int n)
     oracle_after_event(world, n);
 }
 
+/* After a failed disk nothing is asked of it any more, and nothing is said. */
+void oracle_silent(struct world *world, int n, const struct raft_out *out)
+{
+    if (out->save_hard_state || out->truncate || out->accept || out->reset || out->append_noop || out->leave_joint ||
+        out->committed || out->has_reply || out->reads_good != 0 || out->read_ticket != 0)
+        world_fail(world, n, "goes on after its disk failed");
+}
+
+/* Interval flushing: that those which remember are no majority of some half is so, or was
+ * since it began to ask. */
+void oracle_pardons(struct world *world, int n)
+{
+    const struct world_node *node = &world->nodes[n];
+    uint64_t idx;
+    const struct world_conf *conf = &world->confs[world_conf_of(&node->log, &idx)];
+    bool has[WORLD_SEATS_MAX] = {false};
+    for (uint32_t i = 0; i < conf->count; i++) {
+        int peer = node_of(world, &conf->seats[i].member);
+        has[i] = peer != n && !(peer >= 0 && world->nodes[peer].forgot_us >= node->asked_us);
+    }
+    if (oracle_quorum(conf, has))
+        world_fail(world, n, "is to be pardoned, and a majority remembers");
+}
+
+static void note_memory(struct world *world, int n)
+{
+    struct world_node *node = &world->nodes[n];
+    if (node->raft.amnesiac || node->raft.pardoned)
+        node->forgot_us = world->now_us;
+    if (node->raft.amnesiac && node->asked_round != node->raft.round)
+        node->asked_us = world->now_us;
+    node->asked_round = node->raft.round;
+}
+
 /* ---- elections ------------------------------------------------------------------------- */
 
 static void check_election(struct world *world, int n)
@@ -364,6 +399,7 @@ void oracle_after_event(struct world *world, int n)
     raft_check(raft);
     if (!raft->amnesiac)
         node->amnesiac = false;
+    note_memory(world, n);
     if (raft->last_idx != node->log.last_idx || raft->base_idx != node->log.base_idx ||
         raft->last_term != world_term_at(&node->log, node->log.last_idx))
         world_fail(world, n, "its idea of the log is not the log");

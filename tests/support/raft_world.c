@@ -270,11 +270,13 @@ static void save_hard(struct world *world, int n)
         world_fail(world, n, "too many hard states in a short time");
         return;
     }
+    /* The hint outruns neither what is durable nor a cut on its way to the disk. */
+    uint64_t sure_idx = node->raft.flushed_idx < node->raft.commit_idx ? node->raft.flushed_idx : node->raft.commit_idx;
     int64_t after = node->hard_count > 0 ? node->hards[node->hard_count - 1].done_us : world->now_us;
     node->hards[node->hard_count++] = (struct world_hard){.version = version,
                                                           .term = node->raft.term,
                                                           .vote = node->raft.vote,
-                                                          .commit_idx = node->raft.commit_idx,
+                                                          .commit_idx = sure_idx,
                                                           .done_us = after + 50 + world_takes(world, node->disk_us)};
 }
 
@@ -289,6 +291,8 @@ static void take_out(struct world *world, int n, const struct raft_out *out, con
         node->cuts++;
         world->cuts++;
         world_do_op(world, n, &(struct world_op){.kind = OP_CUT, .idx = out->truncate_idx});
+        if (world_chance(world, world->options.crash_after_cut_per_mille))
+            node->doom_us = world->now_us + 1 + (int64_t)world_random(world, 10000);
     }
     if (out->accept)
         for (uint64_t i = out->accept_first; i <= out->accept_last && !world->failed; i++)
@@ -324,12 +328,15 @@ static void take_out(struct world *world, int n, const struct raft_out *out, con
         hold_or_post(world, n, &out->reply, NULL);
 }
 
-void world_step(struct world *world, int n, struct raft_event event, const struct world_packet *packet)
+bool world_step(struct world *world, int n, struct raft_event event, const struct world_packet *packet)
 {
     struct world_node *node = &world->nodes[n];
     struct raft_out out;
     event.now_us = world->now_us;
+    bool failed = node->raft.failed;
     raft_step(&node->raft, &event, &out);
+    if (failed)
+        oracle_silent(world, n, &out);
     if (event.type == RAFT_EV_READ && out.read_ticket != 0 && node->read_count < WORLD_READS_MAX) {
         node->reads[node->read_count++] = (struct world_read){.ticket = out.read_ticket,
                                                               .read_idx = out.read_idx,
@@ -341,7 +348,12 @@ void world_step(struct world *world, int n, struct raft_event event, const struc
     if (event.type == RAFT_EV_MESSAGE && event.message->type == RAFT_MSG_VOTE && out.has_reply && out.reply.granted)
         oracle_grants(world, n, event.message);
     take_out(world, n, &out, packet);
+    if (out.may_pardon) {
+        oracle_pardons(world, n);
+        world_step(world, n, (struct raft_event){.type = RAFT_EV_PARDON}, NULL);
+    }
     oracle_after_event(world, n);
+    return out.again;
 }
 
 bool world_append_own(struct world *world, int n, const struct raft_config *config)
@@ -383,7 +395,12 @@ static void send_append(struct world *world, int n, struct raft_message *message
     }
     uint64_t idx = message->prev_idx;
     uint32_t bytes = 0;
-    while (idx < message->last_idx && idx - message->prev_idx < WORLD_BATCH_MAX) {
+    bool nothing = world_chance(world, world->options.nothing_per_mille);
+    if (nothing && message->last_idx > idx && world_chance(world, 500)) {
+        node->supply_us = world->now_us + 1 + (int64_t)world_random(world, (uint64_t)WORLD_BEAT_US);
+        node->supply_to = message->to;
+    }
+    while (!nothing && idx < message->last_idx && idx - message->prev_idx < WORLD_BATCH_MAX) {
         const struct world_entry *entry = &log->entries[idx + 1];
         if (message->entry_term == 0)
             message->entry_term = entry->term;
@@ -443,6 +460,18 @@ void world_end_turn(struct world *world, int n)
     oracle_after_event(world, n);
 }
 
+/* As an owner does that needs room for more members. */
+static void move_seats(struct world *world, int n)
+{
+    struct world_node *node = &world->nodes[n];
+    int to = 1 - node->memory_at;
+    void *old = raft_grow(&node->raft, node->memory[to], sizeof node->memory[to]);
+    if (old != node->memory[node->memory_at])
+        world_fail(world, n, "gives back memory that is not its own");
+    memset(node->memory[node->memory_at], 0xa5, sizeof node->memory[0]);
+    node->memory_at = to;
+}
+
 /* A turn takes what came; sometimes it goes on for a while before it sends. */
 void world_turn(struct world *world, int n)
 {
@@ -450,6 +479,8 @@ void world_turn(struct world *world, int n)
     if (world->failed || !node->up)
         return;
     release_held(world, n);
+    if (world_chance(world, 2))
+        move_seats(world, n);
     if (world_chance(world, world->options.slow_turns_per_mille)) {
         if (node->drain_us == RAFT_NEVER_US)
             node->drain_us = world->now_us + (int64_t)world_random(world, 3000);

@@ -34,6 +34,7 @@ enum {
 
 #define WORLD_ELECTION_US INT64_C(100000)
 #define WORLD_BEAT_US INT64_C(20000)
+#define WORLD_INTERVAL_US INT64_C(40000) /* flush = interval: the longest between two flushes */
 
 struct world_conf {
     uint32_t count;
@@ -101,7 +102,11 @@ struct world_node {
     int64_t disk_us;    /* how slow: the longest flush */
     struct raft_member self;
     struct raft raft;
-    _Alignas(16) uint8_t memory[RAFT_MEMORY_BYTES(WORLD_SEATS_MAX)];
+    _Alignas(16) uint8_t memory[2][RAFT_MEMORY_BYTES(WORLD_SEATS_MAX)]; /* of raft, at one of them */
+    int memory_at;
+    int64_t doom_us;   /* crashes then; 0: does not */
+    int64_t supply_us; /* what could not be sent may be had then; 0: not waited for */
+    struct raft_member supply_to;
     struct world_log log;  /* in memory */
     struct world_log disk; /* durable */
     struct world_op ops[WORLD_OPS_MAX];
@@ -123,8 +128,11 @@ struct world_node {
     uint32_t read_count;
     int64_t heard_us[WORLD_NODES_MAX]; /* since it leads: when a message of this one last came */
     int64_t hands_over_us;             /* a transfer that it began ends by then at the latest; 0: none */
-    int64_t troubled_us;               /* last crash, start, pause or wake-up */
-    uint64_t seen_led_term;            /* whose leader it was after the last event; 0: none */
+    int64_t forgot_us;                 /* interval: when it was last known to have forgotten */
+    int64_t asked_us;                  /* when it began its latest round of asking who else has */
+    uint64_t asked_round;
+    int64_t troubled_us;    /* last crash, start, pause or wake-up */
+    uint64_t seen_led_term; /* whose leader it was after the last event; 0: none */
     uint64_t seen_conf_idx;
     int64_t lead_us;   /* since when, with this configuration */
     int64_t paused_us; /* stands still until then, as under SIGSTOP; 0: does not */
@@ -152,6 +160,9 @@ struct world_options {
     uint32_t slow_turns_per_mille;
     uint32_t crash_per_persist_per_mille;
     uint64_t crash_at_persist; /* the n-th persist point; 0: none */
+    uint32_t crash_after_cut_per_mille;
+    uint32_t unreadable_per_mille; /* a log does not say what term it has before an append */
+    uint32_t nothing_per_mille;    /* entries to be sent cannot be had now */
     int64_t propose_every_us;
     bool steady;               /* every message and every write takes as long as any other; no ranks */
     uint32_t start_per_mille;  /* with each proposal: a log gives up almost all that is committed */
@@ -243,6 +254,7 @@ int world_run_to_leader(struct world *world, int64_t until_us);
 int world_leader(const struct world *world); /* of the highest term; -1: none */
 
 void world_crash(struct world *world, int node, int64_t down_us);
+bool world_may_cut_power(const struct world *world);
 void world_power_cut(struct world *world, int node, int64_t down_us); /* interval: memory is lost too */
 void world_pause(struct world *world, int node, int64_t us);          /* wakes with a read waiting */
 void world_fail_disk(struct world *world, int node);
@@ -263,7 +275,8 @@ void world_trace(const struct world *world, int node, const char *format, ...) _
 void world_apply(struct world_log *log, const struct world_op *op);
 void world_do_op(struct world *world, int node, const struct world_op *op);
 uint32_t world_new_conf(struct world *world, const struct raft_config *config);
-void world_step(struct world *world, int node, struct raft_event event, const struct world_packet *packet);
+/* True: the message cut alone and is to be fed again. */
+bool world_step(struct world *world, int node, struct raft_event event, const struct world_packet *packet);
 bool world_append_own(struct world *world, int node, const struct raft_config *config);
 void world_turn(struct world *world, int node); /* a turn takes what came; sometimes it sends later */
 void world_end_turn(struct world *world, int node);
@@ -282,6 +295,8 @@ void oracle_after_event(struct world *world, int node);
 void oracle_restarted(struct world *world, int node);
 void oracle_reads(struct world *world, int node, uint64_t good);
 void oracle_final(struct world *world);
+void oracle_silent(struct world *world, int node, const struct raft_out *out); /* its disk failed before */
+void oracle_pardons(struct world *world, int node);                            /* it is about to */
 /* Before what the grant says is acted on. */
 void oracle_grants(struct world *world, int node, const struct raft_message *asked);
 void oracle_proposes(struct world *world, int node);

@@ -219,15 +219,10 @@ static void pause_something(struct world *world)
     world_pause(world, n, (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 5));
 }
 
-/* One at a time, and only while nobody else may have forgotten. */
 static void cut_power(struct world *world)
 {
-    if (world->options.node_count < 3)
-        return; /* a group of two has no majority without the one that forgot */
-    for (int i = 0; i < WORLD_NODES_MAX; i++)
-        if (world->nodes[i].exists &&
-            (world->nodes[i].amnesiac || (world->nodes[i].up && world->nodes[i].raft.amnesiac)))
-            return;
+    if (!world_may_cut_power(world))
+        return;
     int n = random_up(world);
     if (n >= 0)
         world_power_cut(world, n,
@@ -258,7 +253,9 @@ static void do_something(struct world *world, const struct mix *mix)
     if (n >= 0 && world_chance(world, mix->disk))
         world_fail_disk(world, n);
     if (n >= 0 && world_chance(world, 100))
-        world->nodes[n].disk_us = world_chance(world, 300) ? 60 * MS : 2 * MS;
+        world->nodes[n].disk_us = world_chance(world, 300)  ? 60 * MS
+                                  : world->options.interval ? WORLD_INTERVAL_US
+                                                            : 2 * MS;
     int leader = world_leader(world);
     n = random_up(world);
     if (leader >= 0 && n >= 0 && world_chance(world, mix->transfer))
@@ -328,6 +325,8 @@ struct world *world_play(uint64_t seed)
     world->options.stale_per_mille = sometimes(world, 20);
     world->options.slow_turns_per_mille = sometimes(world, 200);
     world->options.crash_per_persist_per_mille = sometimes(world, 3);
+    world->options.unreadable_per_mille = sometimes(world, 30);
+    world->options.nothing_per_mille = sometimes(world, 30);
     struct mix mix = {.membership = options.interval ? 0 : sometimes(world, 250),
                       .crash = sometimes(world, 200),
                       .cut = sometimes(world, 200),
@@ -343,6 +342,7 @@ struct world *world_play(uint64_t seed)
         mix = (struct mix){.crash = 100, .strand = 900, .start = sometimes(world, 100)};
         world->options.crash_per_persist_per_mille = 0;
         world->options.change_per_mille = 0;
+        world->options.crash_after_cut_per_mille = sometimes(world, 300);
     }
     while (!world->failed && world->now_us < FAULTS_MS * MS) {
         world_run_until(world, world->now_us + (int64_t)world_random(world, 80 * MS));

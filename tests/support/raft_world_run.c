@@ -76,6 +76,7 @@ static void start_node(struct world *world, int n)
         &world->confs[conf_idx > log->base_idx ? world_conf_at(log, &before_idx) : log->base_conf];
     node->boots++;
     node->up = true;
+    node->memory_at = 0;
     node->troubled_us = world->now_us;
     node->seen_led_term = 0;
     node->hands_over_us = 0;
@@ -85,8 +86,8 @@ static void start_node(struct world *world, int n)
     uint64_t commit_idx = node->hard.commit_idx < log->last_idx ? node->hard.commit_idx : log->last_idx;
     struct raft_start start = {
         .self = node->self,
-        .memory = node->memory,
-        .memory_bytes = sizeof node->memory,
+        .memory = node->memory[0],
+        .memory_bytes = sizeof node->memory[0],
         .config = {.idx = conf_idx, .count = conf->count, .seats = conf->seats},
         .before = {.idx = before_idx, .count = before->count, .seats = before->seats},
         .commits_unflushed = world->options.interval,
@@ -136,6 +137,8 @@ static void go_down(struct world *world, int n, int64_t down_us, uint32_t ops, u
     node->leave_wanted = false;
     node->restart_us = world->now_us + down_us;
     node->paused_us = 0;
+    node->doom_us = 0;
+    node->supply_us = 0;
     memset(node->memory, 0xa5, sizeof node->memory);
     memset(&node->raft, 0xa5, sizeof node->raft);
 }
@@ -223,6 +226,9 @@ void world_heal(struct world *world)
         world->packets[i].used = world->packets[i].used && world->packets[i].at_us < world->now_us + WORLD_ELECTION_US;
     world->options.delay_us = 1000;
     world->options.crash_per_persist_per_mille = 0;
+    world->options.crash_after_cut_per_mille = 0;
+    world->options.unreadable_per_mille = 0;
+    world->options.nothing_per_mille = 0;
     world->options.crash_at_persist = 0;
     for (int n = 0; n < WORLD_NODES_MAX && !world->failed; n++) {
         struct world_node *node = &world->nodes[n];
@@ -326,6 +332,28 @@ bool world_settled(const struct world *world)
 
 /* ---- the loop ----------------------------------------------------------------------------- */
 
+/* What an owner says of its log and of the message, for an append. Sometimes its log cannot
+ * be read there. */
+static void ask_log(struct world *world, const struct world_node *node, const struct world_packet *packet,
+                    struct raft_event *event, struct raft_config *config)
+{
+    const struct raft_message *message = &packet->message;
+    uint64_t same = message->prev_idx;
+    while (same < message->last_idx && same < node->log.last_idx && same >= node->log.base_idx &&
+           node->log.entries[same + 1].term == message->entry_term)
+        same++;
+    event->log_prev_term =
+        world_chance(world, world->options.unreadable_per_mille) ? 0 : world_term_at(&node->log, message->prev_idx);
+    event->log_same_idx = same;
+    for (uint64_t i = message->prev_idx + 1; i <= message->last_idx; i++) {
+        uint32_t conf = packet->entries[i - message->prev_idx - 1].conf;
+        if (conf == 0)
+            continue;
+        *config = (struct raft_config){.idx = i, .count = world->confs[conf].count, .seats = world->confs[conf].seats};
+        event->config = config;
+    }
+}
+
 static void deliver(struct world *world, int slot)
 {
     struct world_packet packet = world->packets[slot];
@@ -333,7 +361,7 @@ static void deliver(struct world *world, int slot)
     while (world->packet_top > 0 && !world->packets[world->packet_top - 1].used)
         world->packet_top--;
     struct world_node *node = &world->nodes[packet.to];
-    if (!node->up || (node->disk_failed && packet.message.type == RAFT_MSG_APPEND))
+    if (!node->up)
         return;
     if (raft_member_equal(&packet.message.from, &world->nodes[packet.message.from.broker_id - 1].self))
         node->heard_us[packet.message.from.broker_id - 1] = world->now_us;
@@ -343,27 +371,52 @@ static void deliver(struct world *world, int slot)
         packet.message.config = &config;
         event.log_prev_term = world_term_at(&node->log, packet.message.prev_idx);
     }
-    if (packet.message.type == RAFT_MSG_APPEND) {
-        uint64_t same = packet.message.prev_idx;
-        event.log_prev_term = world_term_at(&node->log, packet.message.prev_idx);
-        while (same < packet.message.last_idx && same < node->log.last_idx && same >= node->log.base_idx &&
-               node->log.entries[same + 1].term == packet.message.entry_term)
-            same++;
-        event.log_same_idx = same;
-        for (uint64_t i = packet.message.prev_idx + 1; i <= packet.message.last_idx; i++) {
-            uint32_t conf = packet.entries[i - packet.message.prev_idx - 1].conf;
-            if (conf == 0)
-                continue;
-            config =
-                (struct raft_config){.idx = i, .count = world->confs[conf].count, .seats = world->confs[conf].seats};
-            event.config = &config;
-        }
+    if (packet.message.type == RAFT_MSG_APPEND)
+        ask_log(world, node, &packet, &event, &config);
+    event.cut_alone = packet.message.type == RAFT_MSG_APPEND && world_chance(world, 300);
+    if (world_step(world, packet.to, event, &packet) && !world->failed) {
+        ask_log(world, node, &packet, &event, &config);
+        event.cut_alone = false;
+        (void)world_step(world, packet.to, event, &packet);
     }
-    world_step(world, packet.to, event, &packet);
     world_turn(world, packet.to);
 }
 
-enum due { DUE_NOTHING, DUE_PACKET, DUE_FLUSH, DUE_HARD, DUE_TICK, DUE_DRAIN, DUE_START, DUE_WAKE, DUE_PROPOSE };
+/* One at a time, and only while nobody else may have forgotten; a group of two has no majority
+ * without the one that forgot. */
+bool world_may_cut_power(const struct world *world)
+{
+    for (int n = 0; n < WORLD_NODES_MAX; n++)
+        if (world->nodes[n].exists &&
+            (world->nodes[n].amnesiac || (world->nodes[n].up && world->nodes[n].raft.amnesiac)))
+            return false;
+    return world->options.interval && world->options.node_count >= 3;
+}
+
+/* Soon after it cut its log: what was cut and what came in its place may both be on their way to the disk. */
+static void doom(struct world *world, int n)
+{
+    int64_t down_us = (int64_t)world_random(world, 4000);
+    world->nodes[n].doom_us = 0;
+    if (world_may_cut_power(world))
+        world_power_cut(world, n, down_us);
+    else
+        world_crash(world, n, down_us);
+}
+
+enum due {
+    DUE_NOTHING,
+    DUE_PACKET,
+    DUE_FLUSH,
+    DUE_HARD,
+    DUE_TICK,
+    DUE_DRAIN,
+    DUE_START,
+    DUE_WAKE,
+    DUE_PROPOSE,
+    DUE_DOOM,
+    DUE_SUPPLY
+};
 
 struct next_due {
     enum due what;
@@ -401,6 +454,10 @@ static struct next_due find_next(const struct world *world)
             sooner(&next, DUE_HARD, node->hards[0].done_us, n);
         sooner(&next, DUE_TICK, raft_deadline_us(&node->raft), n);
         sooner(&next, DUE_DRAIN, node->drain_us, n);
+        if (node->doom_us != 0)
+            sooner(&next, DUE_DOOM, node->doom_us, n);
+        if (node->supply_us != 0)
+            sooner(&next, DUE_SUPPLY, node->supply_us, n);
     }
     if (world->options.propose_every_us > 0)
         sooner(&next, DUE_PROPOSE, world->propose_us, -1);
@@ -471,6 +528,14 @@ static void happen(struct world *world, const struct next_due *next)
     case DUE_PROPOSE:
         propose_somewhere(world);
         break;
+    case DUE_DOOM:
+        doom(world, next->which);
+        break;
+    case DUE_SUPPLY:
+        world->nodes[next->which].supply_us = 0;
+        world_feed(world, next->which,
+                   (struct raft_event){.type = RAFT_EV_SUPPLY, .member = world->nodes[next->which].supply_to});
+        break;
     }
 }
 
@@ -515,7 +580,7 @@ struct world *world_new(const struct world_options *options)
     for (int n = 0; n < options->node_count; n++) {
         struct world_node *node = &world->nodes[n];
         node->exists = true;
-        node->disk_us = 2000;
+        node->disk_us = options->interval ? WORLD_INTERVAL_US : 2000;
         node->incarnation = ++world->incarnations;
         node->self = (struct raft_member){.broker_id = (uint32_t)n + 1};
         node->self.incarnation.bytes[0] = (uint8_t)node->incarnation;
