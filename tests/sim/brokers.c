@@ -1,9 +1,9 @@
 #include "sim/brokers.h"
 
 #include "base/config.h"
-#include "base/logger.h"
 #include "base/require.h"
 #include "daemon/service.h"
+#include "sim/complaints.h"
 #include "sim/disk.h"
 #include "sim/net.h"
 #include "sim/socket.h"
@@ -134,6 +134,7 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "flushers=2");
     set(config, "scrub.interval=%ds", BROKER_SCRUB_S);
     set(config, "replica.stalled.timeout=10s");
+    set(config, "session.timeout=10s");
     if (variant()->retention_bytes >= 0)
         set(config, "retention.bytes=%lldB", (long long)variant()->retention_bytes);
     if (variant()->retention_ms >= 0)
@@ -176,6 +177,7 @@ void broker_boot(struct sim_broker *broker)
     trace_say(TRACE_FAULT, "%s starts", broker->node->name);
     broker->node->up = true;
     broker->node->life++;
+    complaints_boot(broker->node);
     broker->stop_asked = broker->serves = false;
     broker->failure[0] = '\0';
     broker->stop = (struct waiters){NULL};

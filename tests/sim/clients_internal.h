@@ -45,5 +45,7 @@ void client_free(struct client *c);
 void *member_main(void *argument);
 /* Reads all partitions of a topic from the start, under a group of its own. False: not in time. */
 bool member_read_topic(struct client *c, unsigned topic, unsigned round, int64_t until_ns);
+/* Asks for what the topic's group has committed. */
+void member_read_committed(struct client *c, unsigned topic, int64_t until_ns);
 
 #endif

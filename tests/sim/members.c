@@ -138,8 +138,8 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
     }
     /* Of several brokers, one that is cut off goes on reading from what it knows of the group;
      * and what was committed may be below the log start. */
-    if (from < 0 && first > 0 && brokers_count() == 1 && !variant_forgets())
-        history_committed(clients_history(), op, group, key, first);
+    if (from < 0 && first >= 0 && (final || brokers_count() == 1) && !variant_forgets())
+        history_committed(clients_history(), op, group, key, first > 0 ? first : HISTORY_OFFSET_NONE);
     history_end(clients_history(), op, whole ? HISTORY_OK : HISTORY_INFO, client_now());
     trace_say(TRACE_CLIENT, "%u/%u reads t%u/%u from %" PRId64 ": operation %u, up to %" PRId64 "%s", c->number,
               process, claim->topic, claim->partition, from, op, next, final ? ", at the end" : "");
@@ -276,4 +276,26 @@ bool member_read_topic(struct client *c, unsigned topic, unsigned round, int64_t
         fiber_sleep(200 * MS_NS);
     }
     return false;
+}
+
+/* Where the group's members left off, of all partitions that it gives back in time. */
+void member_read_committed(struct client *c, unsigned topic, int64_t until_ns)
+{
+    struct claim claims[CLIENTS_PARTITIONS_MAX];
+    unsigned partitions = clients_plan()->partitions[topic], seen = 0;
+    char name[16];
+    bool done[CLIENTS_PARTITIONS_MAX] = {false};
+    (void)snprintf(name, sizeof name, "g%u", topic);
+    while (seen < partitions && client_now() < until_ns) {
+        unsigned count = client_connected(c) ? subscribe(c, topic, name, topic, partitions, claims) : 0;
+        for (unsigned i = 0; i < count && c->session.fd >= 0; i++) {
+            unsigned p = claims[i].partition;
+            if (!done[p] && consume(c, &claims[i], -1, topic, 3000000 + c->session.process * 16 + p, true)) {
+                done[p] = true;
+                seen++;
+            }
+        }
+        fiber_sleep(2 * S_NS);
+    }
+    session_close(&c->session);
 }

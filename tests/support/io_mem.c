@@ -82,6 +82,9 @@ struct io_mem {
     uint64_t fail_times;
     bool fail_for_ever;
     int fail_error;
+    uint64_t failed; /* calls, by order */
+    uint64_t flipped;
+    uint64_t wiped;
     bool shorten;
     uint64_t capacity;
 };
@@ -432,6 +435,7 @@ static int enter(struct io_mem *m, enum io_mem_op op, bool *last)
         return 0;
     if (m->fail_times > 0)
         m->fail_times--;
+    m->failed++;
     return -m->fail_error;
 }
 
@@ -820,6 +824,7 @@ void io_mem_free(struct io_mem *m)
 
 void io_mem_wipe(struct io_mem *m)
 {
+    m->wiped++;
     m->live.count = 0;
     m->durable.count = 0;
     m->change_count = 0;
@@ -902,6 +907,22 @@ void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
     REQUIRE(e != NULL && e->inode != NULL && pos < e->inode->size_bytes);
     e->inode->bytes[pos] ^= bits;
     e->inode->durable[pos] ^= bits;
+    m->flipped++;
+}
+
+uint64_t io_mem_failed(const struct io_mem *m)
+{
+    return m->failed;
+}
+
+uint64_t io_mem_flipped(const struct io_mem *m)
+{
+    return m->flipped;
+}
+
+uint64_t io_mem_wiped(const struct io_mem *m)
+{
+    return m->wiped;
 }
 
 void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
@@ -909,6 +930,7 @@ void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t 
     struct entry *e = find(&m->durable, path);
     REQUIRE(e != NULL && e->inode != NULL && pos < e->inode->durable_size);
     e->inode->durable[pos] ^= bits;
+    m->flipped++;
 }
 
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes)

@@ -90,6 +90,10 @@ void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
 /* The same under a cache that still has what stood there: seen after a power cut, and gone
  * if the place is written again before. */
 void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits);
+/* How often it failed a call by order, flipped bits, was wiped, in all its life. */
+uint64_t io_mem_failed(const struct io_mem *m);
+uint64_t io_mem_flipped(const struct io_mem *m);
+uint64_t io_mem_wiped(const struct io_mem *m);
 /* What of it a power cut would leave if nothing were lucky; borrowed. */
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes);
 /* The paths that would be left. */

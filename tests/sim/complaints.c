@@ -1,0 +1,76 @@
+/* See complaints.h. */
+#include "sim/complaints.h"
+
+#include "base/logger.h"
+#include "sim/brokers.h"
+#include "sim/disk.h"
+#include "sim/judge.h"
+#include "sim/trace.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LINE_BYTES = 600, NODES_MAX = 64 };
+
+static uint64_t failed_before[NODES_MAX]; /* calls of its disk before this process, by node */
+
+void complaints_boot(const struct node *node)
+{
+    if (node->id < NODES_MAX)
+        failed_before[node->id] = io_mem_failed(disk_mem(node->disk));
+}
+
+static bool has_bad_disk(const struct node *node)
+{
+    struct io_mem *mem = disk_mem(node->disk);
+    return io_mem_flipped(mem) > 0 || io_mem_failed(mem) > failed_before[node->id];
+}
+
+bool complaints_are_excused(void)
+{
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        if (has_bad_disk(broker_node(brokers_at(i))))
+            return true;
+    return false;
+}
+
+/* Errors that are no fault of the broker: of a folder whose topic was deleted meanwhile. */
+static bool is_in_order(const char *line)
+{
+    return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0;
+}
+
+/* Warnings that say of what a disk has that it is not what was written there. */
+static bool tells_of_damage(const char *line)
+{
+    static const char *const words[] = {"cannot be used", "exactly-once producers is lost", "footer does not check out",
+                                        "the partition's folder is not there", "no topic of the cluster has this"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strstr(line, words[i]) != NULL)
+            return true;
+    return false;
+}
+
+void __wrap_logger_say(struct logger_site *site, enum logger_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+void __wrap_logger_say(struct logger_site *site, enum logger_level level, const char *format, ...)
+{
+    static const char *const names[] = {[LOGGER_ERROR] = "error",
+                                        [LOGGER_WARNING] = "warning",
+                                        [LOGGER_NOTICE] = "notice",
+                                        [LOGGER_INFO] = "info",
+                                        [LOGGER_DEBUG] = "debug"};
+    char line[LINE_BYTES];
+    const struct node *node = machine_node();
+    va_list arguments;
+    (void)site; /* one for all brokers: a line that one has left out says nothing of the others */
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    trace_say(TRACE_BROKER, "%s: %s: %s", node->name, names[level], line);
+    bool bad = level == LOGGER_ERROR ? !is_in_order(line) : level == LOGGER_WARNING && tells_of_damage(line);
+    if (bad && node->disk != NULL && !has_bad_disk(node))
+        judge_fails("%s has a disk that keeps what it promises, and says: %s", node->name, line);
+}
