@@ -476,6 +476,24 @@ static void done_roll(struct log *log, struct log_job *job, struct log_done *don
     done->view_changed = true;
 }
 
+/* A full disk did not take the state that goes with it: it is the oldest segment still.
+ * False: out of memory; the log has failed, or a start would find a hole. */
+static bool undo_delete(struct log *log, struct log_job *job)
+{
+    struct segment *s = job->segment;
+    if (!log_add_segment(log, s)) {
+        struct fault fault;
+        (void)fault_set(&fault, KQ_NO_MEMORY, "%s: out of memory while deleting", log->place->title);
+        log_fail(log, &fault);
+        return false;
+    }
+    job->segment = NULL;
+    memmove(log->segments + 1, log->segments, (log->segment_count - 1) * sizeof(struct segment *));
+    log->segments[0] = s;
+    log_view_forget(log);
+    return true;
+}
+
 static void done_keep(struct log *log, struct log_job *job, struct log_done *done)
 {
     log->have_spare = job->have_spare;
@@ -526,6 +544,10 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
         }
         break;
     case JOB_DELETE:
+        if (full && !undo_delete(log, job)) {
+            done->err = log->fault.err;
+            done->fault = log->fault;
+        }
         if (!full && job->blob_idx > log->kept_idx)
             log->kept_idx = job->blob_idx;
         done->view_changed = true;

@@ -145,12 +145,20 @@ void job_run_delete(struct log_job *job)
     place_segment_path(p, job->segment->first_off, "log", path);
     if (job->blob_idx > 0) {
         job->err = save_state(job, path);
+        if (job->err == KQ_NO_SPACE && job->have_spare) { /* what is kept ahead gives way */
+            spare_remove(p);
+            job->have_spare = false;
+            job->spare_bytes = 0;
+            job->err = save_state(job, path);
+        }
         if (job->err != KQ_OK)
             return;
     }
     enum kq_err err = err_from_errno(-p->io->ops->unlink(p->io, path));
     if (err == KQ_OK || err == KQ_NOT_FOUND)
         err = place_sync_dir(p);
+    if (err == KQ_NO_SPACE) /* it is gone, and cannot be the oldest again */
+        err = KQ_IO;
     if (err == KQ_OK) {
         place_segment_path(p, job->segment->first_off, "index", path);
         (void)p->io->ops->unlink(p->io, path); /* a start removes an index that is alone */

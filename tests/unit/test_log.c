@@ -251,6 +251,41 @@ static void deleting_frees_a_full_disk(void)
     done();
 }
 
+static void a_deletion_that_finds_no_space_is_undone(void)
+{
+    start();
+    static char state[] = "state";
+    bool roll;
+    int64_t next_ms;
+    rig.roll_state = state;
+    rig.roll_state_bytes = sizeof state;
+    append_many(30, 1, 3000); /* some segments */
+    rig.roll_state = NULL;
+    rig.roll_state_bytes = 0;
+    append_many(60, 1, 3000);
+    log_rig_flush(&rig);
+    log_set_commit(rig.log, log_last_idx(rig.log));
+    log_set_start(rig.log, log_retention_start(rig.log, 30 * 1024, -1, 0, &roll, &next_ms));
+    /* Each deletion of a segment that has the newest state writes it as the snapshot first. */
+    io_mem_fail(mem, IO_MEM_TRUNCATE, 0, ENOSPC, 0);
+    rig.now_us += 10000000;
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_EQUAL(rig.failed, KQ_OK);
+    CU_ASSERT_TRUE(log_first_idx(rig.log) < 31);
+    uint64_t first_idx = log_first_idx(rig.log);
+    done();
+    io_mem_fail_not(mem);
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK); /* no hole */
+    CU_ASSERT_EQUAL(log_first_idx(rig.log), first_idx);
+    log_set_commit(rig.log, log_last_idx(rig.log));
+    log_set_start(rig.log, log_retention_start(rig.log, 30 * 1024, -1, 0, &roll, &next_ms));
+    rig.now_us += 10000000;
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_TRUE(log_first_idx(rig.log) > first_idx);
+    CU_ASSERT_TRUE(io_mem_exists(mem, "/t-0/snapshot"));
+    done();
+}
+
 static void a_roll_that_finds_no_space_is_undone(void)
 {
     start();
@@ -632,6 +667,7 @@ static const struct unit_case cases[] = {
     {"a footer that does not check out costs a walk", a_footer_that_does_not_check_out_costs_a_walk},
     {"a full disk refuses and then goes on", a_full_disk_refuses_and_then_goes_on},
     {"deleting frees a full disk", deleting_frees_a_full_disk},
+    {"a deletion that finds no space is undone", a_deletion_that_finds_no_space_is_undone},
     {"a roll that finds no space is undone", a_roll_that_finds_no_space_is_undone},
     {"an entry of another past does not follow", an_entry_of_another_past_does_not_follow},
     {"a failed flush is never tried again", a_failed_flush_is_never_tried_again},
