@@ -114,7 +114,9 @@ static bool read_replica(struct replica *r, const char *dir)
     struct fault fault = {.err = KQ_OK};
     if (tool_check(io, dir, &out, &counts, &fault) != KQ_OK)
         return differs("broker %u, %s: %s", r->broker, r->name, fault_text(&fault));
-    if (counts.damaged > 0 || counts.torn_bytes > 0)
+    /* A footer in which a bit flipped looks like a write that did not finish. */
+    bool flipped = io_mem_flipped(disk_mem(broker_node(brokers_at(r->broker))->disk)) > 0;
+    if (counts.damaged > 0 || (counts.torn_bytes > 0 && !flipped))
         return differs("broker %u, %s: %u damaged places, %" PRIu64 " torn bytes after a stop in order", r->broker,
                        r->name, counts.damaged, counts.torn_bytes);
     if (tool_dump(io, dir, -1, true, 0, &out, &counts, &fault) != KQ_OK)
