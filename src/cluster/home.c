@@ -55,7 +55,8 @@ static bool ends_with(const char *text, size_t text_bytes, const char *end)
 
 void home_parse(const char *name, struct home_name *parsed)
 {
-    static const char *const own[] = {"LOCK", "FORMAT", "IDENTITY", "IDENTITY.new", "REPLICAS", "lost+found"};
+    static const char *const own[] = {"LOCK",     "FORMAT",       "IDENTITY",  "IDENTITY.new",
+                                      "REPLICAS", "REPLICAS.new", "lost+found"};
     *parsed = (struct home_name){.kind = HOME_FOREIGN};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (strcmp(name, own[i]) == 0)

@@ -16,6 +16,7 @@ struct notes {
     struct io *io;
     char data_dir[CLUSTER_PATH_BYTES];
     char path[CLUSTER_PATH_BYTES];
+    char new_path[CLUSTER_PATH_BYTES];
     struct map known; /* the key of a record -> notes, as something that is not NULL */
     uint64_t end_pos; /* 0: there is no file */
     struct buf added;
@@ -26,6 +27,12 @@ static void key_of(const struct note *note, uint8_t key[KEY_BYTES])
     memcpy(key, note->topic_id.bytes, UUID_BYTES);
     put_le32(key + UUID_BYTES, note->partition);
     memcpy(key + UUID_BYTES + 4, note->incarnation.bytes, UUID_BYTES);
+}
+
+static void put_record(struct buf *out, const uint8_t key[KEY_BYTES])
+{
+    buf_put(out, key, KEY_BYTES);
+    buf_le32(out, crc32c(0, key, KEY_BYTES));
 }
 
 static enum kq_err take_records(struct notes *notes, const uint8_t *bytes, size_t len)
@@ -74,11 +81,13 @@ enum kq_err notes_open(struct notes **out, struct io *io, const char *data_dir, 
     map_init(&notes->known);
     buf_init(&notes->added, FILE_BYTES_MAX);
     *out = notes;
-    if (strlen(data_dir) >= sizeof notes->data_dir || !home_path(notes->path, data_dir, NOTES_NAME)) {
+    if (strlen(data_dir) >= sizeof notes->data_dir || !home_path(notes->path, data_dir, NOTES_NAME) ||
+        !home_path(notes->new_path, data_dir, NOTES_NAME ".new")) {
         notes_close(out);
         return fault_set(fault, KQ_INVALID, "%s: the path is too long", data_dir);
     }
     memcpy(notes->data_dir, data_dir, strlen(data_dir) + 1);
+    (void)io->ops->unlink(io, notes->new_path); /* of a compaction that came to nothing */
     struct io_file *file;
     enum kq_err err = io_open(io, notes->path, 0, &file);
     if (err == KQ_NOT_FOUND)
@@ -116,8 +125,7 @@ enum kq_err notes_add(struct notes *notes, const struct note *note)
 {
     uint8_t key[KEY_BYTES];
     key_of(note, key);
-    buf_put(&notes->added, key, KEY_BYTES);
-    buf_le32(&notes->added, crc32c(0, key, KEY_BYTES));
+    put_record(&notes->added, key);
     return notes->added.bad ? KQ_NO_MEMORY : KQ_OK;
 }
 
@@ -158,5 +166,69 @@ enum kq_err notes_flush(struct notes *notes, struct fault *fault)
     buf_reset(&notes->added);
     if (err != KQ_OK)
         return fault_set(fault, err, "%s: cannot be written: %s", notes->path, err_text(err));
+    return KQ_OK;
+}
+
+/* ---- compaction -------------------------------------------------------------------------- */
+
+static struct note note_of(const uint8_t key[KEY_BYTES])
+{
+    struct note note;
+    memcpy(note.topic_id.bytes, key, UUID_BYTES);
+    note.partition = get_le32(key + UUID_BYTES);
+    memcpy(note.incarnation.bytes, key + UUID_BYTES + 4, UUID_BYTES);
+    return note;
+}
+
+static enum kq_err write_new(struct notes *notes, const struct buf *bytes)
+{
+    struct io *io = notes->io;
+    struct io_file *file;
+    enum kq_err err = io_open(io, notes->new_path, IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &file);
+    if (err != KQ_OK)
+        return err;
+    err = io_write(io, file, bytes->data, bytes->len, 0);
+    if (err == KQ_OK)
+        err = err_from_errno(-io->ops->datasync(io, file));
+    io_close(io, &file);
+    if (err == KQ_OK)
+        err = err_from_errno(-io->ops->rename(io, notes->new_path, notes->path));
+    if (err != KQ_OK)
+        (void)io->ops->unlink(io, notes->new_path);
+    return err;
+}
+
+enum kq_err notes_compact(struct notes *notes, bool (*keep)(void *context, const struct note *note), void *context,
+                          uint64_t *dropped, struct fault *fault)
+{
+    uint64_t records = notes->end_pos < HEAD_BYTES ? 0 : (notes->end_pos - HEAD_BYTES) / RECORD_BYTES;
+    *dropped = 0;
+    if (records < NOTES_COMPACT_FROM || notes->added.len > 0)
+        return KQ_OK;
+    struct buf bytes;
+    struct map_walk w;
+    buf_init(&bytes, FILE_BYTES_MAX);
+    buf_put(&bytes, head, HEAD_BYTES);
+    for (map_walk_init(&w, &notes->known); map_walk_next(&w);) {
+        struct note note = note_of(w.key);
+        if (keep(context, &note))
+            put_record(&bytes, w.key);
+    }
+    uint64_t kept = (bytes.len - HEAD_BYTES) / RECORD_BYTES;
+    enum kq_err err = bytes.bad ? KQ_NO_MEMORY : KQ_OK;
+    if (err == KQ_OK && records - kept <= records / 2) {
+        buf_fini(&bytes);
+        return KQ_OK;
+    }
+    if (err == KQ_OK)
+        err = write_new(notes, &bytes);
+    if (err == KQ_OK) { /* whichever of the two a power cut leaves has what is kept; a flush syncs the folder first */
+        notes->end_pos = bytes.len;
+        *dropped = records - kept;
+        err = err_from_errno(-notes->io->ops->sync_dir(notes->io, notes->data_dir));
+    }
+    buf_fini(&bytes);
+    if (err != KQ_OK)
+        return fault_set(fault, err, "%s: cannot be written anew: %s", notes->path, err_text(err));
     return KQ_OK;
 }

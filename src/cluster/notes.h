@@ -7,7 +7,8 @@
  *    "KQr1", 4 zero bytes, then records of 40 bytes:
  *    16 topic id | u32 partition | 16 incarnation of the replica | u32 CRC-32C of these
  *
- * It is appended to. A record that does not check out is skipped: a torn one at the end
+ * It is appended to, and written anew (REPLICAS.new, renamed over it) when most of it is of
+ * replicas that will never be asked for again. A record that does not check out is skipped: a torn one at the end
  * was not durable, so that its replica did not vote yet. One thread at a time; blocks.
  */
 #ifndef KQ_CLUSTER_NOTES_H
@@ -18,6 +19,7 @@
 #include "log/io.h"
 
 #define NOTES_NAME "REPLICAS"
+enum { NOTES_COMPACT_FROM = 64 /* records; a smaller file stays as it is */ };
 
 struct notes;
 
@@ -33,6 +35,12 @@ void notes_close(struct notes **notes);
 bool notes_has(const struct notes *notes, const struct note *note);
 /* To be written with the next flush. KQ_NO_MEMORY. */
 enum kq_err notes_add(struct notes *notes, const struct note *note);
+/* Leaves out what keep() says of that it will never be asked for again, if that is more than
+ * half of the file and worth it; *dropped says how many. What is left out is known until the
+ * next start. Not while something
+ * waits for a flush. Not KQ_OK: what is noted is noted still. */
+enum kq_err notes_compact(struct notes *notes, bool (*keep)(void *context, const struct note *note), void *context,
+                          uint64_t *dropped, struct fault *fault);
 /* Everything that lies in the data folder, and then all that was added, is durable on KQ_OK.
  * Else what was added is not noted. */
 enum kq_err notes_flush(struct notes *notes, struct fault *fault);

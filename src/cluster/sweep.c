@@ -3,7 +3,8 @@
  * to this broker are put aside once, when metadata is known to be current after a start
  * (before, a topic may only not be known yet), and removed a day later; folders of
  * deleted topics are removed in pieces on the keeper. What is neither is left alone,
- * with a line in the log.
+ * with a line in the log. The file REPLICAS is written anew at that time, where most of
+ * what it names is of topics that are deleted.
  */
 #include "cluster/cluster_state.h"
 
@@ -122,6 +123,34 @@ static void put_aside_strays(struct cluster *c)
     (void)pthread_mutex_unlock(&c->lock);
 }
 
+struct keeping {
+    struct cluster *cluster;
+    struct image *image;
+};
+
+/* Of a topic that is there all notes stay, also those of replicas that others have followed: a
+ * start may begin with an image from before that, and must not make an old one anew. */
+static bool is_wanted(void *context, const struct note *note)
+{
+    const struct keeping *k = context;
+    return uuid_equal(&note->topic_id, &k->cluster->identity.founding.metadata_id) ||
+           image_find_id(k->image, &note->topic_id) != NULL;
+}
+
+/* Keeper, as all that is done with the notes. Once after a start, as the strays. */
+static void compact_notes(struct cluster *c)
+{
+    struct keeping k = {.cluster = c, .image = cluster_image(c)};
+    struct fault fault;
+    uint64_t dropped;
+    if (notes_compact(c->notes, is_wanted, &k, &dropped, &fault) != KQ_OK)
+        SAY_WARNING("%s", fault_text(&fault));
+    else if (dropped > 0)
+        SAY_INFO("%s/" NOTES_NAME ": written anew without %llu replicas of deleted topics", c->data_dir,
+                 (unsigned long long)dropped);
+    image_drop(&k.image);
+}
+
 static bool may_go(const char *name, int64_t now_ms)
 {
     struct home_name parsed;
@@ -173,8 +202,10 @@ void sweep_run(struct job *job)
     bool stopping = c->stopping;
     bool current = c->current && c->found_told;
     (void)pthread_mutex_unlock(&c->lock);
-    if (current && !stopping && c->found != NULL)
+    if (current && !stopping && c->found != NULL) {
         put_aside_strays(c);
+        compact_notes(c);
+    }
     bool more = !stopping && remove_piece(c);
     if (more)
         sweep_post(c);
