@@ -20,10 +20,8 @@ enum kq_err route_unknown(const char *name, const struct fault *caught_up, struc
 {
     if (caught_up->err == KQ_OK)
         return fault_set(fault, KQ_UNKNOWN_TOPIC, "%s", err_text(KQ_UNKNOWN_TOPIC));
-    return fault_set(fault, caught_up->err,
-                     "what is asked about topic %s is not known to this broker, and nobody leads the cluster now who "
-                     "could tell; try again",
-                     name);
+    return fault_set(fault, caught_up->err, "whether there is a topic %.100s cannot be told now: %s; try again", name,
+                     fault_text(caught_up));
 }
 
 enum kq_err route_check(const struct image_topic *topic, uint32_t p, struct fault *fault)

@@ -6,8 +6,9 @@
  *
  *    waiting -> asking (a round: barrier) -> reading (until the image is there) -> answered
  *
- * Rounds are tried again while there is no controller, until the last deadline; each
- * request has publish.timeout in all.
+ * Rounds are tried again while there is no controller, for as long as an election may take.
+ * With a majority of those who vote on the metadata known to be gone there will be none: who
+ * waits is told so at once.
  */
 #include "cluster/cluster_state.h"
 
@@ -15,7 +16,12 @@
 #include "base/require.h"
 #include "cluster/metadata_wire.h"
 
-enum { RETRY_US = 50 * 1000, TRY_US = 2 * 1000 * 1000 };
+enum {
+    RETRY_US = 50 * 1000,
+    TRY_US = 2 * 1000 * 1000,
+    ELECTION_US = 2 * 1000 * 1000, /* at least so long is waited for a controller, */
+    ELECTION_TIMEOUTS = 4,         /* or so many election timeouts */
+};
 
 static bool has_read(const struct cluster *c, uint64_t off)
 {
@@ -25,6 +31,36 @@ static bool has_read(const struct cluster *c, uint64_t off)
 static int64_t timeout_us(const struct cluster *c)
 {
     return atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed);
+}
+
+static int64_t patience_us(const struct cluster *c)
+{
+    int64_t election_us = ELECTION_TIMEOUTS * c->options.config->election_us;
+    int64_t wait_us = election_us > ELECTION_US ? election_us : ELECTION_US;
+    return wait_us < timeout_us(c) ? wait_us : timeout_us(c);
+}
+
+/* How many vote on the metadata, and how many of them have not been heard for an election
+ * timeout: without a majority nobody will control the cluster. */
+static bool is_without_majority(struct cluster *c, struct fault *fault)
+{
+    struct raft_seat seats[RAFT_SEATS_MAX];
+    uint32_t voters = 0, gone = 0;
+    struct image *image = cluster_image(c);
+    uint32_t count = duties_metadata_seats(image, seats, RAFT_SEATS_MAX);
+    image_drop(&image);
+    for (uint32_t i = 0; i < count; i++) {
+        if ((seats[i].kinds & RAFT_SEAT_VOTER) == 0)
+            continue;
+        voters++;
+        gone += links_is_silent(c->links, seats[i].member.broker_id, c->options.config->election_us);
+    }
+    if (voters == 0 || 2 * (voters - gone) > voters)
+        return false;
+    (void)fault_set(fault, KQ_NOT_ENOUGH_REPLICAS,
+                    "of %u brokers that keep the cluster's metadata %u are not alive, and a majority is needed to know",
+                    voters, gone);
+    return true;
 }
 
 static void append(struct cluster_request **list, struct cluster_request *requests)
@@ -137,11 +173,30 @@ static void ask_done(struct ask *ask)
     round_ended(c, &fault, off);
 }
 
+/* In place of a round. */
+static void refuse_all(struct cluster *c, const struct fault *fault)
+{
+    struct catch_up *u = &c->catch_up;
+    (void)pthread_mutex_lock(&c->lock);
+    struct cluster_request *all = u->asking;
+    append(&all, u->waiting);
+    u->asking = NULL;
+    u->waiting = NULL;
+    u->under_way = false;
+    (void)pthread_mutex_unlock(&c->lock);
+    answer_all(all, fault);
+}
+
 static void round_begins(struct cluster *c)
 {
     struct catch_up *u = &c->catch_up;
     uint32_t controller = cluster_controller(c);
     int64_t deadline_us = clock_mono_us() + TRY_US;
+    struct fault gone;
+    if (controller == 0 && is_without_majority(c, &gone)) {
+        refuse_all(c, &gone);
+        return;
+    }
     if (controller == 0) {
         round_ended(c, &(struct fault){.err = KQ_NO_LEADER}, 0);
         return;
@@ -179,7 +234,7 @@ void cluster_catch_up(struct cluster *cluster, struct cluster_request *request)
         request->done(request);
         return;
     }
-    int64_t due_us = clock_mono_us() + timeout_us(cluster);
+    int64_t due_us = clock_mono_us() + patience_us(cluster);
     (void)pthread_mutex_lock(&cluster->lock);
     bool stopping = cluster->stopping;
     if (!stopping) {

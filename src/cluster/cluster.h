@@ -110,8 +110,9 @@ uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, ui
 /* False: a majority of the brokers that hold partition p is known to be gone. */
 bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p);
 /* Done when the local image has all that was committed when this was asked: before a
- * negative answer ("topic does not exist") is given. KQ_NO_LEADER, KQ_TIMEOUT: not known;
- * the answer then says so. Only `done` and `fault` of the request are used. */
+ * negative answer ("topic does not exist") is given. KQ_NO_LEADER, KQ_TIMEOUT: not known, as
+ * nobody controls the cluster; KQ_NOT_ENOUGH_REPLICAS: and nobody will, with so many of its
+ * voters gone. The answer then says so. Only `done` and `fault` of the request are used. */
 void cluster_catch_up(struct cluster *cluster, struct cluster_request *request);
 
 /* ---- the operator's commands --------------------------------------------------------------- */

@@ -166,10 +166,14 @@ static void without_a_majority_publishes_are_refused_and_reads_go_on(void)
     int64_t begin_us = now_us();
     REPLY_REFUSES(client_ask(c, "PUBS t {\"Body\":\"never\"}"), "not enough replicas");
     CU_ASSERT(SANITIZED || now_us() - begin_us < 1000000); /* at once, not after the timeout */
+    begin_us = now_us();
+    REPLY_REFUSES(client_ask(c, "PUBS nowhere {\"Body\":\"never\"}"), "cannot be told now: of 3 brokers");
+    CU_ASSERT(SANITIZED || now_us() - begin_us < 1000000);
     expect_range(c, "t", id, 0, "m", 0, 100);
     fleet_start_all(f);
     CU_ASSERT_FATAL(wait_until(publishes, &r, GO_ON_MS));
     CU_ASSERT(fleet_whole(f, 3, WHOLE_MS));
+    REPLY_REFUSES(client_ask(c, "PUBS nowhere {\"Body\":\"never\"}"), "topic does not exist");
     /* The unknown one appears or does not; what was refused does not. */
     const char *reply = client_ask(c, "CONS t %s 100", id);
     CU_ASSERT_PTR_NULL(strstr(reply, "never"));

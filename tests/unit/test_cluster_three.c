@@ -580,6 +580,21 @@ static void a_topic_deleted_and_made_again_while_one_is_away(void)
     end();
 }
 
+static void without_a_majority_nobody_waits_to_learn_what_there_is(void)
+{
+    form(3);
+    CU_ASSERT_EQUAL(catch_up(1), KQ_OK);
+    stop(2);
+    stop(3);
+    EVENTUALLY(catch_up(1) == KQ_NOT_ENOUGH_REPLICAS);
+    int64_t from_us = clock_mono_us();
+    CU_ASSERT_EQUAL(catch_up(1), KQ_NOT_ENOUGH_REPLICAS);
+    CU_ASSERT_TRUE(clock_mono_us() - from_us < 1000000);
+    start(2);
+    EVENTUALLY(catch_up(1) == KQ_OK);
+    end();
+}
+
 static void a_lost_replica_is_replaced_by_a_new_one(void)
 {
     form(3);
@@ -794,6 +809,7 @@ static const struct unit_case cases[] = {
     {"a wiped broker with another one down founds nothing", a_wiped_broker_with_another_one_down_founds_nothing},
     {"a founder that was away follows one that was wiped", a_founder_that_was_away_follows_one_that_was_wiped},
     {"a topic is deleted and made again while one is away", a_topic_deleted_and_made_again_while_one_is_away},
+    {"without a majority nobody waits to learn what there is", without_a_majority_nobody_waits_to_learn_what_there_is},
     {"a lost replica is replaced by a new one", a_lost_replica_is_replaced_by_a_new_one},
     {"a damaged replica is replaced by a new one", a_damaged_replica_is_replaced_by_a_new_one},
     {"large damage comes back in pieces", large_damage_comes_back_in_pieces},
