@@ -48,11 +48,15 @@ bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_byt
 
 /* ---- control mail --------------------------------------------------------------------- */
 
+enum { HEIR_BEATS = 2 };
+
 /* A leader that others could replace hands over first; it is given two election
- * timeouts, the first of which raft takes to give the transfer up. */
+ * timeouts, the first of which raft takes to give the transfer up. It needs no more than
+ * some beats to find that nobody else is left: then all are being stopped. */
 static void take_stop(struct actor *actor, enum kq_err reason)
 {
     actor->stop_reason = reason;
+    actor->heir_due_us = actor->now.mono_us + HEIR_BEATS * actor->raft.beat_us;
     actor->stop_until_us = actor->now.mono_us + 2 * actor->raft.election_us;
     actor->parting = reason == KQ_STOPPING && actor->failure.err == KQ_OK && actor_part(actor);
     actor->stopping = !actor->parting;
@@ -329,10 +333,24 @@ static void tick_raft(struct actor *actor)
     actor_raft_event(actor, &event);
 }
 
+/* Somebody else who may lead is heard, and follows. */
+static bool has_heir(const struct raft *raft)
+{
+    for (uint32_t i = 0; i < raft->config.count; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        if ((raft->config.seats[i].kinds & RAFT_SEAT_VOTER) != 0 && !raft_member_equal(&peer->member, &raft->self) &&
+            peer->linked)
+            return true;
+    }
+    return false;
+}
+
 static bool over_with_parting(const struct actor *actor)
 {
     const struct raft *raft = &actor->raft;
-    return (raft->leader.broker_id != 0 && raft->role != RAFT_LEADER) || actor->now.mono_us >= actor->stop_until_us;
+    bool handed_over = raft->leader.broker_id != 0 && raft->role != RAFT_LEADER;
+    bool in_vain = actor->now.mono_us >= actor->heir_due_us && (raft->role != RAFT_LEADER || !has_heir(raft));
+    return handed_over || in_vain || actor->now.mono_us >= actor->stop_until_us;
 }
 
 static void advance(struct actor *actor)

@@ -140,8 +140,10 @@ int64_t actor_deadline_us(const struct actor *actor)
     due_us = least(due_us, actor_damage_deadline_us(actor));
     due_us = least(due_us, actor_lost_deadline_us(actor));
     due_us = least(due_us, actor_watch_deadline_us(actor));
-    if (actor->parting)
-        due_us = least(due_us, actor->stop_until_us);
+    if (actor->parting) {
+        bool early = actor->now.mono_us < actor->heir_due_us;
+        due_us = least(due_us, early ? actor->heir_due_us : actor->stop_until_us);
+    }
     if (flush_may_wait(actor))
         due_us = least(due_us, actor->unflushed_since_us + actor->options.flush_interval_us);
     if (actor->inflight.first != NULL || actor->waiting.first != NULL)

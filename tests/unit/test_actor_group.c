@@ -367,6 +367,23 @@ static void a_leader_that_stops_hands_over(void)
     end();
 }
 
+/* The others are stopped as well: there is nothing to wait for but what tells so. */
+static void a_leader_without_heirs_stops_soon(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+    group_run(group, 500);
+    for (int n = 0; n < 3; n++)
+        if (n != leader)
+            group_stop(group, n);
+    int64_t before_us = group->now_us;
+    group_stop(group, leader);
+    CU_ASSERT_TRUE(group->now_us - before_us < 400 * 1000);
+    end();
+}
+
 static void leadership_moves_when_it_is_asked_to(void)
 {
     begin(3);
@@ -892,6 +909,7 @@ static const struct unit_case cases[] = {
     {"a wiped broker joins as another member", a_wiped_broker_joins_as_another_member},
     {"who lacks what is no longer kept begins anew", who_lacks_what_is_no_longer_kept_begins_anew},
     {"a leader that stops hands over", a_leader_that_stops_hands_over},
+    {"a leader without heirs stops soon", a_leader_without_heirs_stops_soon},
     {"leadership moves when it is asked to", leadership_moves_when_it_is_asked_to},
     {"a barrier is passed by a true leader alone", a_barrier_is_passed_by_a_true_leader_alone},
     {"with links that vouch an idle group has no timer", with_links_that_vouch_an_idle_group_has_no_timer},

@@ -793,6 +793,36 @@ static void all_stop_and_start_again(void)
     end();
 }
 
+static void *stop_node(void *argument)
+{
+    stop(((struct node *)argument)->id);
+    return NULL;
+}
+
+/* Nobody is left to hand leadership to, and nobody waits for that as for an election. */
+static void all_stop_at_once_and_soon(void)
+{
+    prepare(3);
+    for (uint32_t id = 1; id <= 3; id++) {
+        nodes[id].config.election_us = 5 * 1000 * 1000;
+        begin_start(id);
+    }
+    for (uint32_t id = 1; id <= 3; id++)
+        end_start(id);
+    CU_ASSERT_EQUAL(create(1, "t", 3, 3), KQ_OK);
+    for (uint32_t p = 0; p < 3; p++)
+        EVENTUALLY(try_publish(1, "t", p) == 0);
+    EVENTUALLY(is_well(1));
+    int64_t from_us = clock_mono_us();
+    pthread_t threads[4];
+    for (uint32_t id = 1; id <= 3; id++)
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[id], NULL, stop_node, &nodes[id]), 0);
+    for (uint32_t id = 1; id <= 3; id++)
+        (void)pthread_join(threads[id], NULL);
+    CU_ASSERT_TRUE(clock_mono_us() - from_us < 3 * 1000 * 1000);
+    end();
+}
+
 static void a_start_that_waits_can_be_stopped(void)
 {
     prepare(3);
@@ -817,6 +847,7 @@ static const struct unit_case cases[] = {
     {"a broker is drained and removed", a_broker_is_drained_and_removed},
     {"a broker is removed when it has been dead for a while", a_broker_is_removed_when_it_has_been_dead_for_a_while},
     {"all stop and start again", all_stop_and_start_again},
+    {"all stop at once, and soon", all_stop_at_once_and_soon},
     {"a start that waits can be stopped", a_start_that_waits_can_be_stopped},
 };
 
