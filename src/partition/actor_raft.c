@@ -181,6 +181,18 @@ static void note_role(struct actor *actor, const struct raft_out *out)
     actor->leave_wanted = actor->leave_wanted || out->leave_joint;
 }
 
+/* With interval flushing: this replica has kept what the others lost with their power. */
+static void give_up(struct actor *actor, const struct raft_event *event)
+{
+    struct fault fault;
+    enum kq_err err = fault_set(
+        &fault, KQ_CORRUPT,
+        "flush = interval, and the power failed for so many that they go on without messages that this replica "
+        "still has, from about entry %llu on, as broker %u, the leader, tells; it is to be filled anew from them",
+        (unsigned long long)event->message->prev_idx + 1, (unsigned)event->message->from.broker_id);
+    actor_fail(actor, err, &fault);
+}
+
 /* With interval flushing. */
 static void pardon(struct actor *actor)
 {
@@ -200,6 +212,8 @@ void actor_step(struct actor *actor, const struct raft_event *event, const struc
     bool healed = amnesiac && !actor->raft.amnesiac;
     if (out.violation)
         say_violation(actor, event);
+    if (out.outlived)
+        give_up(actor, event);
     if (out.save_hard_state || healed)
         actor_save_hard_state(actor);
     if (out.truncate)

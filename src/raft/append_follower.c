@@ -129,6 +129,14 @@ static void take_entries(struct raft *raft, const struct raft_event *event, uint
     }
 }
 
+/* Interval flushing: when the power failed for a majority, it may have elected a leader
+ * that lacks what this log knows to be committed. This log is then the one that is
+ * wrong; it cannot be cut, as what is committed was shown, and has to be replaced. */
+static bool may_outlive(const struct raft *raft, const struct raft_message *message)
+{
+    return raft->commits_unflushed && message->prev_idx <= raft->commit_idx && message->prev_idx > raft->base_idx;
+}
+
 void raft_on_append(struct raft *raft, const struct raft_event *event, struct raft_out *out)
 {
     const struct raft_message *message = event->message;
@@ -136,7 +144,8 @@ void raft_on_append(struct raft *raft, const struct raft_event *event, struct ra
         out->violation = true;
         return;
     }
-    if (message->prev_idx < raft->commit_idx) {
+    bool outlives = may_outlive(raft, message);
+    if (message->prev_idx < raft->commit_idx && !outlives) {
         /* Below the commit all logs are the same. */
         raft_acknowledge(raft, &message->from, raft->commit_idx, out);
         return;
@@ -145,7 +154,15 @@ void raft_on_append(struct raft *raft, const struct raft_event *event, struct ra
         refuse(raft, message, out);
         return;
     }
+    if (outlives && !prev_matches(raft, event)) {
+        out->outlived = true;
+        return;
+    }
     uint64_t same_idx = same_up_to(raft, event);
+    if (outlives && same_idx < message->last_idx && same_idx < raft->commit_idx) {
+        out->outlived = true;
+        return;
+    }
     if (breaks_rules(raft, event, same_idx)) {
         out->violation = true;
         return;

@@ -63,7 +63,9 @@
  *   has what a leader, which committed in its own term, had committed. Replies name
  *   the boot they come from; the leader forgets what an earlier boot acknowledged.
  *   With no leader to be heard it asks who else may have forgotten; when those that
- *   have not are no majority, its owner may pardon it.
+ *   have not are no majority, its owner may pardon it. What such an election lost
+ *   another may still have, and know to be committed: it says `outlived`, and is to
+ *   be made anew.
  * - The sole voter of a group counts everything that is durable in its log as
  *   committed at the start: no other majority exists that could decide otherwise.
  *   With nobody else to serve it leads when somebody wants to append, not by a timer.
@@ -234,6 +236,7 @@ struct raft_out {
     bool may_pardon;     /* enough others may have forgotten, too: nobody leads without a PARDON */
     bool has_reply;
     bool violation;   /* the message breaks the protocol and was ignored; a peer is broken */
+    bool outlived;    /* with commits_unflushed: the leader has other entries where this log is committed */
     bool misdirected; /* it was for another incarnation */
     uint64_t truncate_idx;
     uint64_t accept_first;

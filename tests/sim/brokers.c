@@ -135,6 +135,8 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "scrub.interval=%ds", BROKER_SCRUB_S);
     set(config, "replica.stalled.timeout=10s");
     set(config, "session.timeout=10s");
+    if (variant()->flush_interval)
+        set(config, "flush=interval");
     if (variant()->retention_bytes >= 0)
         set(config, "retention.bytes=%lldB", (long long)variant()->retention_bytes);
     if (variant()->retention_ms >= 0)

@@ -9,6 +9,7 @@
 #include "sim/judge.h"
 #include "sim/places.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ static struct {
     unsigned running;
     struct waiters ended;
     uint64_t values, acknowledged;
+    bool lost;
     struct sent *sent; /* by value */
     size_t sent_room;
     int64_t timeout_ns;
@@ -51,6 +53,8 @@ void clients_new(struct node *node, uint64_t seed)
     p->producers = (unsigned)chance_below(&all.chance, 3);
     p->members = (unsigned)chance_below(&all.chance, 4);
     p->publishes_max = 5000;
+    if (variant()->power_of_many)
+        p->producers = 0; /* whose numbers would have a gap where one is lost */
     all.timeout_ns = chance_between(&all.chance, 1, 10) * S_NS;
 }
 
@@ -145,6 +149,18 @@ static uint32_t sends(uint32_t op, unsigned topic, uint32_t key, uint64_t value)
     uint32_t send = history_send(all.history, op, key, value);
     all.sent[value] = (struct sent){send, topic};
     return send;
+}
+
+void clients_may_have_lost(int64_t from_ns, int64_t to_ns)
+{
+    trace_say(TRACE_JUDGE, "what was acknowledged since %.3f s may be lost", (double)from_ns / 1e9);
+    history_doubt(all.history, from_ns, to_ns);
+    all.lost = true;
+}
+
+bool clients_lost(void)
+{
+    return all.lost;
 }
 
 void clients_tell_places(void)

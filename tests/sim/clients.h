@@ -40,6 +40,9 @@ int64_t clients_probe(int64_t within_ns);
 char *clients_ask(unsigned broker, const char *line, int64_t timeout_ns);
 /* Reads everything from the start, from any broker. False: not within the time; *why says what was missed. */
 bool clients_read_all(int64_t within_ns, const char **why);
+/* flush = interval, and the power failed for a majority: what was acknowledged in this time may be lost. */
+void clients_may_have_lost(int64_t from_ns, int64_t to_ns);
+bool clients_lost(void);
 /* Into the history: where the messages lie whose entries were seen to be committed (places.h). */
 void clients_tell_places(void);
 uint64_t clients_published(void);

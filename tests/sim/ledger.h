@@ -9,6 +9,7 @@
  *   - an entry acknowledged to a leader is on the disk of the one who says so (some
  *     of them are looked at: reading a log costs more than the rest together);
  *   - what a leader says is committed is on two disks at least (some are looked at);
+ *     (both not with flush = interval, which promises no disk);
  *   - an entry that a leader says is committed is the one that any leader of a later
  *     term has at that idx.
  *
@@ -27,6 +28,8 @@ void ledger_start(uint64_t seed, bool disks_stay);
 void ledger_look_in(uint64_t in);
 /* A whole frame of a connection between brokers (proto/peer/frame.h), on the fiber that sends it. */
 void ledger_frame(unsigned broker, const uint8_t *frame, size_t bytes);
+/* The power failed for a majority before it had flushed: what was committed may be lost. */
+void ledger_forgive(void);
 /* Who led one of the groups last, as a number picks; 0: nobody yet. */
 unsigned ledger_some_leader(uint64_t number);
 /* Whether a message is of a group of this topic. */

@@ -10,6 +10,7 @@
 #include "sim/net.h"
 #include "sim/scenarios.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -17,7 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STARTS_MAX = 50 };
+/* FORGET_S: before a loss of power, what may not be on the disk yet; far more than the
+ * flush interval, as disks stall. FILLED_S: after it, before it is asked whether all is
+ * made good. */
+enum { STARTS_MAX = 50, FORGET_S = 6, FILLED_S = 8, BEFORE_S = 3 };
 
 enum fault_kind {
     FAULT_KILL,
@@ -54,9 +58,10 @@ static struct {
     struct disk_style disks[BROKERS_MAX];
     bool bad_disk[BROKERS_MAX];
     bool drained[BROKERS_MAX];
-    int64_t away_ns[BROKERS_MAX]; /* stays down until then */
-    unsigned ill;                 /* whose disk spoils bits: one, so that the others can mend it */
-    int64_t wiped_ns;             /* a disk was; until all is whole again no other is. 0: none */
+    int64_t power_ns[BROKERS_MAX]; /* flush = interval: what it had in memory is gone; 0: made good */
+    int64_t away_ns[BROKERS_MAX];  /* stays down until then */
+    unsigned ill;                  /* whose disk spoils bits: one, so that the others can mend it */
+    int64_t wiped_ns;              /* a disk was; until all is whole again no other is. 0: none */
 } nemesis;
 
 void nemesis_new(struct node *harness, uint64_t seed, bool hard)
@@ -77,6 +82,8 @@ void nemesis_new(struct node *harness, uint64_t seed, bool hard)
     /* What is on one disk alone must not be spoilt. */
     if (brokers_count() < 3 || (nemesis.kinds & 1U << FAULT_WIPE) != 0)
         nemesis.kinds &= ~(1U << FAULT_FLIP);
+    if (variant()->flush_interval)
+        nemesis.kinds = (nemesis.kinds & ~(1U << FAULT_WIPE)) | (brokers_count() >= 3 ? 1U << FAULT_FLIP : 0);
     nemesis.ill = 1 + (unsigned)chance_below(&nemesis.chance, brokers_count());
     nemesis.pause_ns = chance_magnitude(&nemesis.chance, 200, 4000) * MS_NS;
     for (unsigned i = 0; i < brokers_count(); i++)
@@ -101,6 +108,51 @@ static int64_t a_while(int64_t most_ms)
 static enum broker_death any_death(void)
 {
     return chance_once_in(luck(), 2) ? DEATH_POWER : DEATH_KILL;
+}
+
+/* ---- what forgets with flush = interval -------------------------------------------------- */
+
+/* The first that has forgotten something and may not have it again, but for this one. */
+static int64_t forgot_since(const struct sim_broker *but)
+{
+    int64_t since_ns = 0, last_ns = 0;
+    for (unsigned i = 0; i < brokers_count(); i++)
+        if (nemesis.power_ns[i] != 0) {
+            last_ns = nemesis.power_ns[i] > last_ns ? nemesis.power_ns[i] : last_ns;
+            if (i + 1 != broker_number(but) && (since_ns == 0 || nemesis.power_ns[i] < since_ns))
+                since_ns = nemesis.power_ns[i];
+        }
+    if (since_ns == 0 || machine_now_ns() < last_ns + FILLED_S * S_NS || !cluster_settles(0, NULL))
+        return since_ns;
+    memset(nemesis.power_ns, 0, sizeof nemesis.power_ns);
+    return 0;
+}
+
+/* What is not on the broker's disk yet is about to be lost. False: that must not be now. */
+static bool may_forget(const struct sim_broker *b)
+{
+    if (!variant()->flush_interval)
+        return true;
+    int64_t now_ns = machine_now_ns(), since_ns = forgot_since(b);
+    bool many = since_ns != 0 || brokers_count() < 3;
+    if (many && !variant()->power_of_many)
+        return false;
+    int64_t *mine_ns = &nemesis.power_ns[broker_number(b) - 1];
+    if (many) {
+        since_ns = since_ns == 0 ? now_ns : since_ns;
+        since_ns = *mine_ns != 0 && *mine_ns < since_ns ? *mine_ns : since_ns;
+        clients_may_have_lost(since_ns - FORGET_S * S_NS, now_ns + S_NS);
+        ledger_forgive();
+    }
+    *mine_ns = now_ns;
+    return true;
+}
+
+static void die(struct sim_broker *b, enum broker_death death)
+{
+    if (death == DEATH_POWER && !may_forget(b))
+        death = DEATH_KILL;
+    broker_die(b, death);
 }
 
 /* ---- each kind: does it, and mends what would not mend itself ------------------------- */
@@ -201,6 +253,8 @@ static void full_disk(void)
 static void bad_disk(void)
 {
     struct sim_broker *b = any();
+    if (!may_forget(b))
+        return;
     struct io_mem *mem = disk_mem(broker_node(b)->disk);
     static const unsigned ops[] = {IO_MEM_SYNC, IO_MEM_WRITE, IO_MEM_SYNC | IO_MEM_WRITE,    IO_MEM_ZERO,
                                    IO_MEM_READ, IO_MEM_OPEN,  IO_MEM_RENAME | IO_MEM_UNLINK, IO_MEM_SYNC_DIR,
@@ -212,7 +266,7 @@ static void bad_disk(void)
     fiber_sleep(a_while(3000));
     io_mem_fail_not(mem);
     /* What stopped at the failure comes back only with its process. */
-    broker_die(b, any_death());
+    die(b, any_death());
 }
 
 static void clock_jump(void)
@@ -227,7 +281,7 @@ static void clock_jump(void)
 static void be_away(void)
 {
     unsigned n = broker_number(any());
-    broker_die(brokers_at(n), any_death());
+    die(brokers_at(n), any_death());
     nemesis.away_ns[n - 1] = machine_now_ns() + a_while(10000);
 }
 
@@ -239,6 +293,32 @@ static void flip_some(void)
         (void)flips_do(b, luck());
     if (chance_once_in(luck(), 2))
         broker_die(b, DEATH_POWER);
+}
+
+/* flush = interval: one forgets what it has just acknowledged, another was cut off and
+ * never had it, and the leader is not there to tell. If both elected, it would be lost. */
+static void forget_one(void)
+{
+    unsigned leader = somebody_important(), n = brokers_count();
+    unsigned forgets = leader % n + 1, lags = forgets % n + 1;
+    if (chance_once_in(luck(), 2)) {
+        unsigned swap = forgets;
+        forgets = lags;
+        lags = swap;
+    }
+    struct node *node = broker_node(brokers_at(leader));
+    trace_say(TRACE_FAULT, "broker %u lags, broker %u forgets, broker %u is paused", lags, forgets, leader);
+    cut_sides(1U << lags, true, true, true);
+    fiber_sleep(a_while(1000));
+    die(brokers_at(forgets), DEATH_POWER);
+    node_pause(node, true);
+    cut_sides(1U << lags, true, true, false);
+    if (!broker_is_up(brokers_at(forgets)))
+        broker_boot(brokers_at(forgets));
+    fiber_sleep(a_while(6000));
+    if (node->paused)
+        node_pause(node, false);
+    trace_say(TRACE_FAULT, "%s goes on", node->name);
 }
 
 static void stop_one(void)
@@ -339,14 +419,15 @@ static void do_fault(enum fault_kind kind)
         broker_die(brokers_at(somebody_important()), DEATH_KILL);
         break;
     case FAULT_POWER:
-        broker_die(brokers_at(somebody_important()), DEATH_POWER);
+        die(brokers_at(somebody_important()), DEATH_POWER);
         break;
     case FAULT_DIE_AT_CALL:
-        broker_die_at_call(any(), (uint64_t)chance_magnitude(luck(), 0, 200), any_death());
+        broker_die_at_call(any(), (uint64_t)chance_magnitude(luck(), 0, 200),
+                           variant()->flush_interval ? DEATH_KILL : any_death());
         break;
     case FAULT_POWER_ALL:
         for (unsigned i = 1; i <= brokers_count(); i++)
-            broker_die(brokers_at(i), DEATH_POWER);
+            die(brokers_at(i), DEATH_POWER);
         break;
     case FAULT_SHUT:
         stop_one();
@@ -397,7 +478,10 @@ static void do_fault(enum fault_kind kind)
         be_away();
         break;
     case FAULT_FLIP:
-        flip_some();
+        if (variant()->flush_interval)
+            forget_one();
+        else
+            flip_some();
         break;
     case FAULT_KINDS:
         break;
@@ -417,6 +501,8 @@ static void boot_the_dead(bool all)
 static void *nemesis_main(void *argument)
 {
     (void)argument;
+    if (variant()->power_of_many)
+        fiber_sleep(BEFORE_S * S_NS); /* until the topics are on the disks */
     while (!nemesis.stop) {
         fiber_sleep(1 + (int64_t)chance_below(luck(), (uint64_t)nemesis.pause_ns));
         enum fault_kind kind = (enum fault_kind)chance_below(luck(), FAULT_KINDS);

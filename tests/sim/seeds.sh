@@ -18,3 +18,5 @@ done
 "$SIMULATE" --brokers 1 --seed 11 --seeds 80
 "$SIMULATE" --brokers 3 --seed 101 --seeds 80
 "$SIMULATE" --brokers 5 --seed 201 --seeds 20
+"$SIMULATE" --brokers 3 --flush interval --seed 301 --seeds 20
+"$SIMULATE" --brokers 3 --flush interval --seed 316

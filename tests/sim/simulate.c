@@ -48,6 +48,7 @@ struct options {
     uint64_t seed, seeds;
     unsigned brokers;
     bool trace, twice, first, hard;
+    bool flush_interval;
     const struct scenario *scenario; /* in place of faults by chance */
     bool core;                       /* replicas of the consensus core alone */
     int64_t seconds, hours;
@@ -79,8 +80,9 @@ static void failed(const char *why)
     fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n  the last of its trace:\n", sim.seed, why);
     trace_show(0, told_kinds, TAIL_LINES);
     const struct scenario *story = sim.options.scenario;
-    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u%s%s%s --trace\n", sim.seed,
-            sim.options.brokers, sim.options.hard ? " --hard" : "", story != NULL ? " --scenario " : "",
+    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u%s%s%s%s --trace\n", sim.seed,
+            sim.options.brokers, sim.options.hard ? " --hard" : "",
+            sim.options.flush_interval ? " --flush interval" : "", story != NULL ? " --scenario " : "",
             story != NULL ? story->name : "");
     fflush(stderr);
 }
@@ -154,12 +156,16 @@ static bool play(void)
         failed("at rest there is a partition that takes no message");
         return false;
     }
-    history_final(clients_history(), machine_now_ns());
+    int64_t final_ns = machine_now_ns();
+    history_final(clients_history(), final_ns);
     if (!clients_read_all(READ_ALL_S * S_NS, &why)) {
         failed(why);
         return false;
     }
-    clients_tell_places();
+    if (clients_lost())
+        history_forget(clients_history(), final_ns);
+    else
+        clients_tell_places();
     if (!judged())
         return false;
     for (unsigned i = 1; i <= brokers_count(); i++)
@@ -230,7 +236,7 @@ static int run_seed(void)
     }
     trace_start(sim.options.trace);
     machine_start(sim.seed);
-    variant_draw(sim.seed);
+    variant_draw(sim.seed, sim.options.flush_interval, sim.options.brokers == 1);
     net_start(sim.seed);
     sim.harness = node_new("clients");
     net_add(sim.harness);
@@ -342,19 +348,19 @@ static void list_scenarios(FILE *to)
 
 static void usage(FILE *to)
 {
-    fprintf(
-        to,
-        "simulate [--world brokers|core] [--scenario NAME] [--hard] [--seed N] [--seeds COUNT | --hours H] [--brokers "
-        "N] [--seconds S] "
-        "[--trace] [--twice] [--first]\n"
-        "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
-        "  network, under faults drawn from the seed, and judges what clients were told.\n"
-        "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
-        "  --hard          disks are wiped and operators give orders, too\n"
-        "  --hours H       as many as there is time for, by the real clock\n"
-        "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
-        "  --first         ends at the first seed that fails\n"
-        "  --scenario NAME a story in place of faults by chance:\n");
+    fprintf(to, "simulate [--world brokers|core] [--scenario NAME] [--hard] [--flush always|interval] [--seed N] "
+                "[--seeds COUNT | --hours H] [--brokers "
+                "N] [--seconds S] "
+                "[--trace] [--twice] [--first]\n"
+                "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
+                "  network, under faults drawn from the seed, and judges what clients were told.\n"
+                "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+                "  --hard          disks are wiped and operators give orders, too\n"
+                "  --flush interval brokers acknowledge before the disk has it\n"
+                "  --hours H       as many as there is time for, by the real clock\n"
+                "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
+                "  --first         ends at the first seed that fails\n"
+                "  --scenario NAME a story in place of faults by chance:\n");
     list_scenarios(to);
 }
 
@@ -392,19 +398,14 @@ static bool is_core(const char *world)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
-                                          {"seeds", required_argument, NULL, 'n'},
-                                          {"brokers", required_argument, NULL, 'b'},
-                                          {"seconds", required_argument, NULL, 't'},
-                                          {"trace", no_argument, NULL, 'v'},
-                                          {"twice", no_argument, NULL, '2'},
-                                          {"hard", no_argument, NULL, 'x'},
-                                          {"first", no_argument, NULL, '1'},
-                                          {"hours", required_argument, NULL, 'H'},
-                                          {"scenario", required_argument, NULL, 'S'},
-                                          {"world", required_argument, NULL, 'w'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
+        {"brokers", required_argument, NULL, 'b'}, {"seconds", required_argument, NULL, 't'},
+        {"trace", no_argument, NULL, 'v'},         {"twice", no_argument, NULL, '2'},
+        {"hard", no_argument, NULL, 'x'},          {"first", no_argument, NULL, '1'},
+        {"hours", required_argument, NULL, 'H'},   {"scenario", required_argument, NULL, 'S'},
+        {"flush", required_argument, NULL, 'f'},   {"world", required_argument, NULL, 'w'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 's')
@@ -423,6 +424,8 @@ int main(int argc, char **argv)
             sim.options.scenario = scenario_of(optarg);
         else if (c == 'w')
             sim.options.core = is_core(optarg);
+        else if (c == 'f')
+            sim.options.flush_interval = strcmp(optarg, "interval") == 0;
         else if (c == 'x')
             sim.options.hard = true;
         else if (c == '1')

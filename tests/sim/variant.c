@@ -7,7 +7,7 @@ static struct variant drawn = {.retention_bytes = -1, .retention_ms = -1};
 
 enum { SMALLEST_BYTES = 48 * 1024, LARGEST_BYTES = 512 * 1024, SHORTEST_MS = 500, LONGEST_MS = 20000 };
 
-void variant_draw(uint64_t seed)
+void variant_draw(uint64_t seed, bool flush_interval, bool alone)
 {
     struct chance chance = chance_of(seed, 90);
     /* Segments are of 64 KiB (brokers.c): with most of these several are deleted while the
@@ -16,6 +16,11 @@ void variant_draw(uint64_t seed)
         drawn.retention_bytes = chance_magnitude(&chance, SMALLEST_BYTES, LARGEST_BYTES);
     if (chance_once_in(&chance, 8))
         drawn.retention_ms = chance_magnitude(&chance, SHORTEST_MS, LONGEST_MS);
+    drawn.flush_interval = flush_interval;
+    drawn.power_of_many = flush_interval && (alone || chance_once_in(&chance, 2));
+    if (flush_interval)
+        trace_say(TRACE_FAULT, "flush = interval; the power fails for %s",
+                  drawn.power_of_many ? "any, at any time" : "one at a time");
     if (variant_forgets())
         trace_say(TRACE_FAULT, "retention: %lld bytes, %lld ms", (long long)drawn.retention_bytes,
                   (long long)drawn.retention_ms);

@@ -12,10 +12,12 @@
 struct variant {
     int64_t retention_bytes; /* -1: segments are never deleted for their size */
     int64_t retention_ms;    /* -1: nor for their age */
+    bool flush_interval;     /* acknowledged when a majority has it in memory */
+    bool power_of_many;      /* with it: the power may fail for more than one before all is flushed again */
 };
 
 /* Once, before the brokers are made. */
-void variant_draw(uint64_t seed);
+void variant_draw(uint64_t seed, bool flush_interval, bool alone);
 const struct variant *variant(void);
 /* The log start moves in this world: what lies below it is gone in order. */
 bool variant_forgets(void);

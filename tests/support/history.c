@@ -84,6 +84,31 @@ void history_final(struct history *h, int64_t time)
     h->final = time;
 }
 
+void history_doubt(struct history *h, int64_t from, int64_t to)
+{
+    for (size_t i = 0; i < h->send_count; i++) {
+        struct history_op *op = &h->ops[h->sends[i].op];
+        if (op->outcome != HISTORY_OK || op->end < from || op->end > to)
+            continue;
+        op->outcome = HISTORY_INFO;
+        op->end = HISTORY_TIME_NEVER;
+    }
+}
+
+void history_forget(struct history *h, int64_t before)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < h->read_count; i++)
+        if (h->ops[h->reads[i].op].begin >= before)
+            h->reads[kept++] = h->reads[i];
+    h->read_count = kept;
+    kept = 0;
+    for (size_t i = 0; i < h->mark_count; i++)
+        if (h->ops[h->marks[i].op].begin >= before)
+            h->marks[kept++] = h->marks[i];
+    h->mark_count = kept;
+}
+
 uint32_t history_begin(struct history *h, uint32_t process, int64_t time)
 {
     GROW(h, ops, op_count, op_room, 1);

@@ -49,6 +49,11 @@ void history_dense(struct history *h);
  * log start to the end, so that what was not read since is missing. */
 void history_final(struct history *h, int64_t time);
 
+/* What was acknowledged in this time may be lost: nobody knows about it any more. */
+void history_doubt(struct history *h, int64_t from, int64_t to);
+/* What calls that began before the time were shown or told is forgotten. */
+void history_forget(struct history *h, int64_t before);
+
 /* ---- operations ------------------------------------------------------------ */
 
 /* Gives the operation's number. */

@@ -321,6 +321,27 @@ static void a_beat_brings_the_commit_of_what_was_acknowledged(void)
     CU_ASSERT_EQUAL(rig.raft.commit_idx, 7);
 }
 
+static void a_log_that_outlived_what_the_others_lost_is_given_up(void)
+{
+    begin(3, 4, 10);
+    rig.start.commits_unflushed = true;
+    raft_init(&rig.raft, &rig.start);
+    CU_ASSERT_TRUE(get_append(4, 8, 4, 10, 4, 10).committed);
+    CU_ASSERT_EQUAL(rig.raft.commit_idx, 10);
+    struct raft_out out = get_append(6, 8, 4, 12, 6, 8); /* of a leader that lost 9 and 10 */
+    CU_ASSERT_TRUE(out.outlived);
+    CU_ASSERT_FALSE(out.has_reply || out.truncate || out.accept);
+    out = get_append(6, 9, 6, 9, 0, 9);
+    CU_ASSERT_TRUE(out.outlived);
+    CU_ASSERT_FALSE(out.has_reply);
+    out = get_append(6, 8, 4, 10, 4, 8); /* what came late, and agrees */
+    CU_ASSERT_FALSE(out.outlived);
+    CU_ASSERT_EQUAL(out.reply.match_idx, 10);
+    begin(3, 4, 10); /* flushed, nothing can be lost so: the leader breaks the rules */
+    CU_ASSERT_TRUE(get_append(4, 8, 4, 10, 4, 10).committed);
+    CU_ASSERT_FALSE(get_append(6, 8, 4, 12, 6, 8).outlived);
+}
+
 static void the_commit_goes_no_further_than_what_was_compared(void)
 {
     begin(3, 4, 10);
@@ -370,6 +391,7 @@ static const struct unit_case cases[] = {
      a_completion_from_before_a_cut_speaks_only_of_what_was_not_cut},
     {"an unknown term is never a match", an_unknown_term_is_never_a_match},
     {"a beat brings the commit of what was acknowledged", a_beat_brings_the_commit_of_what_was_acknowledged},
+    {"a log that outlived what the others lost is given up", a_log_that_outlived_what_the_others_lost_is_given_up},
     {"the commit goes no further than what was compared", the_commit_goes_no_further_than_what_was_compared},
     {"nothing committed is ever cut", nothing_committed_is_ever_cut},
 };
