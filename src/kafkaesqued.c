@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/logger.h"
 #include "base/standard_files.h"
+#include "base/threads.h"
 #include "config.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
@@ -239,6 +240,7 @@ static int start(const struct options *options)
     sigset_t waited;
     block_signals(&waited);
     raise_file_limit(&cfg);
+    thread_be_prompt();
     (void)mallopt(M_ARENA_MAX, ARENAS); /* one a core is many for so many threads */
     int code = serve(options, &cfg, &waited);
     logger_close();

@@ -6,6 +6,7 @@
 #include "cluster/links_impl.h"
 
 #include "base/require.h"
+#include "base/threads.h"
 
 /* NULL: the link ends. */
 static struct packet *next_far(struct link *link)
@@ -76,6 +77,7 @@ void link_catch_up_run(struct link *link)
     struct link_write write;
     bool ready = link_write_init(&write);
     int64_t dial_at_us = 0;
+    thread_be_patient();
     for (struct packet *packet; (packet = next_far(link)) != NULL;) {
         struct fault fault = {.err = KQ_OK};
         enum kq_err err = ready ? KQ_OK : KQ_NO_MEMORY;

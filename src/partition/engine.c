@@ -3,6 +3,7 @@
 #include "partition/engine.h"
 
 #include "base/require.h"
+#include "base/threads.h"
 #include "partition/timer.h"
 
 #include <stdlib.h>
@@ -19,7 +20,15 @@ struct engine {
     struct job_queue *flushers;
     struct job_queue *keeper;
     struct timer *timer;
+    struct job patience; /* the keeper's first */
 };
+
+/* What the keeper does nobody waits for. */
+static void run_patience(struct job *job)
+{
+    (void)job;
+    thread_be_patient();
+}
 
 enum kq_err engine_start(struct engine **engine, const struct engine_options *options, struct fault *fault)
 {
@@ -38,6 +47,10 @@ enum kq_err engine_start(struct engine **engine, const struct engine_options *op
         job_queue_start(&e->flushers, "flusher", options->flusher_count, options->stack_bytes, handoffs, fault);
     if (err == KQ_OK)
         err = job_queue_start(&e->keeper, "keeper", 1, options->stack_bytes, handoffs, fault);
+    if (err == KQ_OK) {
+        e->patience.run = run_patience;
+        job_queue_post(e->keeper, &e->patience, JOB_URGENT);
+    }
     if (err == KQ_OK)
         err = timer_start(&e->timer, options->stack_bytes, handoffs, fault);
     if (err != KQ_OK)

@@ -2,11 +2,14 @@
 #include "base/crc32c.h"
 #include "base/err.h"
 #include "base/map.h"
+#include "base/threads.h"
 #include "base/uuid.h"
 #include "support/unit.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void crc32c_agrees_with_the_published_value(void)
 {
@@ -120,6 +123,42 @@ static void errors_have_names_texts_and_codes(void)
     CU_ASSERT_EQUAL(err_from_errno(EIO), KQ_IO);
 }
 
+/* As the system tells it: nice at byte 16, the slice at 24. */
+static int64_t slice_ns(int32_t *nice)
+{
+    uint8_t attributes[48] = {0};
+    uint64_t slice;
+    CU_ASSERT_EQUAL_FATAL(syscall(SYS_sched_getattr, 0, attributes, (unsigned)sizeof attributes, 0), 0);
+    memcpy(nice, attributes + 16, sizeof *nice);
+    memcpy(&slice, attributes + 24, sizeof slice);
+    return (int64_t)slice;
+}
+
+static void *note_slice(void *argument)
+{
+    int32_t nice;
+    *(int64_t *)argument = slice_ns(&nice);
+    return NULL;
+}
+
+static void a_prompt_thread_has_short_slices_and_so_has_whom_it_starts(void)
+{
+    int32_t nice_before, nice_after;
+    int64_t before = slice_ns(&nice_before), inherited = 0;
+    pthread_t thread;
+    struct fault fault;
+    thread_be_prompt();
+    int64_t prompt = slice_ns(&nice_after);
+    CU_ASSERT_EQUAL(nice_after, nice_before);
+    CU_ASSERT_EQUAL_FATAL(thread_start(&thread, "heir", 0, note_slice, &inherited, &fault), KQ_OK);
+    (void)pthread_join(thread, NULL);
+    CU_ASSERT_EQUAL(inherited, prompt);
+    if (before != 0) /* a system that has slices of one's own */
+        CU_ASSERT_TRUE(prompt < before);
+    thread_be_patient();
+    CU_ASSERT_EQUAL(slice_ns(&nice_after), before);
+}
+
 static const struct unit_case cases[] = {
     {"crc32c agrees with the published value", crc32c_agrees_with_the_published_value},
     {"crc32c combines to the checksum of the whole", crc32c_combines_to_the_checksum_of_the_whole},
@@ -129,6 +168,8 @@ static const struct unit_case cases[] = {
     {"a buffer stops at its limit", a_buffer_stops_at_its_limit},
     {"a map keeps, replaces and forgets", a_map_keeps_replaces_and_forgets},
     {"ids print and parse", ids_print_and_parse},
+    {"a prompt thread has short slices, and so has whom it starts",
+     a_prompt_thread_has_short_slices_and_so_has_whom_it_starts},
     {"errors have names, texts and codes", errors_have_names_texts_and_codes},
 };
 UNIT_MAIN("base", cases)
