@@ -164,6 +164,7 @@ struct world_options {
     uint32_t unreadable_per_mille; /* a log does not say what term it has before an append */
     uint32_t nothing_per_mille;    /* entries to be sent cannot be had now */
     int64_t propose_every_us;
+    bool lose_all;             /* a crash leaves nothing of what was on its way to the disk */
     bool steady;               /* every message and every write takes as long as any other; no ranks */
     uint32_t start_per_mille;  /* with each proposal: a log gives up almost all that is committed */
     uint32_t change_per_mille; /* with each proposal: members change as soon as they may */

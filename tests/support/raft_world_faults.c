@@ -325,7 +325,7 @@ struct world *world_play(uint64_t seed)
     world->options.stale_per_mille = sometimes(world, 20);
     world->options.slow_turns_per_mille = sometimes(world, 200);
     world->options.crash_per_persist_per_mille = sometimes(world, 3);
-    world->options.unreadable_per_mille = sometimes(world, 30);
+    world->options.unreadable_per_mille = world_chance(world, 300) ? 1000 : sometimes(world, 30);
     world->options.nothing_per_mille = sometimes(world, 30);
     struct mix mix = {.membership = options.interval ? 0 : sometimes(world, 250),
                       .crash = sometimes(world, 200),
@@ -342,7 +342,10 @@ struct world *world_play(uint64_t seed)
         mix = (struct mix){.crash = 100, .strand = 900, .start = sometimes(world, 100)};
         world->options.crash_per_persist_per_mille = 0;
         world->options.change_per_mille = 0;
-        world->options.crash_after_cut_per_mille = sometimes(world, 300);
+    }
+    if (seed % 4 == 1 || options.interval) {
+        mix.strand = 900;
+        world->options.crash_after_cut_per_mille = sometimes(world, 400);
     }
     while (!world->failed && world->now_us < FAULTS_MS * MS) {
         world_run_until(world, world->now_us + (int64_t)world_random(world, 80 * MS));

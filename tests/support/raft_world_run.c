@@ -143,6 +143,12 @@ static void go_down(struct world *world, int n, int64_t down_us, uint32_t ops, u
     memset(&node->raft, 0xa5, sizeof node->raft);
 }
 
+/* Of what was on its way to the disk the first so many are there: often none. */
+static uint32_t arrived(struct world *world, uint32_t count)
+{
+    return world->options.lose_all || world_chance(world, 300) ? 0 : (uint32_t)world_random(world, count + 1);
+}
+
 void world_crash(struct world *world, int n, int64_t down_us)
 {
     struct world_node *node = &world->nodes[n];
@@ -150,8 +156,8 @@ void world_crash(struct world *world, int n, int64_t down_us)
         return;
     uint32_t ops = node->op_count;
     if (!world->options.interval || node->disk_failed)
-        ops = (uint32_t)world_random(world, node->op_count + 1);
-    go_down(world, n, down_us, ops, (uint32_t)world_random(world, node->hard_count + 1));
+        ops = arrived(world, node->op_count);
+    go_down(world, n, down_us, ops, arrived(world, node->hard_count));
 }
 
 void world_power_cut(struct world *world, int n, int64_t down_us)
@@ -159,8 +165,7 @@ void world_power_cut(struct world *world, int n, int64_t down_us)
     struct world_node *node = &world->nodes[n];
     if (!node->up)
         return;
-    go_down(world, n, down_us, (uint32_t)world_random(world, node->op_count + 1),
-            (uint32_t)world_random(world, node->hard_count + 1));
+    go_down(world, n, down_us, arrived(world, node->op_count), arrived(world, node->hard_count));
     node->amnesiac = world->options.interval;
 }
 
@@ -219,6 +224,7 @@ void world_heal(struct world *world)
         world_isolate(world, n, false);
     world->options.lost_per_mille = 0;
     world->options.doubled_per_mille = 0;
+    world->options.in_order = true;
     world->options.stale_per_mille = 0;
     world->options.start_per_mille = 0;
     world->options.change_per_mille = 0;

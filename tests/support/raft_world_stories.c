@@ -115,6 +115,83 @@ static struct world *a_slow_disk_leads_at_the_speed_of_the_others(uint64_t seed)
     return world;
 }
 
+static bool comes_with_commit_above(const struct world *world, int n, uint64_t idx)
+{
+    for (int i = 0; i < world->packet_top; i++) {
+        const struct world_packet *packet = &world->packets[i];
+        if (packet->used && packet->to == n && packet->message.type == RAFT_MSG_BEAT &&
+            packet->message.commit_idx > idx && packet->at_us > world->now_us + 100)
+            return true;
+    }
+    return false;
+}
+
+/* Flushing by interval: a stranded tail is on a disk, another leader's entries in its place
+ * are acknowledged from memory, and the power fails. What the leader says to the one that
+ * acknowledged is not for the one that forgot. */
+static struct world *the_power_fails_in_the_middle_of_an_overwrite(uint64_t seed)
+{
+    int first;
+    struct world_options options = calm(seed, 5);
+    options.interval = true;
+    options.lose_all = true;
+    options.delay_us = 5 * MS;
+    struct world *world = world_new(&options);
+    settle(world, &first);
+    int slow = (first + 1) % 5;
+    struct world_node *node = &world->nodes[slow];
+    for (int i = 0; i < 5; i++) {
+        world_cut(world, first, i, i != slow);
+        world_cut(world, i, first, i != slow);
+        world_cut(world, slow, i, i != first);
+        world_cut(world, i, slow, i != first);
+    }
+    world_run_until(world, world->now_us + WORLD_ELECTION_US / 2);
+    world_isolate(world, first, true);
+    uint64_t last_idx = node->log.last_idx;
+    for (int i = 0; i < 40 && !world->failed && world->ledger.committed_idx < last_idx + 10; i++)
+        world_run_until(world, world->now_us + WORLD_ELECTION_US / 2);
+    world_isolate(world, slow, false);
+    world_isolate(world, first, true);
+    node->disk_us = 4 * WORLD_ELECTION_US;
+    for (int i = 0; i < 2000 && !world->failed && !comes_with_commit_above(world, slow, node->disk.last_idx); i++)
+        world_run_until(world, world->now_us + 100);
+    world_power_cut(world, slow, 50);
+    world_run_until(world, world->now_us + WORLD_ELECTION_US);
+    return world;
+}
+
+/* Flushing by interval, and the power fails for some when all is flushed. If they are a
+ * majority they are pardoned; if not, they wait for one that remembers. */
+static struct world *the_power_fails_for_some(uint64_t seed)
+{
+    int leader;
+    struct world_options options = calm(seed, 3 + 2 * (int)(seed / 8 % 2));
+    options.interval = true;
+    struct world *world = world_new(&options);
+    settle(world, &leader);
+    end_delays(world);
+    world->options.propose_every_us = 0;
+    world_run_until(world, world->now_us + 2 * WORLD_ELECTION_US);
+    int majority = options.node_count / 2 + 1;
+    int lost = seed % 2 == 0 ? majority : majority - 1;
+    bool others_are_away = seed % 4 == 1;
+    for (int i = 0; i < options.node_count; i++) {
+        int n = (leader + i) % options.node_count;
+        if (i < lost)
+            world_power_cut(world, n, 10 * MS);
+        else if (others_are_away)
+            world_crash(world, n, 20 * WORLD_ELECTION_US);
+    }
+    bool pardoned = lost == majority;
+    world_run_until(world, world->now_us + (pardoned ? 20 : 15) * WORLD_ELECTION_US);
+    if (pardoned || !others_are_away)
+        must(world, world_leader(world) >= 0, "nobody leads long after the power failed");
+    else
+        must(world, world_leader(world) < 0, "those that may have forgotten lead while others remember");
+    return world;
+}
+
 /* ---- elections -------------------------------------------------------------------------------- */
 
 /* All begin in one instant, each message and write takes exactly as long as any other, and
@@ -408,6 +485,8 @@ const struct world_story *world_stories(uint32_t *count)
         {"all lose power at once", all_lose_power_at_once},
         {"disks fail", disks_fail},
         {"a slow disk leads at the speed of the others", a_slow_disk_leads_at_the_speed_of_the_others},
+        {"the power fails in the middle of an overwrite", the_power_fails_in_the_middle_of_an_overwrite},
+        {"the power fails for some", the_power_fails_for_some},
         {"in step", in_step},
         {"one that is stuck in a newer term is freed", one_that_is_stuck_in_a_newer_term_is_freed},
         {"one that was cut off comes back without an election", one_that_was_cut_off_comes_back_without_an_election},
