@@ -35,10 +35,12 @@ bool complaints_are_excused(void)
     return false;
 }
 
-/* Errors that are no fault of the broker: of a folder whose topic was deleted meanwhile. */
+/* Errors that are no fault of the broker: of a folder whose topic was deleted meanwhile, and
+ * with flush = interval of a replica that has what the others lost with their power. */
 static bool is_in_order(const char *line)
 {
-    return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0;
+    return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0 ||
+           strstr(line, "they go on without messages that this replica still has") != NULL;
 }
 
 /* Warnings that say of what a disk has that it is not what was written there. */

@@ -141,7 +141,7 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
     }
     /* Of several brokers, one that is cut off goes on reading from what it knows of the group;
      * and what was committed may be below the log start. */
-    if (from < 0 && first >= 0 && (final || brokers_count() == 1) && !variant_forgets())
+    if (from < 0 && first >= 0 && (final || brokers_count() == 1) && !variant_forgets() && !clients_lost())
         history_committed(clients_history(), op, group, key, first > 0 ? first : HISTORY_OFFSET_NONE);
     history_end(clients_history(), op, whole ? HISTORY_OK : HISTORY_INFO, client_now());
     trace_say(TRACE_CLIENT, "%u/%u reads t%u/%u from %" PRId64 ": operation %u, up to %" PRId64 "%s", c->number,
