@@ -84,10 +84,12 @@ void raft_count_votes(struct raft *raft, struct raft_out *out)
     case VERDICT_OPEN:
         break;
     case VERDICT_WON:
-        if (raft->role == RAFT_PRE_CANDIDATE)
-            raft_campaign(raft, false, false, out);
-        else
+        if (raft->role == RAFT_CANDIDATE)
             raft_become_leader(raft, out);
+        else if (raft_may_campaign(raft))
+            raft_campaign(raft, false, false, out);
+        else /* the log's start moved meanwhile past what is durable */
+            raft_follow(raft, raft->term, NULL, out);
         break;
     case VERDICT_LOST:
         raft_follow(raft, raft->term, NULL, out);

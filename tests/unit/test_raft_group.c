@@ -363,6 +363,22 @@ static void nothing_committed_is_ever_cut(void)
     CU_ASSERT_EQUAL(rig.raft.last_idx, 10);
 }
 
+/* Its log gives up, in the middle of a pre-vote, what is committed and not yet durable here. */
+static void one_whose_log_begins_past_what_is_durable_does_not_campaign(void)
+{
+    begin(3, 4, 10);
+    (void)get_append(4, 10, 4, 12, 4, 12);
+    campaign();
+    (void)feed((struct raft_event){.type = RAFT_EV_LOG_START, .idx = 12, .term = 4});
+    grant(3, RAFT_MSG_PREVOTE_REPLY, 5);
+    CU_ASSERT_EQUAL(rig.raft.role, RAFT_FOLLOWER);
+    CU_ASSERT_EQUAL(rig.raft.term, 4);
+    (void)flushed(12);
+    campaign();
+    grant(3, RAFT_MSG_PREVOTE_REPLY, 5);
+    CU_ASSERT_EQUAL(rig.raft.role, RAFT_CANDIDATE);
+}
+
 static const struct unit_case cases[] = {
     {"a pre-vote changes nothing at the voter", a_pre_vote_changes_nothing_at_the_voter},
     {"the term of a refused pre-vote is taken over", the_term_of_a_refused_pre_vote_is_taken_over},
@@ -393,6 +409,8 @@ static const struct unit_case cases[] = {
     {"a beat brings the commit of what was acknowledged", a_beat_brings_the_commit_of_what_was_acknowledged},
     {"a log that outlived what the others lost is given up", a_log_that_outlived_what_the_others_lost_is_given_up},
     {"the commit goes no further than what was compared", the_commit_goes_no_further_than_what_was_compared},
+    {"one whose log begins past what is durable does not campaign",
+     one_whose_log_begins_past_what_is_durable_does_not_campaign},
     {"nothing committed is ever cut", nothing_committed_is_ever_cut},
 };
 UNIT_MAIN("raft in a group", cases)
