@@ -431,6 +431,8 @@ static void start_flush(struct world *world, int n)
     node->flush_term = world_term_at(&node->log, node->log.last_idx);
     node->flush_cuts = node->cuts;
     node->flush_done_us = world->now_us + 50 + world_takes(world, node->disk_us);
+    if (world->options.interval && !world->options.steady)
+        node->flush_done_us += (int64_t)world_random(world, 2 * WORLD_BEAT_US);
 }
 
 void world_end_turn(struct world *world, int n)

@@ -81,14 +81,22 @@ static void change_and_break(struct world *world)
     world_change_somehow(world);
     if (world_chance(world, 600))
         return;
-    world_run_until(world, world->now_us + (int64_t)world_random(world, 12 * MS));
+    world_run_until(world, world->now_us + (int64_t)world_random(world, world_chance(world, 500) ? 3 * MS : 12 * MS));
     int n = world_chance(world, 700) ? world_leader(world) : random_up(world);
     if (n < 0)
         return;
-    if (world_chance(world, 500))
+    switch (world_random(world, 3)) {
+    case 0:
         world_crash(world, n, (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 4));
-    else
+        break;
+    case 1:
         world_isolate(world, n, true);
+        break;
+    default: /* it hears what it waited for, and nobody hears of it */
+        for (int i = 0; i < WORLD_NODES_MAX; i++)
+            world_cut(world, n, i, true);
+        break;
+    }
 }
 
 /* A voter's disk is lost: only as long as a majority of each half keeps its own. */
@@ -224,9 +232,19 @@ static void cut_power(struct world *world)
     if (!world_may_cut_power(world))
         return;
     int n = random_up(world);
-    if (n >= 0)
-        world_power_cut(world, n,
-                        (int64_t)world_random(world, world_chance(world, 400) ? 3 * MS : (uint64_t)WORLD_ELECTION_US));
+    if (n < 0)
+        return;
+    int64_t down_us = (int64_t)world_random(world, world_chance(world, 400) ? 3 * MS : (uint64_t)WORLD_ELECTION_US);
+    world_power_cut(world, n, down_us);
+    int leader = world_leader(world);
+    if (leader < 0 || leader == n || world_chance(world, 600))
+        return;
+    /* Whoever forgot has a leader for just so long. */
+    world_run_until(world, world->now_us + down_us + (int64_t)world_random(world, 15 * MS));
+    if (world_chance(world, 500))
+        world_crash(world, leader, (int64_t)world_random(world, (uint64_t)WORLD_ELECTION_US * 4));
+    else
+        world_isolate(world, leader, true);
 }
 
 static void do_something(struct world *world, const struct mix *mix)
