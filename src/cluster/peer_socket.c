@@ -181,6 +181,25 @@ static int connect_one(struct peer_socket *s, const struct addrinfo *to, int64_t
     return error_number;
 }
 
+/* An address needs no look-up. A name does, which blocks where its server is silent (bounded by
+ * the daemon, see kafkaesqued.c), and is not begun for a connection that was given up. */
+static enum kq_err look_up(struct peer_socket *s, const char *host, uint16_t port, struct addrinfo **list,
+                           struct fault *fault)
+{
+    char service[8];
+    (void)snprintf(service, sizeof service, "%u", (unsigned)port);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST};
+    if (getaddrinfo(host, service, &hints, list) == 0)
+        return KQ_OK;
+    if (is_cut(s))
+        return fault_set(fault, KQ_EOF, "the connection with %s was ended here", s->place);
+    hints.ai_flags = AI_NUMERICSERV;
+    int failed = getaddrinfo(host, service, &hints, list);
+    return failed == 0
+               ? KQ_OK
+               : fault_set(fault, KQ_NOT_FOUND, "%s: the host name is not known: %s", s->place, gai_strerror(failed));
+}
+
 enum kq_err peer_socket_connect(struct peer_socket *s, const char *host, uint16_t port, int64_t deadline_us,
                                 bool *refused, struct fault *fault)
 {
@@ -190,13 +209,10 @@ enum kq_err peer_socket_connect(struct peer_socket *s, const char *host, uint16_
     if (refused != NULL)
         *refused = false;
     (void)snprintf(s->place, sizeof s->place, "%s:%u", host, (unsigned)port);
-    char service[8];
-    (void)snprintf(service, sizeof service, "%u", (unsigned)port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *list = NULL;
-    int failed = getaddrinfo(host, service, &hints, &list);
-    if (failed != 0)
-        return fault_set(fault, KQ_NOT_FOUND, "%s: the host name is not known: %s", s->place, gai_strerror(failed));
+    enum kq_err err = look_up(s, host, port, &list, fault);
+    if (err != KQ_OK)
+        return err;
     int error_number = ECONNREFUSED;
     for (const struct addrinfo *at = list; at != NULL; at = at->ai_next) {
         error_number = connect_one(s, at, deadline_us);
