@@ -4,7 +4,7 @@
  *
  * Questions come on a link's receiver thread, which is never held up: publishes and
  * calls are posted to their partition, and what may have to be read from a disk is read
- * on the keeper of the engine.
+ * on the engine's readers.
  */
 #ifndef KQ_API_SERVE_H
 #define KQ_API_SERVE_H

@@ -44,7 +44,7 @@ static enum kq_err find_bounds(const struct served_read *served, struct ask_read
     return KQ_OK;
 }
 
-/* The keeper's thread: what is read may not be in memory. */
+/* A reader's thread: what is read may not be in memory. */
 static void read_job(struct job *job)
 {
     struct served_read *served = CONTAINER_OF(job, struct served_read, job);
@@ -83,7 +83,7 @@ static void confirmed(struct partition_ask *ask)
     if (ask->fault.err != KQ_OK)
         refuse_read(served, &ask->fault);
     else
-        engine_post_work(served->broker->engine, &served->job);
+        engine_post_read(served->broker->engine, &served->job);
 }
 
 void serve_read(void *context, struct asked *asked)
@@ -106,7 +106,7 @@ void serve_read(void *context, struct asked *asked)
     served->asked = asked;
     served->job.run = read_job;
     if ((served->question.flags & ASK_READ_CONFIRM) == 0) {
-        engine_post_work(broker->engine, &served->job);
+        engine_post_read(broker->engine, &served->job);
         return;
     }
     served->barrier =

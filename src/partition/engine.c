@@ -1,4 +1,4 @@
-/* The order of start and stop: flushers, keeper, timer; stopped the other way
+/* The order of start and stop: flushers, keeper, timer, readers; stopped the other way
  * round, so that nothing is posted to a queue that has gone. */
 #include "partition/engine.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENGINE_TAG = 0x656e6769 };
+enum { ENGINE_TAG = 0x656e6769, READERS = 2 };
 
 struct engine {
     uint32_t tag;
@@ -21,6 +21,7 @@ struct engine {
     struct job_queue *keeper;
     struct timer *timer;
     struct job patience; /* the keeper's first */
+    struct job_queue *readers;
 };
 
 /* What the keeper does nobody waits for. */
@@ -53,6 +54,8 @@ enum kq_err engine_start(struct engine **engine, const struct engine_options *op
     }
     if (err == KQ_OK)
         err = timer_start(&e->timer, options->stack_bytes, handoffs, fault);
+    if (err == KQ_OK)
+        err = job_queue_start(&e->readers, "reader", READERS, options->stack_bytes, handoffs, fault);
     if (err != KQ_OK)
         engine_stop(engine);
     return err;
@@ -64,6 +67,7 @@ void engine_stop(struct engine **engine)
     if (e == NULL)
         return;
     TAG_CHECK(e, ENGINE_TAG);
+    job_queue_stop(&e->readers);
     timer_stop(&e->timer);
     job_queue_stop(&e->keeper);
     job_queue_stop(&e->flushers);
@@ -96,6 +100,11 @@ struct account *engine_prepare_budget(struct engine *engine)
 void engine_post_work(struct engine *engine, struct job *work)
 {
     job_queue_post(engine->keeper, work, JOB_BACKGROUND);
+}
+
+void engine_post_read(struct engine *engine, struct job *read)
+{
+    job_queue_post(engine->readers, read, JOB_URGENT);
 }
 
 void engine_post_keep(struct engine *engine, struct job *job)

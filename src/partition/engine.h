@@ -1,7 +1,7 @@
 /*
  * The threads that all partitions of a broker share: flushers (datasync), the
- * keeper (preparing, rolling, deleting, joining stopped partitions, scrubbing)
- * and the timer. They pump jobs and deadlines; they decide nothing.
+ * keeper (preparing, rolling, deleting, joining stopped partitions, scrubbing),
+ * readers (what other brokers ask to be read) and the timer. They pump jobs and deadlines; they decide nothing.
  */
 #ifndef KQ_PARTITION_ENGINE_H
 #define KQ_PARTITION_ENGINE_H
@@ -59,6 +59,11 @@ const struct engine_options *engine_options(const struct engine *engine);
  * for the next piece. */
 /* Any thread. */
 void engine_post_work(struct engine *engine, struct job *work);
+
+/* Any thread. A read that may have to wait for the disk, as long as that takes: on a reader's
+ * thread, so that segments are prepared and partitions stopped meanwhile. What is posted is run,
+ * also after the partitions have stopped. */
+void engine_post_read(struct engine *engine, struct job *read);
 
 /* A deadline on the timer's thread: fire(deadline) runs there once when it has
  * come, must not block, and may set it again. Zeroed, then set. */

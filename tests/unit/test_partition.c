@@ -283,9 +283,49 @@ static void a_damaged_hard_state_keeps_the_partition_down(void)
     folder_remove(dir);
 }
 
+static struct event reads_begun, reads_may_end;
+
+static void read_slowly(struct job *job)
+{
+    (void)job;
+    event_happen(&reads_begun);
+    event_wait(&reads_may_end, 1);
+}
+
+/* As from a disk that does not answer: segments are prepared and rolled all the while, and
+ * the partition is stopped. */
+static void slow_reads_for_others_hold_up_nothing(void)
+{
+    enum { READS = 8 };
+    static struct job reads[READS];
+    int counts[PUBLISHERS];
+    folder_make(dir);
+    start();
+    event_init(&reads_begun);
+    event_init(&reads_may_end);
+    for (int i = 0; i < READS; i++) {
+        reads[i].run = read_slowly;
+        engine_post_read(engine, &reads[i]);
+    }
+    event_wait(&reads_begun, 1);
+    start_publishers();
+    join_publishers();
+    count_messages(counts);
+    for (int i = 0; i < PUBLISHERS; i++)
+        CU_ASSERT_EQUAL(counts[i], MESSAGES);
+    partition_stop(partition, KQ_STOPPING, on_stopped, NULL);
+    event_wait(&stopped, 1);
+    event_happen(&reads_may_end);
+    partition_drop(&partition);
+    engine_stop(&engine);
+    CU_ASSERT_EQUAL(reads_begun.count, READS);
+    folder_remove(dir);
+}
+
 static const struct unit_case cases[] = {
     {"many publishers at once lose nothing", many_publishers_at_once_lose_nothing},
     {"a stop in the middle keeps what was acknowledged", a_stop_in_the_middle_keeps_what_was_acknowledged},
+    {"slow reads for others hold up nothing", slow_reads_for_others_hold_up_nothing},
     {"a damaged hard state keeps the partition down and says so", a_damaged_hard_state_keeps_the_partition_down},
 };
 UNIT_MAIN("partition", cases)
