@@ -79,6 +79,7 @@ struct actor {
     bool parting;         /* to stop once another leads */
     bool stopping;
     enum kq_err stop_reason;
+    int64_t forgot_say_us;     /* amnesiac, and nobody leads: when it is said (again); 0: it is not so */
     int64_t heir_due_us;       /* parting: from then on it goes when no other voter is linked */
     int64_t stop_until_us;     /* parting, or stopping with something in flight: no longer than this */
     struct mail_list waiting;  /* publishes and calls not yet decided */

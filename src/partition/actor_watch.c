@@ -8,12 +8,18 @@
  * A follower that lacks what is committed and has taken nothing more: that is told upward,
  * with how long, where it is known whether its broker lives (then another broker is to
  * hold the partition). What waits in a link for its turn is not the follower's fault.
+ *
+ * A replica that may have forgotten (interval flushing, a power failure) waits for a leader
+ * that was elected without it. Where too few of the others live for that it waits for ever, as
+ * one of them may remember what it has not: that is said, with whom it waits for.
  */
 #include "partition/actor_internal.h"
 
 #include "base/logger.h"
 
-enum { LOOK_EVERY_US = 1000 * 1000 };
+#include <stdio.h>
+
+enum { LOOK_EVERY_US = 1000 * 1000, FORGOT_SAY_US = 30 * 1000 * 1000, FORGOT_AGAIN_US = 600 * 1000 * 1000 };
 
 /* Two election timeouts at least, as a new leader may take as long to be there. */
 static int64_t patience_us(const struct actor *actor)
@@ -76,6 +82,38 @@ static void watch_follower(struct actor *actor, const struct raft_peer *peer)
         actor->options.env.stalled(actor->options.env.context, &peer->member, actor->now.mono_us - w->since_us);
 }
 
+/* ---- one that may have forgotten --------------------------------------------------------------- */
+
+/* The voters but itself: "2, 3". */
+static void list_others(const struct raft *raft, char *text, size_t room)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < raft->config.count && at + 16 < room; i++) {
+        bool votes = (raft->config.seats[i].kinds & (RAFT_SEAT_VOTER | RAFT_SEAT_OLD)) != 0;
+        if (votes && !raft_member_equal(&raft->peers[i].member, &raft->self))
+            at += (size_t)snprintf(text + at, room - at, "%s%u", at == 0 ? "" : ", ", raft->peers[i].member.broker_id);
+    }
+}
+
+static void watch_memory(struct actor *actor)
+{
+    if (!actor->raft.amnesiac || actor->raft.leader.broker_id != 0) {
+        actor->forgot_say_us = 0;
+        return;
+    }
+    if (actor->forgot_say_us == 0)
+        actor->forgot_say_us = actor->now.mono_us + FORGOT_SAY_US;
+    if (actor->now.mono_us < actor->forgot_say_us)
+        return;
+    actor->forgot_say_us = actor->now.mono_us + FORGOT_AGAIN_US;
+    char others[128];
+    list_others(&actor->raft, others, sizeof others);
+    SAY_WARNING("%s: this replica may lack what was acknowledged before the power failed, and waits for a leader among "
+                "the brokers that may have it (%s): too few of them are there to elect one; start them",
+                actor->options.log.title, others);
+}
+
 void actor_watch_forget(struct actor *actor)
 {
     free(actor->watched);
@@ -90,6 +128,7 @@ void actor_watch(struct actor *actor)
     if (raft->role != RAFT_LEADER) {
         if (actor->watched != NULL || actor->own_flushed_us != 0)
             actor_watch_forget(actor);
+        watch_memory(actor);
         return;
     }
     watch_own_disk(actor);

@@ -5,6 +5,7 @@
  *   test_actor_group          a few seeds (make check)
  *   KQ_SEEDS=500 KQ_SEED=1 .. many, from one on
  */
+#include "base/logger.h"
 #include "base/require.h"
 #include "support/group_rig.h"
 #include "support/unit.h"
@@ -585,6 +586,34 @@ static void with_interval_flushing_one_that_forgot_catches_up_first(void)
     end();
 }
 
+/* The other one that is left remembers, and would do; it is not there. */
+static void with_interval_flushing_one_that_waits_in_vain_says_so(void)
+{
+    static const char path[] = "test_actor_group.log.tmp";
+    char said[4096] = "";
+    struct fault fault;
+    (void)remove(path);
+    begin(3);
+    group->interval = true;
+    int leader = start_and_lead();
+    publish_some(leader, 5);
+    group_run(group, 200);
+    for (int n = 0; n < 3; n++)
+        group_crash(group, n, IO_MEM_ALL_LOST);
+    CU_ASSERT_EQUAL_FATAL(logger_open(path, LOGGER_WARNING, false, &fault), KQ_OK);
+    group_open(group, 1);
+    group_run(group, 40 * 1000);
+    logger_close();
+    CU_ASSERT_TRUE(group_leader(group) < 0);
+    FILE *file = fopen(path, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    said[fread(said, 1, sizeof said - 1, file)] = '\0';
+    (void)fclose(file);
+    (void)remove(path);
+    CU_ASSERT_PTR_NOT_NULL(strstr(said, "waits for a leader among the brokers that may have it (1, 3)"));
+    group_free(group);
+}
+
 static void with_interval_flushing_all_may_forget_and_go_on(void)
 {
     begin(3);
@@ -920,6 +949,7 @@ static const struct unit_case cases[] = {
     {"damaged entries come back from another broker", damaged_entries_come_back_from_another_broker},
     {"with interval flushing one that forgot catches up first",
      with_interval_flushing_one_that_forgot_catches_up_first},
+    {"with interval flushing one that waits in vain says so", with_interval_flushing_one_that_waits_in_vain_says_so},
     {"with interval flushing all may forget and go on", with_interval_flushing_all_may_forget_and_go_on},
     {"a machine goes through changes of leaders", a_machine_goes_through_changes_of_leaders},
     {"a serial machine goes through changes of leaders", a_serial_machine_goes_through_changes_of_leaders},
