@@ -175,6 +175,7 @@ struct running_order {
     struct cluster_order *order;
     struct controller_call call;
     struct transfer transfer;
+    struct cluster_request seen;
     char topic[TOPIC_NAME_MAX_BYTES + 1];
 };
 
@@ -188,10 +189,23 @@ static void end_order(struct running_order *r, const struct fault *fault)
     cluster_call_end(c);
 }
 
+/* Taken in any case; if this broker does not know more by now, it will. */
+static void order_is_seen(struct cluster_request *request)
+{
+    end_order(CONTAINER_OF(request, struct running_order, seen), &(struct fault){.err = KQ_OK});
+}
+
+/* Whoever gave the order looks next what it does: here it is known, before it is answered. */
 static void call_done(struct controller_call *call)
 {
+    struct running_order *r = CONTAINER_OF(call, struct running_order, call);
     struct fault fault = call->call.call.fault;
-    end_order(CONTAINER_OF(call, struct running_order, call), &fault);
+    if (fault.err != KQ_OK || r->order->verb == CLUSTER_REMOVE_BROKER) { /* perhaps this one: it hears no more */
+        end_order(r, &fault);
+        return;
+    }
+    r->seen = (struct cluster_request){.done = order_is_seen};
+    cluster_catch_up(r->cluster, &r->seen);
 }
 
 static void transfer_done(struct transfer *transfer)

@@ -88,6 +88,23 @@ static uint64_t known_flushed_pos(struct io_mem *mem, const char *path, const ui
     return safe_pos;
 }
 
+static void spoil(struct sim_broker *broker, const char *path, uint64_t from, uint64_t size_bytes,
+                  struct chance *chance)
+{
+    struct io_mem *mem = disk_mem(broker_node(broker)->disk);
+    uint64_t pos = from + chance_below(chance, size_bytes - from), count = 1;
+    if (chance_once_in(chance, 4)) {
+        pos -= pos % SECTOR_BYTES;
+        count = size_bytes - pos < SECTOR_BYTES ? size_bytes - pos : SECTOR_BYTES;
+    }
+    for (uint64_t i = 0; i < count; i++)
+        io_mem_flip_disk(mem, path, pos + i,
+                         count == 1 ? (uint8_t)(1U << chance_below(chance, 8)) : (uint8_t)chance_roll(chance));
+    done_to[broker_number(broker) - 1] = true;
+    trace_say(TRACE_FAULT, "%s: %s in %s at %llu", broker_node(broker)->name,
+              count == 1 ? "a bit flips" : "a sector is spoilt", path, (unsigned long long)pos);
+}
+
 bool flips_do(struct sim_broker *broker, struct chance *chance)
 {
     struct io_mem *mem = disk_mem(broker_node(broker)->disk);
@@ -106,16 +123,28 @@ bool flips_do(struct sim_broker *broker, struct chance *chance)
     uint64_t from = index ? 0 : SEGMENT_HEAD_BYTES; /* the head of a segment, once it is sealed, nobody needs */
     if (size_bytes <= from)
         return false;
-    uint64_t pos = from + chance_below(chance, size_bytes - from), count = 1;
-    if (chance_once_in(chance, 4)) {
-        pos -= pos % SECTOR_BYTES;
-        count = size_bytes - pos < SECTOR_BYTES ? size_bytes - pos : SECTOR_BYTES;
-    }
-    for (uint64_t i = 0; i < count; i++)
-        io_mem_flip_disk(mem, path, pos + i,
-                         count == 1 ? (uint8_t)(1U << chance_below(chance, 8)) : (uint8_t)chance_roll(chance));
-    done_to[broker_number(broker) - 1] = true;
-    trace_say(TRACE_FAULT, "%s: %s in %s at %llu", broker_node(broker)->name,
-              count == 1 ? "a bit flips" : "a sector is spoilt", path, (unsigned long long)pos);
+    spoil(broker, path, from, size_bytes, chance);
     return true;
+}
+
+bool flips_do_in_tail(struct sim_broker *broker, const char *topic, struct chance *chance)
+{
+    struct io_mem *mem = disk_mem(broker_node(broker)->disk);
+    char folder[PATH_BYTES];
+    (void)snprintf(folder, sizeof folder, "/%s-0/", topic);
+    files.count = 0;
+    io_mem_each_durable(mem, take_path, NULL);
+    for (unsigned i = 0; i < files.count; i++) {
+        const char *path = files.at[i];
+        uint64_t size_bytes = 0;
+        if (strstr(path, folder) == NULL || strstr(path, ".log") == NULL || !is_last(path))
+            continue;
+        const uint8_t *data = io_mem_durable(mem, path, &size_bytes);
+        size_bytes = known_flushed_pos(mem, path, data, size_bytes);
+        if (size_bytes <= SEGMENT_HEAD_BYTES)
+            return false;
+        spoil(broker, path, SEGMENT_HEAD_BYTES, size_bytes, chance);
+        return true;
+    }
+    return false;
 }

@@ -15,6 +15,8 @@
 /* Changes a bit or a sector somewhere on the broker's disk, which runs or not. False:
  * nothing there can be touched. */
 bool flips_do(struct sim_broker *broker, struct chance *chance);
+/* Likewise in the segment that is not sealed of this topic's partition 0: what it cannot mend alone. */
+bool flips_do_in_tail(struct sim_broker *broker, const char *topic, struct chance *chance);
 /* It was done to this broker, in this run. */
 bool flips_done_to(const struct sim_broker *broker);
 

@@ -16,6 +16,7 @@ struct scenario {
     const char *what;
     unsigned brokers;
     unsigned replicas; /* of the clients' topics; 0: as the broker chooses */
+    bool keeps_all;    /* no retention: it has topics of its own that it reads from the start */
     /* False: judge_fails was called, or the story cannot be told. */
     bool (*play)(struct chance *chance);
 };
@@ -30,13 +31,20 @@ bool story_a_wiped_one_restarts_while_another_is_down(struct chance *chance);
 bool story_a_leaders_disk_stalls(struct chance *chance);
 bool story_a_disk_stalls_for_good(struct chance *chance);
 bool story_a_bit_flips(struct chance *chance);
+bool story_a_replica_is_quarantined(struct chance *chance);
+bool story_two_replicas_and_one_is_lost(struct chance *chance);
 /* ---- story_members.c ---- */
 bool story_a_leader_is_drained(struct chance *chance);
 bool story_a_new_member_is_cut_off(struct chance *chance);
 bool story_a_topic_is_made_again_while_one_is_away(struct chance *chance);
+bool story_a_leader_is_moved_away(struct chance *chance);
+bool story_the_controller_is_removed(struct chance *chance);
 /* ---- story_terms.c ---- */
 bool story_figure_8(struct chance *chance);
 bool story_same_index_another_term(struct chance *chance);
+/* ---- story_clients.c ---- */
+bool story_a_duplicate_comes_before_its_original_is_committed(struct chance *chance);
+bool story_a_session_goes_on_while_its_leader_is_cut_off(struct chance *chance);
 /* ---- story_links.c ---- */
 bool story_a_leader_hears_nobody(struct chance *chance);
 bool story_nobody_hears_the_leader(struct chance *chance);

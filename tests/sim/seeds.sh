@@ -11,9 +11,10 @@ if [ "${SIM_SHARE:-}" = short ]; then
 fi
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
-for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk bit-flip drain-leader cut-learner topic-again \
-    deaf-leader mute-leader partly-connected figure-8 same-index; do
-    "$SIMULATE" --scenario "$story" --seed 1 --seeds 2
+for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk quarantined lost-half bit-flip \
+    drain-leader move-leader remove-controller cut-learner topic-again deaf-leader mute-leader duplicate \
+    session-order figure-8 same-index partly-connected; do
+    "$SIMULATE" --scenario "$story" --seed 2
 done
 "$SIMULATE" --brokers 1 --seed 11 --seeds 80
 "$SIMULATE" --brokers 3 --seed 101 --seeds 80

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_S = 2, SETTLE_S = 240, LEADER_S = 30, LINE_BYTES = 256, TRIES_MS = 100 };
+enum { ASK_S = 2, SETTLE_S = 240, LEADER_S = 30, READ_S = 15, LINE_BYTES = 256, TRIES_MS = 100 };
 
 /* ---- asking ------------------------------------------------------------------------------ */
 
@@ -151,7 +151,9 @@ int story_count(unsigned broker, const char *topic, const char *text)
     char *reply = story_ask_one(broker, "SUBS %s count%u 1", topic, ++groups);
     const char *id = is_error(reply) ? NULL : strstr(reply, "[\"");
     if (id != NULL) {
-        char *records = story_ask_one(broker, "CONS %s %.*s 0", topic, (int)strcspn(id + 2, "\""), id + 2);
+        char line[LINE_BYTES];
+        (void)snprintf(line, sizeof line, "CONS %s %.*s 0", topic, (int)strcspn(id + 2, "\""), id + 2);
+        char *records = clients_ask(broker, line, READ_S * S_NS); /* where nobody leads it waits for somebody first */
         if (!is_error(records) && strstr(records, "],\"Error\":") == NULL)
             count = 0;
         for (const char *at = records; count >= 0 && (at = strstr(at, text)) != NULL; at++)

@@ -1,6 +1,7 @@
 /* Stories of disks: emptied, slow, stalled, damaged; and of power that goes. */
 #include "sim/clients.h"
 #include "sim/disk.h"
+#include "sim/flips.h"
 #include "sim/judge.h"
 #include "sim/net.h"
 #include "sim/scenarios.h"
@@ -10,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A little more than publish.timeout. */
+enum { PUBLISH_S = 35 };
 
 /* The first log of a data partition that a later one follows. */
 struct sealed {
@@ -182,4 +186,81 @@ bool story_a_disk_stalls_for_good(struct chance *chance)
     story_shun(0);
     broker_boot(brokers_at(ill));
     return story_settles("its disk was mended");
+}
+
+/* Damage in what it must have: it may neither vote nor lead with that, nor mend it alone. It is
+ * made anew from the others, and counts again: the others die one at a time after that. */
+bool story_a_replica_is_quarantined(struct chance *chance)
+{
+    if (!story_settles("it begins"))
+        return false;
+    unsigned ill = story_wait_for_leader("t0", 0);
+    if (chance_once_in(chance, 2))
+        ill = story_another(ill, chance);
+    story_load(chance_between(chance, 500, 2500));
+    for (int i = 0; i < 20; i++) {
+        broker_die(brokers_at(ill), DEATH_POWER);
+        if (flips_do_in_tail(brokers_at(ill), "t0", chance))
+            break;
+        broker_boot(brokers_at(ill)); /* a segment was just sealed */
+        story_load(500);
+    }
+    if (broker_is_up(brokers_at(ill)))
+        return true; /* retention takes it all away at once */
+    broker_boot(brokers_at(ill));
+    story_load(8000); /* after three seconds it asks for a new one, and is filled */
+    if (!story_settles("a replica was damaged"))
+        return false;
+    for (unsigned i = 1; i <= brokers_count(); i++) {
+        if (i == ill)
+            continue;
+        broker_die(brokers_at(i), story_death(chance));
+        if (!story_takes_messages("one of those that filled the damaged one died", 20))
+            return false;
+        broker_boot(brokers_at(i));
+        if (!story_settles("all brokers run again"))
+            return false;
+    }
+    return true;
+}
+
+/* ---- two replicas ---------------------------------------------------------------------------- */
+
+/* Nobody may change a group of two without both: it stands still, and says so; what is there
+ * is read. With the disk as it was, all goes on; with another, the topic has to go. */
+static bool must_stand_still(unsigned left, const char *answer, const char *when)
+{
+    char *reply = clients_ask(left, "PUBS pair {\"Body\":\"while one is away\"}", PUBLISH_S * S_NS);
+    if (reply == NULL || strstr(reply, answer) == NULL)
+        judge_fails("%s: a publish is answered: %.200s", when, reply == NULL ? "nothing" : reply);
+    free(reply);
+    int count = story_count(left, "pair", "of both");
+    if (count != 1 && judge_verdict() == NULL)
+        judge_fails("%s: of two replicas, the one left shows an acknowledged message %d times", when, count);
+    return judge_verdict() == NULL;
+}
+
+bool story_two_replicas_and_one_is_lost(struct chance *chance)
+{
+    if (!story_order("CRTP pair 1 2") || !story_settles("it begins") ||
+        !story_order("PUBS pair {\"Body\":\"of both\"}"))
+        return false;
+    unsigned left = story_wait_for_leader("pair", 0), lost = story_another(left, chance);
+    while (!story_holds("pair", 0, lost))
+        lost = lost % brokers_count() + 1 == left ? left % brokers_count() + 1 : lost % brokers_count() + 1;
+    broker_die(brokers_at(lost), story_death(chance));
+    story_load(3000);
+    if (!must_stand_still(left, "not enough replicas", "one of two is down"))
+        return false;
+    broker_boot(brokers_at(lost));
+    if (!story_settles("it is back with what it had") || !story_order("PUBS pair {\"Body\":\"again\"}"))
+        return false;
+    broker_die(brokers_at(lost), DEATH_POWER);
+    broker_wipe(brokers_at(lost));
+    broker_boot(brokers_at(lost));
+    story_load(8000);
+    if (!must_stand_still(left, "no leader", "one of two came back with an empty disk") ||
+        !story_takes_messages("one of two replicas is lost", 10))
+        return false;
+    return story_order("DELE pair") && story_settles("the topic is deleted");
 }

@@ -69,3 +69,78 @@ bool story_a_topic_is_made_again_while_one_is_away(struct chance *chance)
                 judge_fails("broker %u shows a message of a topic that was deleted", i);
     return judge_verdict() == NULL;
 }
+
+/* ---- removal of whoever leads --------------------------------------------------------------- */
+
+/* The leader is not among those that are to hold it: it hands over and goes. */
+bool story_a_leader_is_moved_away(struct chance *chance)
+{
+    if (!story_settles("it begins"))
+        return false;
+    for (int i = 0; i < 3; i++) {
+        unsigned leader = story_wait_for_leader("t0", 0), to[3], n = brokers_count();
+        if (leader == 0)
+            return false;
+        unsigned first = story_another(leader, chance);
+        for (unsigned k = 0, b = first; k < 3; b = b % n + 1)
+            if (b != leader)
+                to[k++] = b;
+        if (!story_order("CLUS MOVE t0 0 %u,%u,%u", to[0], to[1], to[2]))
+            return false;
+        story_load(chance_magnitude(chance, 1, 2000));
+        if (!story_takes_messages("a leader is moved away", 10) || !story_settles("a leader was moved away"))
+            return false;
+        if (story_holds("t0", 0, leader) || story_leader(0, "t0", 0) == leader)
+            judge_fails("t0/0 was moved away from broker %u, which has it still", leader);
+    }
+    return judge_verdict() == NULL;
+}
+
+/* False: judge_fails was called. */
+static bool lead_all(unsigned broker)
+{
+    for (unsigned t = 0; t < clients_plan()->topics; t++)
+        for (unsigned p = 0; p < clients_plan()->partitions[t]; p++) {
+            char topic[16];
+            (void)snprintf(topic, sizeof topic, "t%u", t);
+            if (story_holds(topic, p, broker) && !story_order("CLUS TRANSFER %s %u %u", topic, p, broker))
+                return false;
+        }
+    return true;
+}
+
+/* The controller, which leads all that it holds, is drained and removed for good; its computer comes
+ * again later as a new broker, with an empty disk. */
+bool story_the_controller_is_removed(struct chance *chance)
+{
+    if (!story_settles("it begins"))
+        return false;
+    unsigned controller = story_controller();
+    if (controller == 0 || !lead_all(controller) || !story_order("CLUS DRAIN %u", controller))
+        return false;
+    story_load(chance_magnitude(chance, 1, 3000));
+    if (!story_takes_messages("the controller is being drained", 10) || !story_settles("the controller was drained"))
+        return false;
+    if (chance_once_in(chance, 2)) {
+        broker_shut(brokers_at(controller));
+        if (!story_order("CLUS REMOVE %u", controller))
+            return false;
+    } else {
+        if (!story_order("CLUS REMOVE %u", controller))
+            return false;
+        story_load(chance_magnitude(chance, 1, 2000));
+        broker_die(brokers_at(controller), story_death(chance));
+    }
+    if (!story_takes_messages("the controller was removed", 10) || !story_settles("the controller was removed"))
+        return false;
+    if (story_controller() == controller)
+        judge_fails("broker %u was removed, and is the controller", controller);
+    unsigned other = story_another(controller, chance);
+    broker_die(brokers_at(other), story_death(chance));
+    if (!story_takes_messages("one of the four that are left died", 20))
+        return false;
+    broker_boot(brokers_at(other));
+    broker_wipe(brokers_at(controller));
+    broker_boot(brokers_at(controller));
+    return story_settles("its computer is back as a new broker");
+}

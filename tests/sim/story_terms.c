@@ -57,7 +57,7 @@ static void write_something(unsigned broker, const char *text)
 
 static bool begin(void)
 {
-    ledger_look_in(2);
+    ledger_look_in(8);
     if (!story_order("CRTP %s 1 %u", topic, brokers_count()) || !story_settles("it begins"))
         return false;
     story_load(6000); /* the preferred leader leads */
