@@ -8,13 +8,14 @@
 #include "base/logger.h"
 #include "base/require.h"
 #include "group/assign.h"
+#include "group/classic_state.h"
 #include "group/group_step.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The log of a coordinator between two snapshots; the longest key or value. */
-enum { SNAPSHOT_EVERY_BYTES = 4 * 1024 * 1024, SCRATCH_BYTES = 16384 };
+/* The log of a coordinator between two snapshots. */
+enum { SNAPSHOT_EVERY_BYTES = 4 * 1024 * 1024 };
 
 /* ---- verbs ---------------------------------------------------------------------------------- */
 
@@ -29,7 +30,7 @@ static enum kq_err refuse_subscribe(const struct step *step, struct group_call *
         return fault_set(fault, KQ_BAD_TOPIC_NAME, "the name of a topic has at most %d bytes", GROUP_NAME_MAX_BYTES);
     if (call->partition_count == 0 || call->partition_count > GROUP_PARTITIONS_MAX || call->wanted == 0)
         return fault_set(fault, KQ_INVALID, "%u is not a valid value for partition number", call->wanted);
-    if (group != NULL && group->kind == GROUP_KIND_CLASSIC)
+    if (group != NULL && group_has_classic(group))
         return fault_set(fault, KQ_GROUP_KIND,
                          "consumer group %s has Kafka members; subscribe with another group, or when they have left",
                          call->group);
@@ -212,6 +213,15 @@ static bool group_call_verb(void *machine, struct machine_call *base, struct mac
     case GROUP_DROP_TOPICS:
         drop_topics(&step, call);
         break;
+    case GROUP_JOIN:
+    case GROUP_SYNC:
+    case GROUP_HEARTBEAT:
+    case GROUP_LEAVE:
+    case GROUP_COMMIT_ALL:
+    case GROUP_OFFSETS:
+    case GROUP_FORGET:
+    case GROUP_LOOK:
+        return classic_call_verb(&step, CONTAINER_OF(call, struct classic_call, base));
     }
     return true;
 }
@@ -223,7 +233,15 @@ static bool group_may_propose(const struct machine_call *base)
     case GROUP_SUBSCRIBE:
     case GROUP_COMMIT:
     case GROUP_UNSUBSCRIBE:
+    case GROUP_JOIN:
+    case GROUP_SYNC:
+    case GROUP_LEAVE:
+    case GROUP_COMMIT_ALL:
+    case GROUP_FORGET:
         return true;
+    case GROUP_HEARTBEAT:
+    case GROUP_OFFSETS:
+    case GROUP_LOOK:
     case GROUP_RESOLVE:
     case GROUP_PEEK:
     case GROUP_RENEW:
@@ -280,9 +298,11 @@ static void group_leads(void *machine, bool leads, const struct machine_now *now
     TAG_CHECK(m, GROUP_TAG);
     m->leads = leads;
     m->next_us = CLOCK_NEVER;
+    struct map_walk w;
+    for (map_walk_init(&w, &m->groups); map_walk_next(&w);)
+        classic_leads(w.value, leads, now);
     if (!leads)
         return;
-    struct map_walk w;
     for (map_walk_init(&w, &m->subscriptions); map_walk_next(&w);) {
         struct subscription *s = w.value;
         s->used_us = now->mono_us;
@@ -335,8 +355,8 @@ struct group_machine *group_machine_new(const struct group_options *options)
     map_init(&m->groups);
     map_init(&m->subscriptions);
     map_init(&m->sessions);
-    buf_init(&m->key, SCRATCH_BYTES);
-    buf_init(&m->value, SCRATCH_BYTES);
+    buf_init(&m->key, GROUP_RECORD_MAX_BYTES);
+    buf_init(&m->value, GROUP_RECORD_MAX_BYTES);
     m->next_us = CLOCK_NEVER;
     return m;
 }

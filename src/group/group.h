@@ -74,6 +74,8 @@ struct group_options {
     /* Read once a turn; may change. -1 for the retention: never forgotten. */
     const _Atomic int64_t *session_timeout_us;
     const _Atomic int64_t *offsets_retention_us;
+    /* How long the first members of a group wait for others to join (NULL: not at all). */
+    const _Atomic int64_t *join_delay_us;
     /* Fills 16 bytes that nobody can guess. On the actor's turn. */
     void (*random)(void *context, uint8_t bytes[UUID_BYTES]);
     /* On the actor's turn, when the change is committed; must not block. */
@@ -103,6 +105,15 @@ enum group_verb {
     GROUP_PEEK,
     GROUP_BROKER_GONE,
     GROUP_DROP_TOPICS,
+    /* Of struct classic_call (classic.h). */
+    GROUP_JOIN,
+    GROUP_SYNC,
+    GROUP_HEARTBEAT,
+    GROUP_LEAVE,
+    GROUP_COMMIT_ALL,
+    GROUP_OFFSETS,
+    GROUP_FORGET,
+    GROUP_LOOK,
 };
 
 /* A group, for LIST. */

@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "base/require.h"
+#include "group/classic_state.h"
 #include "group/group_step.h"
 
 /* Things that end in one turn; the rest in the next, so that no turn is long and no
@@ -92,6 +93,7 @@ static void forget_offsets(struct step *step, const char *name, uint32_t *left)
 
 static void expire_group(struct step *step, const char *name, uint32_t *left)
 {
+    classic_expire(step, name);
     struct group *group = expire_and_fill(step, name, left);
     int64_t forget_us = group == NULL ? CLOCK_NEVER : forget_at_us(step, group);
     if (forget_us <= step->now->mono_us)

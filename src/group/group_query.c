@@ -1,6 +1,6 @@
 /* Answers that list: the groups of a coordinator, the partitions of a group. */
 #include "base/require.h"
-#include "group/group_state.h"
+#include "group/classic_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,8 +38,8 @@ void group_answer_list(const struct group_machine *m, struct group_call *call)
         const struct group *group = w.value;
         struct group_row *row = &call->groups[call->group_count++];
         memcpy(row->name, group->name, sizeof row->name);
-        row->kind = group->kind;
-        row->member_count = count_members(group);
+        row->kind = group_has_classic(group) ? GROUP_KIND_CLASSIC : group->kind;
+        row->member_count = count_members(group) + (group->classic == NULL ? 0 : group->classic->member_count);
         row->subscription_count = group->subscription_count;
         row->offset_count = group->offset_count;
         row->generation = group->generation;
@@ -82,7 +82,7 @@ void group_answer_describe(const struct group_machine *m, struct group_call *cal
         (void)fault_set(&call->call.fault, KQ_UNKNOWN_GROUP, "consumer group %s does not exist", call->group);
         return;
     }
-    call->kind = group->kind;
+    call->kind = group_has_classic(group) ? GROUP_KIND_CLASSIC : group->kind;
     call->generation = group->generation;
     size_t most = (size_t)group->subscription_count + group->offset_count;
     if (most == 0)

@@ -8,6 +8,7 @@
 #define KQ_GROUP_GROUP_RECORD_H
 
 #include "base/bytes.h"
+#include "base/slice.h"
 #include "group/group.h"
 
 enum group_record_type {
@@ -15,7 +16,10 @@ enum group_record_type {
     GROUP_RECORD_CLAIM = 2,
     GROUP_RECORD_SUBSCRIPTION = 3,
     GROUP_RECORD_OFFSET = 4,
+    GROUP_RECORD_MEMBER = 5,
 };
+
+enum { GROUP_RECORD_MAX_BYTES = 640 * 1024 }; /* of a key or a value */
 
 /* Topics have at most this many partitions; a record that says more is no record. */
 enum { GROUP_PARTITIONS_MAX = 1000000 };
@@ -32,7 +36,8 @@ struct group_record {
     /* GROUP */
     enum group_kind kind;
     uint32_t generation;
-    int64_t empty_since_ms; /* 0: it has members */
+    int64_t empty_since_ms;                       /* 0: it has members */
+    struct slice protocol_type, protocol, leader; /* GROUP_KIND_CLASSIC; borrowed */
     /* CLAIM */
     uint32_t wanted;
     uint32_t partition_count;
@@ -43,6 +48,10 @@ struct group_record {
     int64_t time_ms;
     const uint8_t *metadata; /* decoding: borrowed from the record */
     uint16_t metadata_bytes;
+    int32_t leader_epoch; /* -1: not told */
+    /* MEMBER */
+    struct slice member; /* its id: part of the key */
+    struct slice body;   /* the value, which classic_member.c makes and reads */
 };
 
 /* Appends the record's key and value to these buffers (failure stays in ->bad). A

@@ -1,8 +1,9 @@
 /*
  * The snapshot of a coordinator, little-endian:
  *
- *    u16 version = 1 | u32 records | records
- *    a record: u8 flags = 0 | u16 key length | key | u16 value length | value
+ *    u16 version = 2 | u32 records | records
+ *    a record: u8 flags = 0 | u16 key length | key | u32 value length | value
+ *              (in version 1 the length of the value is a u16)
  *
  * It is the shortest list of records (group_record.c) that makes the state: claims
  * and offsets before subscriptions does not matter, every order does the same. The
@@ -10,12 +11,12 @@
  * that equal states have equal bytes.
  */
 #include "base/require.h"
-#include "group/group_state.h"
+#include "group/classic_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { VERSION = 1, SCRATCH_BYTES = 16384 };
+enum { FIRST_VERSION = 1, VERSION = 2 };
 
 struct writer {
     struct buf *out;
@@ -36,7 +37,7 @@ static void write_record(struct writer *w, const struct group_record *r)
     buf_u8(w->out, 0);
     buf_le16(w->out, (uint16_t)w->key.len);
     buf_put(w->out, w->key.data, w->key.len);
-    buf_le16(w->out, (uint16_t)w->value.len);
+    buf_le32(w->out, (uint32_t)w->value.len);
     buf_put(w->out, w->value.data, w->value.len);
     w->count++;
 }
@@ -99,9 +100,40 @@ static void write_topic(struct writer *w, const struct group_topic *t)
             r.time_ms = o->time_ms;
             r.metadata = o->metadata;
             r.metadata_bytes = o->metadata_bytes;
+            r.leader_epoch = o->leader_epoch;
             write_record(w, &r);
         }
     }
+}
+
+static int members_by_id(const void *a, const void *b)
+{
+    return strcmp((*(struct classic_member *const *)a)->id, (*(struct classic_member *const *)b)->id);
+}
+
+/* As they were recorded, whatever a round under way has changed since. */
+static void write_members(struct writer *w, const struct group *group)
+{
+    if (group->classic == NULL)
+        return;
+    const struct classic_member **sorted = calloc((size_t)group->classic->all_count + 1, sizeof *sorted);
+    if (sorted == NULL) {
+        w->out->bad = true;
+        return;
+    }
+    size_t n = 0;
+    for (const struct classic_member *member = group->classic->first; member != NULL; member = member->next)
+        if (member->recorded != NULL)
+            sorted[n++] = member;
+    qsort(sorted, n, sizeof(struct classic_member *), members_by_id);
+    for (size_t i = 0; i < n; i++) {
+        struct group_record r = {.type = GROUP_RECORD_MEMBER,
+                                 .member = slice_text(sorted[i]->id),
+                                 .body = slice_of(sorted[i]->recorded, sorted[i]->recorded_bytes)};
+        memcpy(r.group, group->name, sizeof r.group);
+        write_record(w, &r);
+    }
+    free(sorted);
 }
 
 static int topics_by_id(const void *a, const void *b)
@@ -117,8 +149,10 @@ static void write_group(struct writer *w, const struct group *group)
                                  .generation = group->generation,
                                  .empty_since_ms = group->empty_since_ms};
         memcpy(r.group, group->name, sizeof r.group);
+        classic_name_record(group, &r);
         write_record(w, &r);
     }
+    write_members(w, group);
     size_t count = 0;
     for (const struct group_topic *t = group->topics; t != NULL; t = t->next)
         count++;
@@ -146,8 +180,8 @@ void group_snapshot(const void *machine, struct buf *out)
     const struct group_machine *m = machine;
     TAG_CHECK(m, GROUP_TAG);
     struct writer w = {.out = out};
-    buf_init(&w.key, SCRATCH_BYTES);
-    buf_init(&w.value, SCRATCH_BYTES);
+    buf_init(&w.key, GROUP_RECORD_MAX_BYTES);
+    buf_init(&w.value, GROUP_RECORD_MAX_BYTES);
     size_t start = out->len;
     buf_le16(out, VERSION);
     buf_le32(out, 0);
@@ -178,14 +212,14 @@ enum kq_err group_restore(void *machine, const void *bytes, size_t size_bytes, s
     struct cursor c = cursor_over(bytes, size_bytes);
     uint16_t version = cursor_le16(&c);
     uint32_t count = cursor_le32(&c);
-    if (!c.bad && version != VERSION)
+    if (!c.bad && version != VERSION && version != FIRST_VERSION)
         return fault_set(fault, KQ_BAD_VERSION, "the groups' snapshot has version %u; this program knows %d", version,
                          VERSION);
     for (uint32_t i = 0; i < count && !c.bad; i++) {
         uint8_t flags = cursor_u8(&c);
         size_t key_bytes = cursor_le16(&c);
         const uint8_t *key = cursor_bytes(&c, key_bytes);
-        size_t value_bytes = cursor_le16(&c);
+        size_t value_bytes = version == FIRST_VERSION ? cursor_le16(&c) : cursor_le32(&c);
         const uint8_t *value = cursor_bytes(&c, value_bytes);
         struct group_record r;
         if (c.bad || flags != 0 || group_record_decode(&r, key, key_bytes, value, value_bytes) != KQ_OK)

@@ -6,7 +6,7 @@
  * Memory: a replica that could not take a record in would differ from the others,
  * so running out of it here stops the program.
  */
-#include "group/group_state.h"
+#include "group/classic_state.h"
 
 #include "base/require.h"
 
@@ -90,7 +90,7 @@ struct session *group_make_session(struct group_machine *m, const struct group_s
     return session;
 }
 
-static struct group *make_group(struct group_machine *m, const char *name)
+struct group *group_make(struct group_machine *m, const char *name)
 {
     struct group *group = group_find(m, name);
     if (group != NULL)
@@ -165,9 +165,10 @@ void group_session_release(struct group_machine *m, struct session *session)
     free(session);
 }
 
-static void release_group(struct group_machine *m, struct group *group)
+void group_release(struct group_machine *m, struct group *group)
 {
-    if (group->has_record || group->topics != NULL)
+    classic_release(group);
+    if (group->has_record || group->topics != NULL || group->classic != NULL)
         return;
     REQUIRE(map_remove(&m->groups, group->name, strlen(group->name)) == group);
     free(group);
@@ -300,6 +301,7 @@ static void apply_offset(struct group_topic *t, const struct group_record *r)
     struct offset *o = make(sizeof *o + r->metadata_bytes);
     o->off = r->off;
     o->time_ms = r->time_ms;
+    o->leader_epoch = r->leader_epoch;
     o->metadata_bytes = r->metadata_bytes;
     if (r->metadata_bytes > 0)
         memcpy(o->metadata, r->metadata, r->metadata_bytes);
@@ -310,6 +312,7 @@ static void apply_offset(struct group_topic *t, const struct group_record *r)
 
 static void apply_group(struct group *group, const struct group_record *r)
 {
+    classic_apply_group(group, r);
     group->has_record = !r->gone;
     group->kind = r->kind;
     group->generation = r->generation;
@@ -318,12 +321,17 @@ static void apply_group(struct group *group, const struct group_record *r)
 
 void group_apply(struct group_machine *m, const struct group_record *r)
 {
-    struct group *group = r->gone ? group_find(m, r->group) : make_group(m, r->group);
+    struct group *group = r->gone ? group_find(m, r->group) : group_make(m, r->group);
     if (group == NULL)
         return;
     if (r->type == GROUP_RECORD_GROUP) {
         apply_group(group, r);
-        release_group(m, group);
+        group_release(m, group);
+        return;
+    }
+    if (r->type == GROUP_RECORD_MEMBER) {
+        classic_apply_member(group, r);
+        group_release(m, group);
         return;
     }
     struct group_topic *t = r->gone ? group_find_topic(group, &r->topic_id) : make_topic(group, r);
@@ -336,7 +344,7 @@ void group_apply(struct group_machine *m, const struct group_record *r)
     else
         apply_offset(t, r);
     release_topic(t);
-    release_group(m, group);
+    group_release(m, group);
 }
 
 void group_clear(struct group_machine *m)
@@ -358,6 +366,7 @@ void group_clear(struct group_machine *m)
             free(t->slots);
             free(t);
         }
+        classic_free(group);
         free(group);
     }
     for (map_walk_init(&w, &m->sessions); map_walk_next(&w);)
@@ -426,7 +435,8 @@ void group_machine_check(const struct group_machine *m)
         REQUIRE(held == group->subscription_count);
         REQUIRE(offsets == group->offset_count);
         REQUIRE(claims == group->claim_count);
-        REQUIRE(group->has_record || group->topics != NULL);
+        REQUIRE(group->has_record || group->topics != NULL || group->classic != NULL);
+        classic_check(group);
         REQUIRE(!group->changed);
         subscriptions += held;
     }

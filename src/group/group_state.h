@@ -3,6 +3,7 @@
  *
  *    group_machine
  *      groups: name -> group
+ *                        classic: Kafka members (classic_state.h)
  *                        topics -> group_topic
  *                                    slots[partition] -> subscription, offset
  *                                    claims -> claim (what one session wants here)
@@ -41,6 +42,7 @@ struct subscription {
 struct offset {
     int64_t off;
     int64_t time_ms;
+    int32_t leader_epoch; /* -1: not told */
     uint16_t metadata_bytes;
     uint8_t metadata[];
 };
@@ -90,7 +92,8 @@ struct group {
     uint32_t claim_count;
     uint32_t subscription_count;
     uint32_t offset_count;
-    bool changed; /* leader's: the assignment did, in this call */
+    bool changed;            /* leader's: the assignment did, in this call */
+    struct classic *classic; /* classic_state.h; NULL: no Kafka members */
 };
 
 struct group_machine {
@@ -121,6 +124,11 @@ struct subscription *group_find_subscription(const struct group_machine *m, cons
 struct session *group_find_session(const struct group_machine *m, const struct group_session *key);
 /* Leader's memory: the session, made if it is not known. */
 struct session *group_make_session(struct group_machine *m, const struct group_session *key);
+/* Frees it if nothing is left of it. */
+void group_release(struct group_machine *m, struct group *group);
+struct group *group_make(struct group_machine *m, const char *name);
+/* Leader: members of the kind that Kafka clients are. */
+bool group_has_classic(const struct group *group);
 void group_session_release(struct group_machine *m, struct session *session); /* frees it if it has nothing */
 /* Leader's memory: session (may be NULL) is who used it last, if it is not the owner. */
 void group_set_user(struct group_machine *m, struct subscription *s, struct session *session);

@@ -181,7 +181,7 @@ void step_fill(struct step *step, struct group_topic *t)
 
 bool step_has_members(const struct group *group)
 {
-    return group->claim_count > 0;
+    return group->claim_count > 0 || group_has_classic(group);
 }
 
 void step_settle(struct step *step, const char *name)
@@ -189,6 +189,10 @@ void step_settle(struct step *step, const char *name)
     struct group *group = group_find(step->m, name);
     if (group == NULL)
         return;
+    if (group_has_classic(group)) { /* its record follows its rounds */
+        group->changed = false;
+        return;
+    }
     bool members = step_has_members(group);
     bool empty = !members && group->offset_count == 0;
     if (!group->changed && !empty)
