@@ -28,6 +28,7 @@ struct group_machine *coordinator_new(struct cluster *c, uint32_t number)
     return group_machine_new(&(struct group_options){.coordinator = number,
                                                      .session_timeout_us = &c->options.config->session_timeout_us,
                                                      .offsets_retention_us = &c->options.config->offsets_retention_us,
+                                                     .join_delay_us = &c->options.config->join_delay_us,
                                                      .random = fill_random,
                                                      .notify = notify,
                                                      .context = c});

@@ -41,6 +41,7 @@ enum classic_answer {
     CLASSIC_NOT_EMPTY,
     CLASSIC_SUBSCRIBED, /* a member reads that topic */
     CLASSIC_UNKNOWN_TOPIC,
+    CLASSIC_BAD_OFFSET,
 };
 
 struct classic_protocol {

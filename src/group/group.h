@@ -124,6 +124,9 @@ struct group_row {
     uint32_t subscription_count;
     uint32_t offset_count;
     uint32_t generation;
+    /* Not told to other brokers: of a group with Kafka members. */
+    uint8_t state; /* enum classic_state */
+    char protocol_type[64];
 };
 
 /* A partition that a group holds or has an offset of, for DESCRIBE; ordered by

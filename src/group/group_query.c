@@ -43,6 +43,11 @@ void group_answer_list(const struct group_machine *m, struct group_call *call)
         row->subscription_count = group->subscription_count;
         row->offset_count = group->offset_count;
         row->generation = group->generation;
+        if (group->classic != NULL) {
+            row->state = (uint8_t)group->classic->state;
+            const char *type = group->classic->protocol_type;
+            (void)snprintf(row->protocol_type, sizeof row->protocol_type, "%s", type == NULL ? "" : type);
+        }
     }
     qsort(call->groups, call->group_count, sizeof *call->groups, by_name);
 }

@@ -18,6 +18,17 @@ kafka_handler *kafka_handler_of(int16_t key)
         [KAFKA_PRODUCE] = kafka_handle_produce,
         [KAFKA_FETCH] = kafka_handle_fetch,
         [KAFKA_LIST_OFFSETS] = kafka_handle_list_offsets,
+        [KAFKA_OFFSET_COMMIT] = kafka_handle_offset_commit,
+        [KAFKA_OFFSET_FETCH] = kafka_handle_offset_fetch,
+        [KAFKA_FIND_COORDINATOR] = kafka_handle_find_coordinator,
+        [KAFKA_JOIN_GROUP] = kafka_handle_join_group,
+        [KAFKA_HEARTBEAT] = kafka_handle_heartbeat,
+        [KAFKA_LEAVE_GROUP] = kafka_handle_leave_group,
+        [KAFKA_SYNC_GROUP] = kafka_handle_sync_group,
+        [KAFKA_DESCRIBE_GROUPS] = kafka_handle_describe_groups,
+        [KAFKA_LIST_GROUPS] = kafka_handle_list_groups,
+        [KAFKA_DELETE_GROUPS] = kafka_handle_delete_groups,
+        [KAFKA_OFFSET_DELETE] = kafka_handle_offset_delete,
         [KAFKA_METADATA] = kafka_handle_metadata,
         [KAFKA_API_VERSIONS] = kafka_handle_api_versions,
         [KAFKA_DELETE_RECORDS] = kafka_handle_delete_records,
@@ -57,14 +68,9 @@ void kafka_front_free(struct kafka_front **out)
 
 /* ---- addresses ---------------------------------------------------------------------------- */
 
-/* The address of our end of the client's connection: it has reached us there. */
-static bool local_address(struct kafka_call *call, struct kafka_address *address)
+static bool address_text(const struct sockaddr_storage *at_address, struct kafka_address *address)
 {
-    struct sockaddr_storage at;
-    socklen_t at_bytes = sizeof(at);
-    memset(&at, 0, sizeof(at));
-    if (getsockname(conn_fd(kafka_call_conn(call)), (struct sockaddr *)&at, &at_bytes) != 0)
-        return false;
+    struct sockaddr_storage at = *at_address;
     const struct sockaddr_in *ip4 = (const void *)&at;
     const struct sockaddr_in6 *ip6 = (const void *)&at;
     if (at.ss_family == AF_INET) {
@@ -77,6 +83,28 @@ static bool local_address(struct kafka_call *call, struct kafka_address *address
     if (IN6_IS_ADDR_V4MAPPED(&ip6->sin6_addr))
         return inet_ntop(AF_INET, &ip6->sin6_addr.s6_addr[12], address->host, sizeof(address->host)) != NULL;
     return inet_ntop(AF_INET6, &ip6->sin6_addr, address->host, sizeof(address->host)) != NULL;
+}
+
+/* The address of our end of the client's connection: it has reached us there. */
+static bool local_address(struct kafka_call *call, struct kafka_address *address)
+{
+    struct sockaddr_storage at;
+    socklen_t at_bytes = sizeof(at);
+    memset(&at, 0, sizeof(at));
+    return getsockname(conn_fd(kafka_call_conn(call)), (struct sockaddr *)&at, &at_bytes) == 0 &&
+           address_text(&at, address);
+}
+
+struct slice kafka_peer_text(struct kafka_call *call)
+{
+    struct kafka_address address = {0};
+    struct sockaddr_storage at;
+    socklen_t at_bytes = sizeof(at);
+    memset(&at, 0, sizeof(at));
+    if (getpeername(conn_fd(kafka_call_conn(call)), (struct sockaddr *)&at, &at_bytes) != 0 ||
+        !address_text(&at, &address))
+        return slice_text("/");
+    return kafka_arena_printf(&call->arena, "/%s", address.host);
 }
 
 bool kafka_address_of(struct kafka_call *call, const struct image *image, uint32_t broker_id,

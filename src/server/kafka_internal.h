@@ -79,6 +79,9 @@ bool kafka_call_waits(struct kafka_call *call, void (*cancel)(struct kafka_call 
 /* A mailbox that has enough: no more Produce is read of this client until the call is
  * answered. The worker, in a handler. */
 void kafka_call_crowds(struct kafka_call *call);
+/* Any thread. Its memory, body and answer stay until it is dropped, also when it is answered. */
+void kafka_call_hold(struct kafka_call *call);
+void kafka_call_drop(struct kafka_call *call);
 struct conn *kafka_call_conn(struct kafka_call *call);
 struct kafka_front *kafka_call_front(struct kafka_call *call);
 
@@ -107,6 +110,10 @@ kafka_handler kafka_handle_api_versions, kafka_handle_metadata, kafka_handle_des
 
 /* kafka_fetch.c */
 kafka_handler kafka_handle_fetch;
+/* kafka_groups.c, kafka_commits.c, kafka_groups_admin.c */
+kafka_handler kafka_handle_find_coordinator, kafka_handle_join_group, kafka_handle_sync_group, kafka_handle_heartbeat,
+    kafka_handle_leave_group, kafka_handle_offset_commit, kafka_handle_offset_fetch, kafka_handle_offset_delete,
+    kafka_handle_describe_groups, kafka_handle_list_groups, kafka_handle_delete_groups;
 /* kafka_offsets.c */
 kafka_handler kafka_handle_list_offsets, kafka_handle_offset_for_leader_epoch, kafka_handle_delete_records;
 /* kafka_produce.c */
@@ -114,6 +121,8 @@ kafka_handler kafka_handle_produce, kafka_handle_init_producer_id;
 
 /* ---- small things that handlers share (kafka_front.c) ----------------------------------- */
 
+/* The client's address, as Kafka shows it ("/127.0.0.1"); in the call's arena. */
+struct slice kafka_peer_text(struct kafka_call *call);
 /* The code for a client, of what a fault says. */
 int16_t kafka_code(const struct fault *fault);
 /* Leader epochs (KIP-320): a client that knows an older one (-1: none) has to look again who leads. */

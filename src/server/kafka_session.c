@@ -258,8 +258,14 @@ static bool call_read(struct kafka_call *call, size_t frame_bytes)
     return false;
 }
 
-/* Drops one reference of a call. */
-static void call_drop(struct kafka_call *call)
+void kafka_call_hold(struct kafka_call *call)
+{
+    conn_lock(call->session->conn);
+    call->refs++;
+    conn_unlock(call->session->conn);
+}
+
+void kafka_call_drop(struct kafka_call *call)
 {
     struct conn *conn = conn_hold(call->session->conn);
     conn_lock(conn);
@@ -296,7 +302,7 @@ static void session_run(struct kafka_session *session, struct worker *worker, ui
     conn_unlock(session->conn);
     atomic_fetch_add_explicit(&conn_home_of(session->conn)->counters.commands, 1, memory_order_relaxed);
     kafka_handler_of(call->request.key)(call, worker);
-    call_drop(call);
+    kafka_call_drop(call);
 }
 
 /* Lock held. Whether a request of this kind may begin now. */
@@ -455,7 +461,7 @@ static void kafka_cancel(void *opaque)
     if (cancel == NULL)
         return;
     cancel(call);
-    call_drop(call);
+    kafka_call_drop(call);
 }
 
 static void kafka_fini(void *opaque)
