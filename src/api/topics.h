@@ -4,12 +4,7 @@
 
 #include "api/broker.h"
 
-enum { TOPIC_SETTINGS_MAX = 8, TOPIC_VALUE_BYTES = 24 };
-
-struct topic_setting {
-    const char *key; /* "retention.ms" */
-    char value[TOPIC_VALUE_BYTES];
-};
+enum { TOPIC_SETTINGS_MAX = 8 };
 
 /* Belongs to the api from the call until done, which runs once, on any thread,
  * also before the call returns, and must not block. */
@@ -20,16 +15,13 @@ struct topic_request {
     const char *name;   /* borrowed until done */
     uint32_t partitions;
     uint32_t replicas; /* 0: the default */
-    struct topic_setting settings[TOPIC_SETTINGS_MAX];
+    struct topic_config_setting settings[TOPIC_SETTINGS_MAX];
     uint32_t setting_count;
     /* the api's */
     struct cluster_request cluster;
-    struct broker *broker;
-    uint32_t setting_next;
 };
 
-/* CRTP; see cluster_create_topic. Settings are set also when the topic existed; one
- * that cannot be set is refused (KQ_INVALID) before anything is made. */
+/* CRTP; see cluster_create_topic. Settings are set also when the topic existed. */
 void topic_create(struct broker *broker, struct topic_request *request);
 /* DELE; see cluster_delete_topic. */
 void topic_delete(struct broker *broker, struct topic_request *request);

@@ -49,7 +49,8 @@
     X(KQ_ALL_ASSIGNED, -1, "failed to create subscription: all partitions are already assigned")                       \
     X(KQ_GROUP_KIND, 23, "the group has members of the other protocol")                                                \
     X(KQ_COORDINATOR_LOADING, 14, "the group's coordinator is not ready")                                              \
-    X(KQ_GARBAGE, 42, "the bytes do not follow the protocol")
+    X(KQ_GARBAGE, 42, "the bytes do not follow the protocol")                                                          \
+    X(KQ_BAD_ASSIGNMENT, 39, "the partitions cannot be assigned so")
 
 #define KQ_ERR_ENUM(name, code, text) name,
 enum kq_err { KQ_ERR_TABLE(KQ_ERR_ENUM) KQ_ERR_COUNT };

@@ -134,8 +134,8 @@ void cluster_status(struct cluster *cluster, struct cluster_status *status)
         (void)pthread_mutex_lock(&cluster->lock);
         const struct hosted *h = reconcile_find(cluster, image_topic_id(topic));
         for (uint32_t p = 0; h != NULL && p < h->part_count; p++)
-            if (h->parts[p].local)
-                count_part(status, &h->parts[p]);
+            if (h->parts[p]->local)
+                count_part(status, h->parts[p]);
         (void)pthread_mutex_unlock(&cluster->lock);
     }
     image_drop(&image);
@@ -197,7 +197,7 @@ uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, ui
     (void)pthread_mutex_lock(&cluster->lock);
     const struct hosted *h = reconcile_find(cluster, topic_id);
     if (h != NULL && p < h->part_count)
-        leader = cluster_part_leader(cluster, &h->parts[p], term);
+        leader = cluster_part_leader(cluster, h->parts[p], term);
     (void)pthread_mutex_unlock(&cluster->lock);
     return leader;
 }
@@ -216,8 +216,8 @@ struct partition *cluster_find_replica(struct cluster *c, const struct group_id 
     struct partition *found = NULL;
     (void)pthread_mutex_lock(&c->lock);
     const struct hosted *h = reconcile_find(c, &group->topic_id);
-    if (h != NULL && group->partition < h->part_count && h->parts[group->partition].partition != NULL)
-        found = partition_hold(h->parts[group->partition].partition);
+    if (h != NULL && group->partition < h->part_count && h->parts[group->partition]->partition != NULL)
+        found = partition_hold(h->parts[group->partition]->partition);
     (void)pthread_mutex_unlock(&c->lock);
     return found;
 }

@@ -16,6 +16,7 @@
 #include "base/config.h"
 #include "base/err.h"
 #include "cluster/image.h"
+#include "cluster/topic_config.h"
 #include "group/group.h"
 #include "partition/engine.h"
 
@@ -70,11 +71,17 @@ struct cluster_request {
     void (*done)(struct cluster_request *request);
     struct fault fault; /* the answer: err KQ_OK, or an error with its sentence */
     const char *topic;
-    uint32_t partitions;          /* create */
-    uint32_t replicas;            /* create; 0: the default */
-    const char *key;              /* config: "retention.bytes", "retention.ms", ... */
-    const char *value;            /* a number, as text; NULL: back to the default */
-    struct uuid topic_id;         /* the answer of create */
+    int64_t timeout_us;                          /* 0: publish.timeout */
+    uint32_t partitions;                         /* create; grow: how many there are to be */
+    uint32_t replicas;                           /* create; 0: the default; the answer: how many each partition has */
+    bool exclusive;                              /* create: KQ_EXISTS also with as many partitions */
+    bool dry;                                    /* create, grow, config: judge only, change nothing */
+    bool replace;                                /* config: keys that are not named go back to their defaults */
+    const struct topic_config_setting *settings; /* create, config; borrowed until the call returns */
+    uint32_t setting_count;                      /* at most TOPIC_CONFIG_SETTINGS_MAX */
+    const uint32_t *assigned;     /* create, grow: who is to hold the new partitions, one after the other */
+    uint32_t assigned_count;      /* borrowed likewise; 0: the controller places them */
+    struct uuid topic_id;         /* the answer of create; delete: if not zero, only the topic with this id */
     int64_t producer_id;          /* the answer of next_producer_id */
     struct cluster_request *next; /* the cluster's */
 };
@@ -88,7 +95,11 @@ void cluster_create_topic(struct cluster *cluster, struct cluster_request *reque
 /* Done when it is gone from metadata and from cluster_image(); its publishers get
  * KQ_UNKNOWN_TOPIC. KQ_UNKNOWN_TOPIC, KQ_BAD_TOPIC_NAME (internal). */
 void cluster_delete_topic(struct cluster *cluster, struct cluster_request *request);
-/* KQ_UNKNOWN_TOPIC, KQ_INVALID (key or value). */
+/* Done when the topic has that many partitions, and they serve. Keys go to other partitions
+ * from then on. KQ_UNKNOWN_TOPIC, KQ_BAD_PARTITIONS (fewer than now, or too many),
+ * KQ_BAD_REPLICAS, KQ_BAD_ASSIGNMENT, KQ_LIMIT, KQ_TIMEOUT as above. */
+void cluster_grow_topic(struct cluster *cluster, struct cluster_request *request);
+/* KQ_UNKNOWN_TOPIC. */
 void cluster_topic_config(struct cluster *cluster, struct cluster_request *request);
 /* producer_id: one that was never given before. */
 void cluster_next_producer_id(struct cluster *cluster, struct cluster_request *request);
@@ -198,8 +209,6 @@ uint32_t cluster_coordinator_count(const struct image *image);
 /* Any thread. A name that a user may use for a topic; *fault (may be NULL) says
  * what is wrong. KQ_BAD_TOPIC_NAME. */
 enum kq_err cluster_check_topic_name(const char *name, size_t name_bytes, struct fault *fault);
-/* Any thread. A key and a value that cluster_topic_config() takes. KQ_INVALID. */
-enum kq_err cluster_check_topic_config(const char *key, const char *value, struct fault *fault);
 
 enum { CLUSTER_STATUS_FAULTS = 8 };
 

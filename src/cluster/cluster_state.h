@@ -87,13 +87,14 @@ struct hosted {
     struct uuid id;
     char name[TOPIC_NAME_MAX_BYTES + 1];
     bool internal;
-    bool ending; /* its partitions are told to stop */
-    bool gone;   /* not in the metadata: its folders go too */
-    uint32_t part_count;
+    bool ending;         /* its partitions are told to stop */
+    bool gone;           /* not in the metadata: its folders go too */
+    uint32_t part_count; /* grows when the topic does */
     uint32_t failed_count;
     uint32_t stop_left;    /* ending: so many are not stopped yet */
     uint64_t seen_version; /* of the image that named it last */
-    struct part parts[];
+    struct part *
+        *parts; /* [part_count]; one stays where it is; the keeper puts a longer list in place, under the lock */
 };
 
 /* ---- steps: requests on their way (requests.c) --------------------------------------- */
@@ -116,8 +117,10 @@ struct step {
     int64_t due_us;
     uint32_t ready_count; /* READY: of the first partitions a leader was seen */
     struct controller_call control;
-    char *topic, *key, *value; /* the call's */
-    struct fault fault;        /* what to answer after ROLLBACK */
+    char *topic; /* the call's, as both below */
+    struct topic_config_setting *settings;
+    uint32_t *assigned;
+    struct fault fault; /* what to answer after ROLLBACK */
 };
 
 enum {

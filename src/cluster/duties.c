@@ -275,7 +275,7 @@ static void end_report(struct report *r)
     (void)pthread_mutex_lock(&c->lock);
     struct hosted *h = reconcile_find(c, &r->topic_id);
     if (h != NULL && r->number < h->part_count)
-        h->parts[r->number].reporting = false;
+        h->parts[r->number]->reporting = false;
     (void)pthread_mutex_unlock(&c->lock);
     if (r->partition != NULL)
         partition_drop(&r->partition);
@@ -464,8 +464,8 @@ static bool look_at_parts(struct cluster *c, const struct image *image, int64_t 
         (void)pthread_mutex_unlock(&c->lock);
         for (uint32_t p = 0; h != NULL && !h->ending && p < h->part_count; p++) {
             if (scan)
-                look_for_failure(c, &h->parts[p], now_us);
-            pending |= look_at_part(c, &h->parts[p], image, topic, now_us, &left);
+                look_for_failure(c, h->parts[p], now_us);
+            pending |= look_at_part(c, h->parts[p], image, topic, now_us, &left);
         }
     }
     return pending;

@@ -28,19 +28,21 @@ struct holders *holders_hold(struct holders *h)
     return h;
 }
 
-static const struct uuid *founder_incarnation(const struct metadata_topic *from, uint32_t broker)
+/* The last row of the broker that is not for later partitions. */
+static const struct uuid *founder_incarnation(const struct metadata_topic *from, uint32_t broker, size_t p)
 {
+    const struct uuid *found = NULL;
     for (uint32_t i = 0; i < from->founder_count; i++)
-        if (from->founders[i].broker == broker)
-            return &from->founders[i].incarnation;
-    return NULL;
+        if (from->founders[i].broker == broker && from->founders[i].from <= p)
+            found = &from->founders[i].incarnation;
+    return found;
 }
 
 static void list_founders(struct holders *h, const struct metadata_topic *from)
 {
     static const struct uuid unknown; /* of nobody: such a founder is never found here */
     for (size_t i = 0; i < (size_t)h->partition_count * h->founder_replicas; i++) {
-        const struct uuid *incarnation = founder_incarnation(from, from->replicas[i]);
+        const struct uuid *incarnation = founder_incarnation(from, from->replicas[i], i / h->founder_replicas);
         h->founders[i] = (struct raft_member){.broker_id = from->replicas[i],
                                               .incarnation = incarnation == NULL ? unknown : *incarnation};
     }

@@ -169,7 +169,9 @@ void image_topic_settle(struct image_topic *topic)
 bool image_same_limits(const struct partition_limits *a, const struct partition_limits *b)
 {
     return a->segment_bytes == b->segment_bytes && a->retention_bytes == b->retention_bytes &&
-           a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes;
+           a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes &&
+           a->min_in_sync == b->min_in_sync && a->log_append_time == b->log_append_time &&
+           a->before_max_ms == b->before_max_ms && a->after_max_ms == b->after_max_ms;
 }
 
 /* Without handles. Takes the holders; NULL: out of memory. */
@@ -196,7 +198,7 @@ static struct image_topic *new_topic(const struct uuid *id, const char *name, ui
 static void inherit(struct image_topic *t, const struct image_topic *before, uint32_t except)
 {
     atomic_init(&t->round_robin, atomic_load_explicit(&before->round_robin, memory_order_relaxed));
-    for (uint32_t p = 0; p < t->partition_count && t->partition_count == before->partition_count; p++) {
+    for (uint32_t p = 0; p < t->partition_count && p < before->partition_count; p++) {
         struct partition *partition = image_partition(before, p);
         if (partition != NULL && p != except)
             image_topic_set_partition(t, p, partition);

@@ -1,6 +1,6 @@
 /*
- * The controller's decisions: what may be created, where replicas go, which
- * producer ids are free. Each verb looks, then proposes records; a record is
+ * The controller's decisions: who is a broker, which producer ids are free; of topics
+ * in metadata_topics.c, of who holds what in metadata_order.c. Each verb looks, then proposes records; a record is
  * applied at once (metadata_apply).
  */
 #include "cluster/metadata.h"
@@ -55,13 +55,6 @@ enum kq_err cluster_check_topic_name(const char *name, size_t name_bytes, struct
         return fault_set(fault, KQ_BAD_TOPIC_NAME,
                          "topic name is not valid: names that begin with __ are the broker's own");
     return KQ_OK;
-}
-
-enum kq_err cluster_check_topic_config(const char *key, const char *value, struct fault *fault)
-{
-    enum topic_config_key ignored;
-    int64_t number;
-    return topic_config_parse(key, value, &ignored, &number, fault);
 }
 
 /* ---- brokers -------------------------------------------------------------------------- */
@@ -128,178 +121,7 @@ static void register_broker(struct metadata *m, struct metadata_call *call, stru
     metadata_propose(m, turn, &(struct metadata_record){.type = METADATA_RECORD_BROKER, .broker = call->broker});
 }
 
-/* ---- topics ---------------------------------------------------------------------------- */
-
-/* How many replicas each partition gets; 0 and a fault: it cannot be. */
-static uint32_t replicas_for(const struct metadata *m, struct metadata_call *call, const struct place_load *loads)
-{
-    uint32_t brokers = place_eligible(loads, m->broker_count, true);
-    uint32_t living = place_eligible(loads, m->broker_count, false);
-    if (brokers == 0) {
-        (void)fault_set(&call->call.fault, KQ_NOT_ENOUGH_REPLICAS,
-                        m->broker_count == 0 ? "no broker is registered yet; try again"
-                                             : "every broker is being drained; add one");
-        return 0;
-    }
-    uint32_t replicas = call->replicas;
-    if (replicas == 0)
-        replicas = brokers < METADATA_DEFAULT_REPLICAS ? brokers : METADATA_DEFAULT_REPLICAS;
-    if (replicas > brokers || replicas > METADATA_REPLICAS_MAX) {
-        (void)fault_set(&call->call.fault, KQ_BAD_REPLICAS,
-                        "%u replicas cannot be had: the cluster has %u broker%s (and a partition at most %d replicas)",
-                        replicas, brokers, brokers == 1 ? "" : "s", METADATA_REPLICAS_MAX);
-        return 0;
-    }
-    if (living * 2 <= replicas) { /* without a majority it would have no leader */
-        (void)fault_set(
-            &call->call.fault, KQ_NOT_ENOUGH_REPLICAS,
-            "%u replicas are wanted and %u broker%s can be reached; start the others, or take fewer replicas", replicas,
-            living, living == 1 ? "" : "s");
-        return 0;
-    }
-    return replicas;
-}
-
-static enum kq_err check_room(const struct metadata *m, struct metadata_call *call, const struct place_load *loads)
-{
-    struct fault *fault = &call->call.fault;
-    if (call->internal)
-        return KQ_OK;
-    if (m->topic_count - m->internal_count >= call->limits.topics)
-        return fault_set(fault, KQ_LIMIT, "there are %u topics already, which is topics.max; delete some or raise it",
-                         call->limits.topics);
-    for (size_t i = 0; i < m->broker_count; i++)
-        if (loads[i].taken && loads[i].replicas > call->limits.broker_partitions)
-            return fault_set(fault, KQ_LIMIT,
-                             "broker %u would hold %u partitions with this topic, and partitions.max is %u",
-                             loads[i].id, loads[i].replicas, call->limits.broker_partitions);
-    return KQ_OK;
-}
-
-static void list_founders(const struct metadata *m, const struct place_load *loads, struct metadata_record *r,
-                          struct metadata_founder *founders)
-{
-    r->founders = founders;
-    for (size_t i = 0; i < m->broker_count; i++)
-        if (loads[i].taken)
-            founders[r->founder_count++] =
-                (struct metadata_founder){.broker = loads[i].id, .incarnation = m->brokers[i]->incarnation};
-}
-
-static void propose_topic(struct metadata *m, struct metadata_call *call, struct place_load *loads,
-                          struct machine_turn *turn)
-{
-    uint32_t replica_count = replicas_for(m, call, loads);
-    if (replica_count == 0)
-        return;
-    uint32_t *replicas = calloc((size_t)call->partitions * replica_count, sizeof *replicas);
-    struct metadata_founder *founders = calloc(m->broker_count, sizeof *founders);
-    if (replicas == NULL || founders == NULL) {
-        (void)fault_set(&call->call.fault, KQ_NO_MEMORY, "out of memory for %u partitions", call->partitions);
-        goto out;
-    }
-    /* The first broker differs from topic to topic, so that leaders are spread. */
-    for (uint32_t p = 0; p < call->partitions; p++)
-        place_partition(loads, m->broker_count, m->topic_count + p, replica_count,
-                        replicas + (size_t)p * replica_count);
-    for (size_t i = 0; i < m->broker_count; i++)
-        loads[i].taken = false;
-    for (size_t i = 0; i < (size_t)call->partitions * replica_count; i++)
-        place_find(loads, m->broker_count, replicas[i])->taken = true;
-    if (check_room(m, call, loads) != KQ_OK)
-        goto out;
-    struct metadata_record r = {.type = METADATA_RECORD_TOPIC,
-                                .topic_id = call->topic_id,
-                                .internal = call->internal,
-                                .partition_count = call->partitions,
-                                .replica_count = replica_count,
-                                .desired_count = replica_count,
-                                .replicas = replicas};
-    list_founders(m, loads, &r, founders);
-    (void)snprintf(r.topic, sizeof r.topic, "%s", call->topic);
-    metadata_propose(m, turn, &r);
-out:
-    free(replicas);
-    free(founders);
-}
-
-static void create_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
-{
-    struct fault *fault = &call->call.fault;
-    if (!call->internal && cluster_check_topic_name(call->topic, strlen(call->topic), fault) != KQ_OK)
-        return;
-    uint32_t most = call->limits.topic_partitions;
-    if (most > METADATA_PARTITIONS_MAX)
-        most = METADATA_PARTITIONS_MAX;
-    if (call->partitions == 0 || (!call->internal && call->partitions > most)) {
-        (void)fault_set(fault, KQ_BAD_PARTITIONS, "please try again with correct Partition number (1 to %u)", most);
-        return;
-    }
-    const struct metadata_topic *known = metadata_find_topic(m, call->topic);
-    if (known != NULL && known->partition_count != call->partitions && !call->internal) {
-        (void)fault_set(fault, KQ_EXISTS, "topic %.100s exists with %u partition%s", call->topic,
-                        known->partition_count, known->partition_count == 1 ? "" : "s");
-        return;
-    }
-    if (known != NULL) {
-        call->existed = !uuid_equal(&call->topic_id, &known->id); /* equal: asked again */
-        call->topic_id = known->id;
-        return;
-    }
-    REQUIRE(!uuid_is_zero(&call->topic_id));
-    struct place_load *loads = place_loads(m, call->alive, call->alive_count);
-    if (loads == NULL)
-        (void)fault_set(fault, KQ_NO_MEMORY, "out of memory");
-    else
-        propose_topic(m, call, loads, turn);
-    free(loads);
-}
-
-const struct metadata_topic *metadata_find_for_user(const struct metadata *m, struct metadata_call *call)
-{
-    struct fault *fault = &call->call.fault;
-    const struct metadata_topic *t = metadata_find_topic(m, call->topic);
-    if (t == NULL || (!uuid_is_zero(&call->topic_id) && !uuid_equal(&call->topic_id, &t->id))) {
-        fault->err = KQ_UNKNOWN_TOPIC;
-        return NULL;
-    }
-    if (t->internal && !call->internal) {
-        (void)fault_set(fault, KQ_BAD_TOPIC_NAME, "topic %.100s is the broker's own", call->topic);
-        return NULL;
-    }
-    return t;
-}
-
-static void delete_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
-{
-    const struct metadata_topic *t = metadata_find_for_user(m, call);
-    if (t == NULL)
-        return;
-    call->topic_id = t->id;
-    struct metadata_record r = {.type = METADATA_RECORD_CONFIG, .gone = true, .topic_id = t->id};
-    for (int i = 0; i < TOPIC_CONFIG_COUNT; i++)
-        if (t->config.set[i]) {
-            r.config_key = (enum topic_config_key)i;
-            metadata_propose(m, turn, &r);
-        }
-    metadata_propose(
-        m, turn, &(struct metadata_record){.type = METADATA_RECORD_TOPIC, .gone = true, .topic_id = call->topic_id});
-}
-
-static void set_config(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
-{
-    const struct metadata_topic *t = metadata_find_for_user(m, call);
-    if (t == NULL)
-        return;
-    struct metadata_record r = {.type = METADATA_RECORD_CONFIG, .topic_id = t->id, .gone = call->value == NULL};
-    bool unset = call->value == NULL && topic_config_find(call->key, &r.config_key);
-    if (!unset && topic_config_parse(call->key, call->value == NULL ? "" : call->value, &r.config_key, &r.config_value,
-                                     &call->call.fault) != KQ_OK)
-        return;
-    bool is_set = t->config.set[r.config_key];
-    if (r.gone ? is_set : !is_set || t->config.value[r.config_key] != r.config_value)
-        metadata_propose(m, turn, &r);
-}
+/* ---- producer ids ---------------------------------------------------------------------- */
 
 static void producer_block(struct metadata *m, struct metadata_call *call, struct machine_turn *turn)
 {
@@ -329,13 +151,13 @@ static bool metadata_call_verb(void *machine, struct machine_call *base, struct 
         register_broker(m, call, turn);
         break;
     case METADATA_CREATE_TOPIC:
-        create_topic(m, call, turn);
+        metadata_create_topic(m, call, turn);
         break;
     case METADATA_DELETE_TOPIC:
-        delete_topic(m, call, turn);
+        metadata_delete_topic(m, call, turn);
         break;
     case METADATA_SET_CONFIG:
-        set_config(m, call, turn);
+        metadata_set_config(m, call, turn);
         break;
     case METADATA_PRODUCER_BLOCK:
         producer_block(m, call, turn);
@@ -357,6 +179,9 @@ static bool metadata_call_verb(void *machine, struct machine_call *base, struct 
         break;
     case METADATA_REHOUSE:
         metadata_rehouse(m, call, turn);
+        break;
+    case METADATA_ADD_PARTITIONS:
+        metadata_add_partitions(m, call, turn);
         break;
     case METADATA_VERB_COUNT:
         REQUIRE(false);

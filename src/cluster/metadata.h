@@ -32,7 +32,9 @@ enum {
     METADATA_PARTITIONS_MAX = 100000, /* of a topic */
     METADATA_REPLICAS_MAX = 16,       /* of a partition */
     METADATA_BROKERS_MAX = 1000,
-    METADATA_DEFAULT_REPLICAS = 3, /* or as many as there are brokers */
+    METADATA_FOUNDERS_MAX = 4 * METADATA_BROKERS_MAX, /* of a topic, over all times that it got partitions */
+    METADATA_ASSIGNED_MAX = 1024,                     /* replicas that a user names for a topic's new partitions */
+    METADATA_DEFAULT_REPLICAS = 3,                    /* or as many as there are brokers */
 };
 
 /* ---- life ------------------------------------------------------------------------ */
@@ -63,6 +65,7 @@ enum metadata_verb {
     METADATA_OWN,
     METADATA_GROW,
     METADATA_REHOUSE,
+    METADATA_ADD_PARTITIONS,
     METADATA_VERB_COUNT,
 };
 
@@ -100,14 +103,22 @@ struct metadata_limits {
  *                    KQ_INVALID: this incarnation was removed.
  *   CREATE_TOPIC     topic, partitions, replicas (0: the default), internal, limits,
  *                    topic_id (a new one), alive. Answer: topic_id; existed if there was one
- *                    with as many partitions (its id then). Asked again with the same
+ *                    with as many partitions (its id then); exclusive: KQ_EXISTS then.
+ *                    settings: are set in the same breath, also where it existed. assigned:
+ *                    who is to hold the partitions, `replicas` each. Asked again with the same
  *                    topic_id it is done once. KQ_BAD_TOPIC_NAME, KQ_BAD_PARTITIONS,
- *                    KQ_BAD_REPLICAS, KQ_NOT_ENOUGH_REPLICAS, KQ_EXISTS, KQ_LIMIT.
+ *                    KQ_BAD_REPLICAS, KQ_NOT_ENOUGH_REPLICAS, KQ_EXISTS, KQ_LIMIT,
+ *                    KQ_BAD_ASSIGNMENT. Answer: replicas, how many each partition has.
  *   DELETE_TOPIC     topic; topic_id: if not zero, only the topic with that id.
  *                    internal: also an internal one. Answer: topic_id.
  *                    KQ_UNKNOWN_TOPIC, KQ_BAD_TOPIC_NAME (internal).
- *   SET_CONFIG       topic, key, value (NULL: back to the default).
- *                    KQ_UNKNOWN_TOPIC, KQ_INVALID.
+ *   SET_CONFIG       topic, settings; replace: all keys that are not named go back to the
+ *                    default. KQ_UNKNOWN_TOPIC.
+ *   ADD_PARTITIONS   topic, partitions (how many it is to have), assigned (of the new ones),
+ *                    limits, alive. Answer: count, how many it had; topic_id. Asked again with as
+ *                    many, and their topic_id, nothing happens. KQ_UNKNOWN_TOPIC,
+ *                    KQ_BAD_PARTITIONS, KQ_BAD_REPLICAS, KQ_NOT_ENOUGH_REPLICAS, KQ_LIMIT,
+ *                    KQ_BAD_ASSIGNMENT.
  *   PRODUCER_BLOCK   count. Answer: producer_id, the first of count ids that nobody
  *                    else ever gets.
  *   ORDER            order (not TRANSFER), broker.id, topic, partition, brokers, alive.
@@ -137,8 +148,13 @@ struct metadata_call {
     bool internal;
     struct metadata_limits limits;
     struct uuid topic_id;
-    const char *key;
-    const char *value;
+    bool dry;       /* judge only: nothing is changed */
+    bool exclusive; /* CREATE_TOPIC */
+    bool replace;   /* SET_CONFIG */
+    uint32_t setting_count;
+    const struct topic_config_setting *settings;
+    uint32_t assigned_count;
+    const uint32_t *assigned; /* partition after partition, the preferred leader first; NULL: they are placed */
     uint32_t count;
     const struct founding *founding;
     enum cluster_order_verb order;
@@ -168,6 +184,7 @@ struct metadata_partition {
 struct metadata_founder {
     uint32_t broker;
     struct uuid incarnation;
+    uint32_t from; /* of partitions from this one on, until a later row of the broker says otherwise */
 };
 
 struct metadata_topic {
@@ -178,7 +195,8 @@ struct metadata_topic {
     uint32_t replica_count; /* at the founding */
     uint32_t *replicas; /* [partition * replica_count + i]: broker ids, the preferred leader first; at the founding */
     uint32_t desired_count; /* how many replicas each partition is to have */
-    uint32_t founder_count; /* brokers in `replicas`, by id; 0: a topic from before clusters */
+    uint32_t
+        founder_count; /* brokers in `replicas`, in the order in which they came; 0: a topic from before clusters */
     struct metadata_founder *founders;
     struct metadata_partition **changed; /* [partition], each may be NULL; NULL: none is changed */
     struct topic_config config;

@@ -9,7 +9,7 @@
  *    type 6 BROKER_STATE  u8 6 | broker u32
  *    type 7 PARTITION     u8 7 | topic id 16 | partition u32
  *
- * Values, each beginning with a version, u8 1 (BROKER, TOPIC: 2):
+ * Values, each beginning with a version, u8 1 (BROKER: 2; TOPIC: 2, or 3 once partitions were added):
  *
  *    CLUSTER       cluster id 16
  *    BROKER        incarnation 16 | text host | port u16 | raft port u16;
@@ -17,7 +17,8 @@
  *    TOPIC         u8 flags (1: internal) | text name | u32 partitions | u8 replicas |
  *                  partitions * replicas broker ids u32, the preferred leader first;
  *                  in version 2 then: u8 desired replicas | u16 founders | for each, by id:
- *                  broker id u32, its incarnation at the founding 16
+ *                  broker id u32, its incarnation at the founding 16; in version 3 then, of each:
+ *                  u32 the partition from which on this holds
  *    CONFIG        i64 value
  *    PRODUCERS     u64 next producer id
  *    BROKER_STATE  u8 flags (1: draining, 2: removed) | if removed: incarnation 16
@@ -31,13 +32,23 @@
 enum {
     VERSION = 1,
     SECOND_VERSION = 2,
+    THIRD_VERSION = 3,
     FLAG_INTERNAL = 1,
     FLAG_DRAINING = 1,
     FLAG_REMOVED = 2,
     FOUNDER_BYTES = 4 + UUID_BYTES
 };
 
-static void encode_topic(const struct metadata_record *r, struct buf *value)
+/* Some founders are not those of all partitions. */
+static bool was_added_to(const struct metadata_record *r)
+{
+    bool added = false;
+    for (uint32_t i = 0; i < r->founder_count && !added; i++)
+        added = r->founders[i].from > 0;
+    return added;
+}
+
+static void encode_topic(const struct metadata_record *r, bool with_from, struct buf *value)
 {
     REQUIRE(r->replica_count <= METADATA_REPLICAS_MAX);
     buf_u8(value, r->internal ? FLAG_INTERNAL : 0);
@@ -51,6 +62,8 @@ static void encode_topic(const struct metadata_record *r, struct buf *value)
     for (uint32_t i = 0; i < r->founder_count; i++) {
         buf_le32(value, r->founders[i].broker);
         buf_put(value, r->founders[i].incarnation.bytes, UUID_BYTES);
+        if (with_from)
+            buf_le32(value, r->founders[i].from);
     }
 }
 
@@ -76,7 +89,9 @@ static bool has_topic_key(enum metadata_record_type type)
 
 static uint8_t newest_version(enum metadata_record_type type)
 {
-    return type == METADATA_RECORD_BROKER || type == METADATA_RECORD_TOPIC ? SECOND_VERSION : VERSION;
+    if (type == METADATA_RECORD_TOPIC)
+        return THIRD_VERSION;
+    return type == METADATA_RECORD_BROKER ? SECOND_VERSION : VERSION;
 }
 
 void metadata_record_encode(const struct metadata_record *r, struct buf *key, struct buf *value)
@@ -92,7 +107,9 @@ void metadata_record_encode(const struct metadata_record *r, struct buf *key, st
         buf_text8(key, topic_config_name(r->config_key));
     if (r->gone)
         return;
-    buf_u8(value, newest_version(r->type));
+    bool added = r->type == METADATA_RECORD_TOPIC && was_added_to(r);
+    uint8_t version = newest_version(r->type);
+    buf_u8(value, r->type == METADATA_RECORD_TOPIC && !added ? SECOND_VERSION : version);
     switch (r->type) {
     case METADATA_RECORD_CLUSTER:
         buf_put(value, r->cluster_id.bytes, UUID_BYTES);
@@ -106,7 +123,7 @@ void metadata_record_encode(const struct metadata_record *r, struct buf *key, st
         buf_le16(value, r->broker.kafka_port);
         break;
     case METADATA_RECORD_TOPIC:
-        encode_topic(r, value);
+        encode_topic(r, added, value);
         break;
     case METADATA_RECORD_CONFIG:
         buf_le64(value, (uint64_t)r->config_value);
@@ -147,10 +164,11 @@ static void decode_topic(struct metadata_record *r, uint8_t version, struct curs
         return;
     r->desired_count = cursor_u8(c);
     r->founder_count = cursor_le16(c);
-    if (r->desired_count == 0 || r->desired_count > METADATA_REPLICAS_MAX || r->founder_count > METADATA_BROKERS_MAX)
+    if (r->desired_count == 0 || r->desired_count > METADATA_REPLICAS_MAX || r->founder_count > METADATA_FOUNDERS_MAX)
         c->bad = true;
+    r->founder_width = version == THIRD_VERSION ? FOUNDER_BYTES + 4 : FOUNDER_BYTES;
     if (!c->bad)
-        r->founder_bytes = cursor_bytes(c, (size_t)r->founder_count * FOUNDER_BYTES);
+        r->founder_bytes = cursor_bytes(c, (size_t)r->founder_count * r->founder_width);
 }
 
 static uint32_t decode_replicas(struct metadata_replica *replicas, struct cursor *c)

@@ -37,8 +37,9 @@ struct metadata_record {
     uint32_t desired_count;
     uint32_t founder_count;
     const struct metadata_founder *founders; /* encoding */
-    const uint8_t *founder_bytes;            /* decoding: le32 and 16 bytes each, borrowed */
-    uint32_t partition;                      /* PARTITION: part of the key */
+    const uint8_t *founder_bytes;            /* decoding: founder_width bytes each, borrowed */
+    uint32_t founder_width;
+    uint32_t partition; /* PARTITION: part of the key */
     struct metadata_partition holders;
     enum topic_config_key config_key; /* CONFIG: part of the key */
     int64_t config_value;

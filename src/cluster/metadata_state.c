@@ -174,11 +174,30 @@ static struct metadata_founder *copy_founders(const struct metadata_record *r)
     struct metadata_founder *founders = calloc((size_t)r->founder_count + 1, sizeof *founders);
     REQUIRE(founders != NULL);
     for (uint32_t i = 0; i < r->founder_count; i++) {
-        const uint8_t *from = r->founder_bytes + (size_t)i * (4 + UUID_BYTES);
+        const uint8_t *from = r->founder_bytes + (size_t)i * r->founder_width;
         founders[i].broker = get_le32(from);
         memcpy(founders[i].incarnation.bytes, from + 4, UUID_BYTES);
+        if (r->founder_width > 4 + UUID_BYTES)
+            founders[i].from = get_le32(from + 4 + UUID_BYTES);
     }
     return founders;
+}
+
+/* What is known of the partitions that are not held as they were founded, for a topic that
+ * has `count` now. */
+static struct metadata_partition **take_changed(struct metadata_topic *before, uint32_t count)
+{
+    struct metadata_partition **changed = before->changed;
+    if (changed == NULL || count < before->partition_count)
+        return NULL;
+    before->changed = NULL;
+    if (count == before->partition_count)
+        return changed;
+    changed = realloc(changed, count * sizeof(struct metadata_partition *));
+    REQUIRE(changed != NULL);
+    for (uint32_t p = before->partition_count; p < count; p++)
+        changed[p] = NULL;
+    return changed;
 }
 
 static void apply_topic(struct metadata *m, const struct metadata_record *r)
@@ -188,10 +207,7 @@ static void apply_topic(struct metadata *m, const struct metadata_record *r)
     struct metadata_partition **changed = NULL;
     if (before != NULL && !r->gone) { /* what has records of its own goes on */
         config = before->config;
-        if (before->partition_count == r->partition_count) {
-            changed = before->changed;
-            before->changed = NULL;
-        }
+        changed = take_changed(before, r->partition_count);
     }
     if (before != NULL)
         remove_topic(m, before);

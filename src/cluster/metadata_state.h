@@ -30,7 +30,7 @@ struct metadata {
 
 enum {
     METADATA_TAG = 0x6b716d64,
-    METADATA_RECORD_BYTES = 1024 + METADATA_PARTITIONS_MAX * METADATA_REPLICAS_MAX * 4 + METADATA_BROKERS_MAX * 20
+    METADATA_RECORD_BYTES = 1024 + METADATA_PARTITIONS_MAX * METADATA_REPLICAS_MAX * 4 + METADATA_FOUNDERS_MAX * 24
 };
 
 /* ---- metadata_state.c -------------------------------------------------------------- */
@@ -46,6 +46,13 @@ const struct metadata_broker *metadata_find_broker(const struct metadata *m, uin
 void metadata_propose(struct metadata *m, struct machine_turn *turn, const struct metadata_record *r);
 /* The topic a user means, or NULL with the call's fault. */
 const struct metadata_topic *metadata_find_for_user(const struct metadata *m, struct metadata_call *call);
+
+/* ---- metadata_topics.c: topics, their settings and partitions ------------------------- */
+
+void metadata_create_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
+void metadata_delete_topic(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
+void metadata_set_config(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
+void metadata_add_partitions(struct metadata *m, struct metadata_call *call, struct machine_turn *turn);
 
 /* ---- metadata_place.c: who is to hold what ------------------------------------------- */
 

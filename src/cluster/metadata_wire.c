@@ -2,7 +2,7 @@
 
 #include "base/require.h"
 
-enum { VERSION = 2, BARRIER = 0 };
+enum { VERSION = 3, BARRIER = 0, FLAG_DRY = 1, FLAG_EXCLUSIVE = 2, FLAG_REPLACE = 4 };
 
 /* ---- the question ------------------------------------------------------------------- */
 
@@ -26,6 +26,21 @@ static void put_broker(const struct metadata_broker *b, struct buf *out)
     buf_le16(out, b->kafka_port);
 }
 
+static void put_settings(const struct metadata_call *call, struct buf *out)
+{
+    REQUIRE(call->setting_count <= TOPIC_CONFIG_SETTINGS_MAX);
+    REQUIRE(call->assigned_count <= METADATA_ASSIGNED_MAX);
+    buf_le16(out, (uint16_t)call->setting_count);
+    for (uint32_t i = 0; i < call->setting_count; i++) {
+        buf_text8(out, topic_config_name(call->settings[i].key));
+        buf_u8(out, (uint8_t)call->settings[i].op);
+        buf_le64(out, (uint64_t)call->settings[i].value);
+    }
+    buf_le16(out, (uint16_t)call->assigned_count);
+    for (uint32_t i = 0; i < call->assigned_count; i++)
+        buf_le32(out, call->assigned[i]);
+}
+
 void metadata_wire_encode(const struct metadata_call *call, struct buf *out)
 {
     REQUIRE(call->broker_count <= METADATA_REPLICAS_MAX);
@@ -42,9 +57,10 @@ void metadata_wire_encode(const struct metadata_call *call, struct buf *out)
     buf_le32(out, call->limits.topic_partitions);
     buf_le32(out, call->limits.broker_partitions);
     buf_put(out, call->topic_id.bytes, UUID_BYTES);
-    put_text(call->key, out);
-    put_text(call->value, out);
+    buf_u8(out, (uint8_t)((call->dry ? FLAG_DRY : 0) | (call->exclusive ? FLAG_EXCLUSIVE : 0) |
+                          (call->replace ? FLAG_REPLACE : 0)));
     buf_le32(out, call->count);
+    put_settings(call, out);
     buf_u8(out, (uint8_t)call->order);
     buf_le32(out, call->partition);
     buf_u8(out, (uint8_t)call->broker_count);
@@ -83,6 +99,25 @@ static void take_broker(struct metadata_broker *b, struct cursor *c)
     b->kafka_port = cursor_le16(c);
 }
 
+static void take_settings(struct metadata_call *call, struct metadata_wire_texts *texts, struct cursor *c)
+{
+    call->setting_count = cursor_le16(c);
+    c->bad |= call->setting_count > TOPIC_CONFIG_SETTINGS_MAX;
+    call->settings = texts->settings;
+    for (uint32_t i = 0; i < call->setting_count && !c->bad; i++) {
+        char name[METADATA_WIRE_TEXT_BYTES];
+        cursor_text8(c, name, sizeof name);
+        texts->settings[i].op = (enum topic_config_op)cursor_u8(c);
+        texts->settings[i].value = (int64_t)cursor_le64(c);
+        c->bad |= !topic_config_find(name, &texts->settings[i].key) || !topic_config_is_sensible(&texts->settings[i]);
+    }
+    call->assigned_count = cursor_le16(c);
+    c->bad |= call->assigned_count > METADATA_ASSIGNED_MAX;
+    call->assigned = call->assigned_count > 0 ? texts->assigned : NULL;
+    for (uint32_t i = 0; i < call->assigned_count && !c->bad; i++)
+        texts->assigned[i] = cursor_le32(c);
+}
+
 static void take_lists(struct metadata_call *call, struct cursor *c)
 {
     call->broker_count = cursor_u8(c);
@@ -106,9 +141,10 @@ static bool is_sensible(const struct metadata_call *call)
     case METADATA_CREATE_TOPIC:
         return call->topic != NULL && !uuid_is_zero(&call->topic_id);
     case METADATA_DELETE_TOPIC:
+    case METADATA_ADD_PARTITIONS:
         return call->topic != NULL;
     case METADATA_SET_CONFIG:
-        return call->topic != NULL && call->key != NULL;
+        return call->topic != NULL;
     case METADATA_PRODUCER_BLOCK:
         return call->count > 0;
     case METADATA_ORDER:
@@ -143,9 +179,12 @@ enum kq_err metadata_wire_decode(const uint8_t *body, size_t body_bytes, struct 
     call->limits.topic_partitions = cursor_le32(&c);
     call->limits.broker_partitions = cursor_le32(&c);
     cursor_copy(&c, call->topic_id.bytes, UUID_BYTES);
-    call->key = take_text(texts->key, &c);
-    call->value = take_text(texts->value, &c);
+    uint8_t flags = cursor_u8(&c);
+    call->dry = (flags & FLAG_DRY) != 0;
+    call->exclusive = (flags & FLAG_EXCLUSIVE) != 0;
+    call->replace = (flags & FLAG_REPLACE) != 0;
     call->count = cursor_le32(&c);
+    take_settings(call, texts, &c);
     uint8_t order = cursor_u8(&c);
     call->order = order <= CLUSTER_TRANSFER ? (enum cluster_order_verb)order : CLUSTER_TRANSFER;
     call->partition = cursor_le32(&c);
@@ -162,6 +201,7 @@ void metadata_wire_encode_answer(const struct metadata_call *call, struct buf *o
     buf_u8(out, call->existed);
     buf_le64(out, (uint64_t)call->producer_id);
     buf_le32(out, call->count);
+    buf_le32(out, call->replicas);
 }
 
 enum kq_err metadata_wire_decode_answer(const uint8_t *body, size_t body_bytes, struct metadata_call *call)
@@ -175,12 +215,14 @@ enum kq_err metadata_wire_decode_answer(const uint8_t *body, size_t body_bytes, 
     uint8_t existed = cursor_u8(&c);
     uint64_t producer_id = cursor_le64(&c);
     uint32_t count = cursor_le32(&c);
+    uint32_t replicas = cursor_le32(&c);
     if (c.bad || cursor_left(&c) != 0)
         return KQ_GARBAGE;
     call->topic_id = topic_id;
     call->existed = existed != 0;
     call->producer_id = (int64_t)producer_id;
     call->count = count;
+    call->replicas = replicas;
     return KQ_OK;
 }
 

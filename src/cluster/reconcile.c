@@ -44,11 +44,13 @@ struct hosted *reconcile_find(const struct cluster *c, const struct uuid *topic_
 static void free_hosted(struct hosted *h)
 {
     for (uint32_t p = 0; p < h->part_count; p++) {
-        REQUIRE(h->parts[p].partition == NULL);
-        group_machine_free(&h->parts[p].group);
-        free(h->parts[p].fault);
-        stalled_forget(&h->parts[p]);
+        REQUIRE(h->parts[p]->partition == NULL);
+        group_machine_free(&h->parts[p]->group);
+        free(h->parts[p]->fault);
+        stalled_forget(h->parts[p]);
+        free(h->parts[p]);
     }
+    free(h->parts);
     free(h);
 }
 
@@ -93,10 +95,10 @@ static void end_hosted(struct hosted *h, bool gone)
     h->gone = gone;
     h->stop_left = 1; /* ours, until all are told */
     for (uint32_t p = 0; p < h->part_count; p++)
-        h->stop_left += h->parts[p].partition != NULL;
+        h->stop_left += h->parts[p]->partition != NULL;
     unlock(c);
     for (uint32_t p = 0; p < h->part_count; p++) {
-        struct part *part = &h->parts[p];
+        struct part *part = h->parts[p];
         lock(c);
         bool tell = part->partition != NULL && !part->stop_told;
         part->stop_told |= tell;
@@ -112,22 +114,48 @@ static void end_hosted(struct hosted *h, bool gone)
 
 /* ---- a run ----------------------------------------------------------------------------------------- */
 
+/* To so many partitions. False: out of memory, and it is as it was. */
+static bool grow_hosted(struct hosted *h, uint32_t count)
+{
+    struct part **parts = calloc(count, sizeof(struct part *));
+    uint32_t had = h->part_count;
+    bool ok = parts != NULL;
+    for (uint32_t p = 0; ok && p < count; p++) {
+        parts[p] = p < had ? h->parts[p] : calloc(1, sizeof **parts);
+        ok = parts[p] != NULL;
+        if (!ok || p < had)
+            continue;
+        parts[p]->hosted = h;
+        parts[p]->number = p;
+    }
+    for (uint32_t p = had; !ok && parts != NULL && p < count; p++)
+        free(parts[p]);
+    if (!ok) {
+        free(parts);
+        return false;
+    }
+    lock(h->cluster);
+    struct part **before = h->parts;
+    h->parts = parts;
+    h->part_count = count;
+    unlock(h->cluster);
+    free(before);
+    return true;
+}
+
 static struct hosted *new_hosted(struct cluster *c, const struct image_topic *topic)
 {
-    uint32_t count = image_topic_partitions(topic);
-    struct hosted *h = calloc(1, sizeof *h + count * sizeof h->parts[0]);
+    struct hosted *h = calloc(1, sizeof *h);
     if (h == NULL)
         return NULL;
     h->cluster = c;
     h->id = *image_topic_id(topic);
     (void)snprintf(h->name, sizeof h->name, "%s", image_topic_name(topic));
     h->internal = image_topic_internal(topic);
-    h->part_count = count;
-    for (uint32_t p = 0; p < count; p++) {
-        h->parts[p].hosted = h;
-        h->parts[p].number = p;
-    }
-    return h;
+    if (grow_hosted(h, image_topic_partitions(topic)))
+        return h;
+    free(h);
+    return NULL;
 }
 
 /* The topic's place here, made if need be. NULL: its name is still in use by one
@@ -139,6 +167,11 @@ static struct hosted *host(struct cluster *c, const struct image_topic *topic)
     struct hosted *h = reconcile_find(c, image_topic_id(topic));
     bool taken = h == NULL && map_get(&c->hosted_by_name, name, strlen(name)) != NULL;
     unlock(c);
+    uint32_t count = image_topic_partitions(topic);
+    if (h != NULL && (h->ending || h->part_count >= count || grow_hosted(h, count)))
+        return h;
+    if (h != NULL)
+        SAY_ERROR("%s: out of memory; its new partitions are not started", name);
     if (h != NULL || taken)
         return h;
     h = new_hosted(c, topic);
@@ -153,7 +186,8 @@ static struct hosted *host(struct cluster *c, const struct image_topic *topic)
     if (ok)
         return h;
     SAY_ERROR("%s: out of memory; its partitions are not started", name);
-    free(h);
+    if (h != NULL)
+        free_hosted(h);
     return NULL;
 }
 
@@ -231,7 +265,7 @@ static bool settle_topic(struct cluster *c, struct hosted *h, const struct image
     struct starts starts = {.count = 0};
     bool settled = true;
     for (uint32_t p = 0; p < h->part_count; p++) {
-        struct part *part = &h->parts[p];
+        struct part *part = h->parts[p];
         struct replica_wish wish = replica_wish(c, image, topic, p);
         enum settle settle = settle_part(c, part, &wish, image, topic);
         if (settle == SETTLE_START && *left == 0) {

@@ -39,8 +39,8 @@ static void arm(struct cluster *c)
 static void free_step(struct step *step)
 {
     free(step->topic);
-    free(step->key);
-    free(step->value);
+    free(step->settings);
+    free(step->assigned);
     free(step);
 }
 
@@ -87,8 +87,8 @@ enum verdict { VERDICT_WAIT, VERDICT_ANSWER, VERDICT_ROLLBACK };
 static const struct fault *first_fault(const struct hosted *h)
 {
     for (uint32_t p = 0; p < h->part_count; p++)
-        if (h->parts[p].state == PART_FAILED)
-            return h->parts[p].fault;
+        if (h->parts[p]->state == PART_FAILED)
+            return h->parts[p]->fault;
     return NULL;
 }
 
@@ -96,7 +96,7 @@ static const struct fault *first_fault(const struct hosted *h)
 static bool has_failed(const struct hosted *h)
 {
     for (uint32_t p = 0; h->failed_count > 0 && p < h->part_count; p++)
-        if (h->parts[p].state == PART_FAILED && h->parts[p].sole_broker != 0)
+        if (h->parts[p]->state == PART_FAILED && h->parts[p]->sole_broker != 0)
             return true;
     return false;
 }
@@ -105,7 +105,7 @@ static bool has_failed(const struct hosted *h)
 static bool has_leaders(const struct cluster *c, const struct hosted *h, struct image_topic *topic, uint32_t *from)
 {
     for (; *from < h->part_count; (*from)++) {
-        const struct part *part = &h->parts[*from];
+        const struct part *part = h->parts[*from];
         bool here = part->sole_broker == c->identity.broker_id;
         if (here && (part->state != PART_SERVING || image_partition(topic, *from) == NULL))
             return false;
@@ -127,7 +127,7 @@ static enum verdict judge_ready(const struct cluster *c, struct step *step, stru
     }
     step->seen = true;
     const struct hosted *h = reconcile_find(c, &step->control.call.topic_id);
-    if (h == NULL)
+    if (h == NULL || h->part_count < step->control.call.partitions)
         return VERDICT_WAIT;
     if (has_failed(h)) {
         const struct fault *found = first_fault(h);
@@ -219,10 +219,17 @@ static enum verdict after_call(struct step *step, struct fault *fault)
     }
     if (fault->err != KQ_OK)
         return VERDICT_ANSWER;
+    step->request->replicas = step->control.call.replicas;
+    if (step->control.call.dry)
+        return VERDICT_ANSWER;
     switch (step->control.call.verb) {
     case METADATA_CREATE_TOPIC:
         step->created = !step->control.call.existed;
         step->request->topic_id = step->control.call.topic_id;
+        step->state = STEP_READY;
+        return VERDICT_WAIT;
+    case METADATA_ADD_PARTITIONS:
+        step->ready_count = step->control.call.count;
         step->state = STEP_READY;
         return VERDICT_WAIT;
     case METADATA_DELETE_TOPIC:
@@ -265,16 +272,29 @@ static bool copy_text(const char *from, char **to)
     return from == NULL || *to != NULL;
 }
 
+static bool copy_lists(struct step *step, const struct metadata_call *call)
+{
+    step->settings = calloc(call->setting_count + 1, sizeof *step->settings);
+    step->assigned = calloc(call->assigned_count + 1, sizeof *step->assigned);
+    if (step->settings == NULL || step->assigned == NULL)
+        return false;
+    for (uint32_t i = 0; i < call->setting_count; i++)
+        step->settings[i] = call->settings[i];
+    for (uint32_t i = 0; i < call->assigned_count; i++)
+        step->assigned[i] = call->assigned[i];
+    step->control.call.settings = step->settings;
+    step->control.call.assigned = call->assigned_count > 0 ? step->assigned : NULL;
+    return true;
+}
+
 /* NULL: out of memory. */
 static struct step *new_step(struct cluster *c, struct cluster_request *request, const struct metadata_call *call)
 {
     struct step *step = calloc(1, sizeof *step);
     if (step == NULL)
         return NULL;
-    bool ok = copy_text(call->topic, &step->topic);
-    ok = copy_text(call->key, &step->key) && ok;
-    ok = copy_text(call->value, &step->value) && ok;
-    if (!ok) {
+    step->control.call = *call;
+    if (!copy_text(call->topic, &step->topic) || !copy_lists(step, call)) {
         free_step(step);
         return NULL;
     }
@@ -282,12 +302,11 @@ static struct step *new_step(struct cluster *c, struct cluster_request *request,
     step->request = request;
     step->state = STEP_CALL;
     step->calling = true;
-    step->control.call = *call;
     step->control.call.topic = step->topic;
-    step->control.call.key = step->key;
-    step->control.call.value = step->value;
-    step->control.deadline_us =
-        clock_mono_us() + atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed);
+    int64_t timeout_us = request->timeout_us;
+    if (timeout_us <= 0)
+        timeout_us = atomic_load_explicit(&c->options.config->publish_timeout_us, memory_order_relaxed);
+    step->control.deadline_us = clock_mono_us() + timeout_us;
     step->due_us = step->control.deadline_us + CALL_SLACK_US;
     return step;
 }
@@ -335,7 +354,7 @@ static struct cluster_request *take_due(struct cluster *c, int64_t now_us, struc
         return NULL;
     *fault = (struct fault){.err = KQ_STOPPING};
     if (!c->stopping && step->calling)
-        (void)fault_set(fault, KQ_OUTCOME_UNKNOWN, "not known to be committed within publish.timeout");
+        (void)fault_set(fault, KQ_OUTCOME_UNKNOWN, "not known to be committed within its timeout");
     else if (!c->stopping)
         (void)fault_set(fault, KQ_TIMEOUT, "topic %.100s exists, but not all of its partitions serve yet; see INFO",
                         step->control.call.topic);
@@ -384,7 +403,8 @@ static enum known look_up(struct cluster *c, struct cluster_request *request, co
         const struct hosted *h = reconcile_find(c, image_topic_id(topic));
         bool same = call->internal || image_topic_partitions(topic) == call->partitions;
         uint32_t from = 0;
-        if (same && h != NULL && !has_failed(h) && has_leaders(c, h, topic, &from) && !c->stopping)
+        bool only_looks = !call->exclusive && !call->dry && call->setting_count == 0;
+        if (same && only_looks && h != NULL && !has_failed(h) && has_leaders(c, h, topic, &from) && !c->stopping)
             known = KNOWN_SERVING;
     }
     (void)pthread_mutex_unlock(&c->lock);
@@ -431,16 +451,41 @@ static uint32_t live_limit(const _Atomic int64_t *value)
     return (uint32_t)atomic_load_explicit(value, memory_order_relaxed);
 }
 
+static struct metadata_limits limits_of(const struct cluster *c)
+{
+    const struct config *config = c->options.config;
+    return (struct metadata_limits){.topics = live_limit(&config->topics_max),
+                                    .topic_partitions = live_limit(&config->topic_partitions_max),
+                                    .broker_partitions = live_limit(&config->partitions_max)};
+}
+
+static struct metadata_call call_of(const struct cluster_request *request, enum metadata_verb verb)
+{
+    return (struct metadata_call){.verb = verb,
+                                  .topic = request->topic,
+                                  .partitions = request->partitions,
+                                  .replicas = request->replicas,
+                                  .exclusive = request->exclusive,
+                                  .dry = request->dry,
+                                  .replace = request->replace,
+                                  .settings = request->settings,
+                                  .setting_count = request->setting_count,
+                                  .assigned = request->assigned,
+                                  .assigned_count = request->assigned_count};
+}
+
 void cluster_create_topic(struct cluster *cluster, struct cluster_request *request)
 {
-    const struct config *config = cluster->options.config;
-    struct metadata_call call = {.topic = request->topic,
-                                 .partitions = request->partitions,
-                                 .replicas = request->replicas,
-                                 .limits = {.topics = live_limit(&config->topics_max),
-                                            .topic_partitions = live_limit(&config->topic_partitions_max),
-                                            .broker_partitions = live_limit(&config->partitions_max)}};
+    struct metadata_call call = call_of(request, METADATA_CREATE_TOPIC);
+    call.limits = limits_of(cluster);
     create(cluster, request, &call);
+}
+
+void cluster_grow_topic(struct cluster *cluster, struct cluster_request *request)
+{
+    struct metadata_call call = call_of(request, METADATA_ADD_PARTITIONS);
+    call.limits = limits_of(cluster);
+    begin(cluster, request, &call);
 }
 
 void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_request *request)
@@ -453,12 +498,13 @@ void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_reques
 
 void cluster_delete_topic(struct cluster *cluster, struct cluster_request *request)
 {
-    begin(cluster, request, &(struct metadata_call){.verb = METADATA_DELETE_TOPIC, .topic = request->topic});
+    begin(
+        cluster, request,
+        &(struct metadata_call){.verb = METADATA_DELETE_TOPIC, .topic = request->topic, .topic_id = request->topic_id});
 }
 
 void cluster_topic_config(struct cluster *cluster, struct cluster_request *request)
 {
-    begin(cluster, request,
-          &(struct metadata_call){
-              .verb = METADATA_SET_CONFIG, .topic = request->topic, .key = request->key, .value = request->value});
+    struct metadata_call call = call_of(request, METADATA_SET_CONFIG);
+    begin(cluster, request, &call);
 }

@@ -51,7 +51,7 @@ void stalled_told(void *context, const struct group_id *group, const struct raft
     bool due = false;
     (void)pthread_mutex_lock(&c->lock);
     struct hosted *h = reconcile_find(c, &group->topic_id);
-    struct part *part = h != NULL && group->partition < h->part_count ? &h->parts[group->partition] : NULL;
+    struct part *part = h != NULL && group->partition < h->part_count ? h->parts[group->partition] : NULL;
     struct stalled *s = part != NULL ? stalled_of(part, member->broker_id) : NULL;
     if (s != NULL) {
         bool same = uuid_equal(&s->incarnation, &member->incarnation);

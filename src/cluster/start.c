@@ -237,9 +237,9 @@ static void coordinate(struct cluster *c, const struct group_id *group)
     struct partition *coordinator = NULL;
     (void)pthread_mutex_lock(&c->lock);
     const struct hosted *h = reconcile_find(c, &group->topic_id);
-    if (h != NULL && group->partition < h->part_count && h->parts[group->partition].group != NULL && !c->stopping &&
-        h->parts[group->partition].partition != NULL)
-        coordinator = partition_hold(h->parts[group->partition].partition);
+    if (h != NULL && group->partition < h->part_count && h->parts[group->partition]->group != NULL && !c->stopping &&
+        h->parts[group->partition]->partition != NULL)
+        coordinator = partition_hold(h->parts[group->partition]->partition);
     (void)pthread_mutex_unlock(&c->lock);
     if (coordinator == NULL)
         return;

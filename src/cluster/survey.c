@@ -166,7 +166,7 @@ static void list_leaders(struct cluster *c, struct gathering *g)
     for (map_walk_init(&w, &c->hosted_by_id); map_walk_next(&w);) {
         struct hosted *h = w.value;
         for (uint32_t p = 0; p < h->part_count && !h->ending; p++) {
-            const struct part *part = &h->parts[p];
+            const struct part *part = h->parts[p];
             if (part->partition == NULL || partition_leader(part->partition, NULL) != c->identity.broker_id)
                 continue;
             g->asks[g->count++] = (struct gathered){.gathering = g,

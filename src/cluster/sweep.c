@@ -51,7 +51,7 @@ static bool is_known(struct cluster *c, const struct home_name *parsed, const st
     (void)pthread_mutex_lock(&c->lock);
     const struct hosted *h = map_get(&c->hosted_by_name, parsed->topic, strlen(parsed->topic));
     bool runs = h != NULL &&
-                (h->ending || (parsed->partition < h->part_count && h->parts[parsed->partition].partition != NULL));
+                (h->ending || (parsed->partition < h->part_count && h->parts[parsed->partition]->partition != NULL));
     (void)pthread_mutex_unlock(&c->lock);
     const struct image_topic *topic = image_find(image, parsed->topic, strlen(parsed->topic));
     if (runs || topic == NULL || parsed->partition >= image_topic_partitions(topic))

@@ -27,6 +27,11 @@ struct partition_limits {
     int64_t retention_bytes;
     int64_t retention_ms;
     int32_t max_message_bytes; /* a batch, as Kafka counts it */
+    /* What is looked at before a batch comes here, and by acks=all. */
+    int32_t min_in_sync;   /* fewer replicas in sync: acks=all is refused; 0: never */
+    bool log_append_time;  /* messages have the broker's time */
+    int64_t before_max_ms; /* how far a producer's time may be behind the broker's, */
+    int64_t after_max_ms;  /* and ahead of it */
 };
 
 /* What a replica says of its group when it changes: to be claimed on the links, and

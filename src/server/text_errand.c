@@ -168,9 +168,13 @@ static void run_topic(struct text_session *session, const struct text_command *c
     for (int i = 0; i < TEXT_SETTING_COUNT; i++) {
         if ((command->settings_given & (1U << i)) == 0)
             continue;
-        struct topic_setting *setting = &request->settings[request->setting_count++];
-        setting->key = text_setting_name((enum text_setting)i);
-        (void)snprintf(setting->value, sizeof(setting->value), "%" PRId64, command->setting[i]);
+        char value[TOPIC_CONFIG_TEXT_BYTES];
+        (void)snprintf(value, sizeof(value), "%" PRId64, command->setting[i]);
+        if (topic_config_setting(text_setting_name((enum text_setting)i), TOPIC_CONFIG_SET, value,
+                                 &request->settings[request->setting_count++], &request->fault) != KQ_OK) {
+            topic_done(request);
+            return;
+        }
     }
     if (command->verb == TEXT_CRTP)
         topic_create(session->front->broker, request);

@@ -186,7 +186,13 @@ static enum kq_err drop(const char *topic)
 
 static enum kq_err set(const char *topic, const char *key, const char *value)
 {
-    struct cluster_request r = {.done = request_done, .topic = topic, .key = key, .value = value};
+    struct topic_config_setting setting;
+    struct fault fault;
+    enum kq_err err =
+        topic_config_setting(key, value == NULL ? TOPIC_CONFIG_UNSET : TOPIC_CONFIG_SET, value, &setting, &fault);
+    if (err != KQ_OK)
+        return err;
+    struct cluster_request r = {.done = request_done, .topic = topic, .settings = &setting, .setting_count = 1};
     cluster_topic_config(cluster, &r);
     await(1);
     return r.fault.err;
@@ -688,8 +694,10 @@ static void *worker_run(void *argument)
         w->random = w->random * 6364136223846793005u + 1442695040888963407u;
         uint32_t r = (uint32_t)(w->random >> 33);
         const char *name = names[r % 5];
-        w->request = (struct cluster_request){
-            .done = worker_done, .topic = name, .partitions = 2, .key = "retention.ms", .value = "100000"};
+        static const struct topic_config_setting setting = {.key = TOPIC_CONFIG_RETENTION_MS, .value = 100000};
+        w->request = (struct cluster_request){.done = worker_done, .topic = name, .partitions = 2};
+        w->request.settings = &setting;
+        w->request.setting_count = r / 5 % 4 == 1;
         if (r / 5 % 4 == 0)
             cluster_delete_topic(cluster, &w->request);
         else if (r / 5 % 4 == 1)

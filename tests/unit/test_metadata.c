@@ -84,7 +84,12 @@ static enum kq_err create(struct machine_turn *turn, const char *name, uint32_t 
 
 static enum kq_err set(struct machine_turn *turn, const char *topic, const char *key, const char *value)
 {
-    struct metadata_call call = {.verb = METADATA_SET_CONFIG, .topic = topic, .key = key, .value = value};
+    struct topic_config_setting setting;
+    struct fault fault;
+    if (topic_config_setting(key, value == NULL ? TOPIC_CONFIG_UNSET : TOPIC_CONFIG_SET, value, &setting, &fault) !=
+        KQ_OK)
+        return KQ_INVALID;
+    struct metadata_call call = {.verb = METADATA_SET_CONFIG, .topic = topic, .settings = &setting, .setting_count = 1};
     return run(turn, &call);
 }
 
@@ -654,6 +659,55 @@ static void check_replay(struct machine_turn *turn, const struct buf *snapshot, 
     buf_fini(&at_end);
 }
 
+static enum kq_err add(struct machine_turn *turn, uint32_t partitions, const uint32_t *assigned, uint32_t count)
+{
+    struct metadata_call call = {.verb = METADATA_ADD_PARTITIONS, .topic = "t", .partitions = partitions};
+    call.limits = (struct metadata_limits){.topic_partitions = 9, .broker_partitions = 150};
+    call.assigned = assigned;
+    call.assigned_count = count;
+    return run(turn, &call);
+}
+
+static void partitions_that_are_added_have_founders_of_their_own(void)
+{
+    struct machine_turn *turn = actor_new(2);
+    struct metadata_call call;
+    struct metadata_replica replicas[METADATA_REPLICAS_MAX];
+    CU_ASSERT_EQUAL(create(turn, "t", 2, 2, &call), KQ_OK);
+    call =
+        (struct metadata_call){.order = CLUSTER_MOVE, .topic = "t", .partition = 1, .brokers = {1}, .broker_count = 1};
+    CU_ASSERT_EQUAL(order(turn, &call), KQ_OK);
+    struct metadata_call again = {.verb = METADATA_REGISTER_BROKER,
+                                  .broker = {.id = 2, .host = "127.0.0.1", .raft_port = 7070, .incarnation = {{9}}}};
+    CU_ASSERT_EQUAL(run(turn, &again), KQ_OK); /* with an empty folder, since the topic was made */
+    CU_ASSERT_EQUAL(add(turn, 4, NULL, 0), KQ_OK);
+    const struct metadata_topic *t = metadata_find_topic(turn->metadata, "t");
+    CU_ASSERT_EQUAL(t->partition_count, 4);
+    CU_ASSERT_EQUAL(metadata_target(t, 1, replicas), 1); /* what was ordered before holds on */
+    CU_ASSERT_EQUAL(metadata_target(t, 3, replicas), 2);
+    CU_ASSERT_EQUAL_FATAL(t->founder_count, 3);
+    CU_ASSERT_EQUAL(t->founders[2].broker, 2);
+    CU_ASSERT_EQUAL(t->founders[2].from, 2);
+    CU_ASSERT_EQUAL(t->founders[2].incarnation.bytes[0], 9);
+    CU_ASSERT_EQUAL(add(turn, 4, NULL, 0), KQ_OK);
+    CU_ASSERT_EQUAL(turn->proposed_count, 0);
+    CU_ASSERT_EQUAL(add(turn, 3, NULL, 0), KQ_BAD_PARTITIONS);
+    CU_ASSERT_EQUAL(add(turn, 10, NULL, 0), KQ_BAD_PARTITIONS);
+    CU_ASSERT_EQUAL(add(turn, 5, (const uint32_t[]){2, 2}, 2), KQ_BAD_ASSIGNMENT);
+    CU_ASSERT_EQUAL(add(turn, 5, (const uint32_t[]){2, 7}, 2), KQ_BAD_ASSIGNMENT);
+    CU_ASSERT_EQUAL(add(turn, 5, (const uint32_t[]){2}, 1), KQ_BAD_ASSIGNMENT);
+    CU_ASSERT_EQUAL(add(turn, 5, (const uint32_t[]){2, 1}, 2), KQ_OK);
+    t = metadata_find_topic(turn->metadata, "t");
+    CU_ASSERT_EQUAL(metadata_target(t, 4, replicas), 2);
+    CU_ASSERT_EQUAL(replicas[0].broker, 2);
+    CU_ASSERT_EQUAL(t->founder_count, 3); /* nobody is another since */
+    struct buf snapshot;
+    take_snapshot(turn->metadata, &snapshot);
+    check_replay(turn, &snapshot, turn->records.len);
+    buf_fini(&snapshot);
+    actor_free(turn);
+}
+
 static void a_random_life_replays_to_the_same_state(void)
 {
     struct machine_turn *turn = actor_new(3);
@@ -688,6 +742,11 @@ static void a_random_life_replays_to_the_same_state(void)
                                           .alive = &call.broker_count, /* nobody */
                                           .alive_count = 1};
             (void)run(turn, &joins);
+        } else if (r / 72 % 4 == 1) {
+            call =
+                (struct metadata_call){.verb = METADATA_ADD_PARTITIONS, .topic = name, .partitions = 1 + r / 288 % 9};
+            call.limits = (struct metadata_limits){.topic_partitions = 100, .broker_partitions = 150};
+            (void)run(turn, &call);
         } else if (r / 72 % 2 == 0) {
             call = (struct metadata_call){.order = CLUSTER_REBALANCE};
             (void)order(turn, &call);
@@ -745,6 +804,7 @@ static const struct unit_case cases[] = {
     {"one that stands still is given to another broker", one_that_stands_still_is_given_to_another_broker},
     {"another incarnation replaces a dead one only", another_incarnation_replaces_a_dead_one_only},
     {"the first registration makes all founders known", the_first_registration_makes_all_founders_known},
+    {"partitions that are added have founders of their own", partitions_that_are_added_have_founders_of_their_own},
     {"a random life replays to the same state", a_random_life_replays_to_the_same_state},
     {"a damaged snapshot is refused", a_damaged_snapshot_is_refused},
 };

@@ -287,7 +287,8 @@ uint64_t cluster_next_session_id(struct cluster *cluster)
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NEVER(void, cluster_delete_topic, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_topic_config, struct cluster *a, struct cluster_request *b)
-NEVER(enum kq_err, cluster_check_topic_config, const char *a, const char *b, struct fault *c)
+NEVER(enum kq_err, topic_config_setting, const char *a, enum topic_config_op b, const char *c,
+      struct topic_config_setting *d, struct fault *e)
 NEVER(void, cluster_next_producer_id, struct cluster *a, struct cluster_request *b)
 NEVER(void, cluster_ensure_offsets_topic, struct cluster *a, struct cluster_request *b)
 NEVER(struct links_counters *, links_counters, struct links *a)
