@@ -101,6 +101,8 @@ void cluster_delete_topic(struct cluster *cluster, struct cluster_request *reque
 void cluster_grow_topic(struct cluster *cluster, struct cluster_request *request);
 /* KQ_UNKNOWN_TOPIC. */
 void cluster_topic_config(struct cluster *cluster, struct cluster_request *request);
+/* Any thread. What a topic that sets nothing has. */
+struct partition_limits cluster_default_limits(const struct cluster *cluster);
 /* producer_id: one that was never given before. */
 void cluster_next_producer_id(struct cluster *cluster, struct cluster_request *request);
 /* Any thread. Whether the id may have been given to somebody. One that was not

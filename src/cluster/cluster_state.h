@@ -235,7 +235,6 @@ struct cluster {
 /* Any thread. Makes the image of what is committed now the present one. */
 void cluster_publish(struct cluster *c, struct image *(*make)(struct cluster *c, struct image *before, void *context),
                      void *context);
-struct partition_limits cluster_default_limits(const struct cluster *c);
 /* Metadata actor's turn: metadata_options.changed. */
 void cluster_metadata_changed(void *context, const struct metadata *metadata);
 /* The cluster has no other broker. */

@@ -136,6 +136,11 @@ const struct partition_limits *image_topic_limits(const struct image_topic *topi
     return &topic->limits;
 }
 
+const struct topic_config *image_topic_config(const struct image_topic *topic)
+{
+    return &topic->config;
+}
+
 struct partition *image_partition(const struct image_topic *topic, uint32_t p)
 {
     TAG_CHECK(topic, IMAGE_TOPIC_TAG);

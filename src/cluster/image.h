@@ -15,6 +15,7 @@
 struct image;
 struct image_topic;
 struct metadata;
+struct topic_config;
 
 /* Any thread, all of these. What they return is borrowed while the image is held. */
 struct image *image_hold(struct image *image);
@@ -37,6 +38,8 @@ uint32_t image_topic_partitions(const struct image_topic *topic);
 bool image_topic_internal(const struct image_topic *topic);
 /* What holds now, the broker's defaults filled in. */
 const struct partition_limits *image_topic_limits(const struct image_topic *topic);
+/* What the topic has set. */
+const struct topic_config *image_topic_config(const struct image_topic *topic);
 /* The local replica. NULL: p is out of range, or it is not started yet (it will
  * be in a moment: answer KQ_NO_LEADER, or try again). */
 struct partition *image_partition(const struct image_topic *topic, uint32_t p);

@@ -34,6 +34,12 @@ kafka_handler *kafka_handler_of(int16_t key)
         [KAFKA_DELETE_RECORDS] = kafka_handle_delete_records,
         [KAFKA_OFFSET_FOR_LEADER_EPOCH] = kafka_handle_offset_for_leader_epoch,
         [KAFKA_INIT_PRODUCER_ID] = kafka_handle_init_producer_id,
+        [KAFKA_CREATE_TOPICS] = kafka_handle_create_topics,
+        [KAFKA_DELETE_TOPICS] = kafka_handle_delete_topics,
+        [KAFKA_CREATE_PARTITIONS] = kafka_handle_create_partitions,
+        [KAFKA_DESCRIBE_CONFIGS] = kafka_handle_describe_configs,
+        [KAFKA_ALTER_CONFIGS] = kafka_handle_alter_configs,
+        [KAFKA_INCREMENTAL_ALTER_CONFIGS] = kafka_handle_incremental_alter_configs,
         [KAFKA_DESCRIBE_CLUSTER] = kafka_handle_describe_cluster,
     };
     return key >= 0 && key < KAFKA_KEYS ? handlers[key] : NULL;
