@@ -201,6 +201,11 @@ bool partition_publish(struct partition *partition, struct publish_request *requ
     return partition->crowded;
 }
 
+bool partition_publish_and_turn(struct partition *partition, struct publish_request *request)
+{
+    return partition_publish(partition, request);
+}
+
 void cluster_create_topic(struct cluster *cluster, struct cluster_request *request)
 {
     (void)cluster;
