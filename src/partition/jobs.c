@@ -11,16 +11,23 @@ struct rank_list {
     struct job **last;
 };
 
+/* A thread of the queue. */
+struct hand {
+    struct job_queue *queue;
+    pthread_t thread;
+    pthread_cond_t wake;
+    bool woken;
+    struct hand *below; /* of those that wait */
+};
+
 struct job_queue {
     pthread_mutex_t lock;
-    pthread_cond_t wake;
     struct rank_list ranks[JOB_RANK_COUNT];
-    uint32_t waiting;   /* threads in the wait */
-    uint32_t signalled; /* signals sent that no thread has answered yet */
+    struct hand *waiting; /* who came last is woken first: what it used is in the caches yet */
     bool stopping;
     _Atomic uint64_t *handoffs;
     uint32_t thread_count;
-    pthread_t threads[];
+    struct hand hands[];
 };
 
 /* Which queue the running thread serves: lets a job spare a wake-up, decides
@@ -54,7 +61,8 @@ static struct job *take_next(struct job_queue *queue)
 
 static void *queue_thread(void *argument)
 {
-    struct job_queue *queue = argument;
+    struct hand *hand = argument;
+    struct job_queue *queue = hand->queue;
     own_queue = queue;
     (void)pthread_mutex_lock(&queue->lock);
     for (;;) {
@@ -67,35 +75,37 @@ static void *queue_thread(void *argument)
         }
         if (queue->stopping)
             break;
-        queue->waiting++;
-        (void)pthread_cond_wait(&queue->wake, &queue->lock);
-        queue->waiting--;
-        if (queue->signalled > 0)
-            queue->signalled--;
+        hand->woken = false;
+        hand->below = queue->waiting;
+        queue->waiting = hand;
+        while (!hand->woken)
+            (void)pthread_cond_wait(&hand->wake, &queue->lock);
     }
     (void)pthread_mutex_unlock(&queue->lock);
     return NULL;
 }
 
-/* With the lock held: is there a waiting thread to be signalled after unlocking?
+/* With the lock held: the waiting thread that is to be signalled after unlocking, or NULL.
  * A thread that is awake looks at the queue again before it waits. */
-static bool claim_waiting(struct job_queue *queue)
+static struct hand *claim_waiting(struct job_queue *queue)
 {
-    if (queue->waiting <= queue->signalled)
-        return false;
-    queue->signalled++;
-    return true;
+    struct hand *hand = queue->waiting;
+    if (hand == NULL)
+        return NULL;
+    queue->waiting = hand->below;
+    hand->woken = true;
+    return hand;
 }
 
 void job_queue_post(struct job_queue *queue, struct job *job, enum job_rank rank)
 {
     (void)pthread_mutex_lock(&queue->lock);
     list_append(&queue->ranks[rank], job);
-    bool wake = claim_waiting(queue);
+    struct hand *hand = claim_waiting(queue);
     (void)pthread_mutex_unlock(&queue->lock);
-    if (wake) {
+    if (hand != NULL) {
         (void)atomic_fetch_add_explicit(queue->handoffs, 1, memory_order_relaxed);
-        (void)pthread_cond_signal(&queue->wake);
+        (void)pthread_cond_signal(&hand->wake);
     }
 }
 
@@ -115,18 +125,21 @@ enum kq_err job_queue_start(struct job_queue **queue, const char *name, uint32_t
                             _Atomic uint64_t *handoffs, struct fault *fault)
 {
     REQUIRE(thread_count > 0);
-    struct job_queue *q = calloc(1, sizeof *q + thread_count * sizeof q->threads[0]);
+    struct job_queue *q = calloc(1, sizeof *q + thread_count * sizeof q->hands[0]);
     if (q == NULL)
         return fault_set(fault, KQ_NO_MEMORY, "no memory for the %s threads", name);
     (void)pthread_mutex_init(&q->lock, NULL);
-    (void)pthread_cond_init(&q->wake, NULL);
     for (int rank = 0; rank < JOB_RANK_COUNT; rank++)
         q->ranks[rank].last = &q->ranks[rank].first;
     q->handoffs = handoffs;
     *queue = q;
     for (; q->thread_count < thread_count; q->thread_count++) {
-        enum kq_err err = thread_start(&q->threads[q->thread_count], name, stack_bytes, queue_thread, q, fault);
+        struct hand *hand = &q->hands[q->thread_count];
+        hand->queue = q;
+        (void)pthread_cond_init(&hand->wake, NULL);
+        enum kq_err err = thread_start(&hand->thread, name, stack_bytes, queue_thread, hand, fault);
         if (err != KQ_OK) {
+            (void)pthread_cond_destroy(&hand->wake);
             job_queue_stop(queue);
             return err;
         }
@@ -142,11 +155,13 @@ void job_queue_stop(struct job_queue **queue)
     REQUIRE(own_queue != q);
     (void)pthread_mutex_lock(&q->lock);
     q->stopping = true;
-    (void)pthread_cond_broadcast(&q->wake);
+    for (struct hand *hand = claim_waiting(q); hand != NULL; hand = claim_waiting(q))
+        (void)pthread_cond_signal(&hand->wake);
     (void)pthread_mutex_unlock(&q->lock);
-    for (uint32_t i = 0; i < q->thread_count; i++)
-        (void)pthread_join(q->threads[i], NULL);
-    (void)pthread_cond_destroy(&q->wake);
+    for (uint32_t i = 0; i < q->thread_count; i++) {
+        (void)pthread_join(q->hands[i].thread, NULL);
+        (void)pthread_cond_destroy(&q->hands[i].wake);
+    }
     (void)pthread_mutex_destroy(&q->lock);
     free(q);
     *queue = NULL;
