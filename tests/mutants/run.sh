@@ -21,11 +21,12 @@ copy=${kept:-$scratch/copy}
 jobs=$(nproc 2>/dev/null || echo 2)
 
 # The fixed seeds: small things first, so that what is easily seen costs little.
-# steps FUNCTION: calls it with each line of arguments until it fails.
+# steps FUNCTION: calls it with each line of arguments until it fails. The world of the core
+# alone knows nothing of bugs outside src/raft ($subject: the name of the patch).
 steps() {
-    "$1" --world core --seed 1 --seeds 700 || return 1
+    case $subject in raft-* | '') "$1" --world core --seed 1 --seeds 700 || return 1 ;; esac
     "$1" --brokers 1 --seed 1 --seeds 10 || return 1
-    for story in $(sed -n 's/^for story in \(.*\); do$/\1/p' "$srcdir/tests/sim/seeds.sh"); do
+    for story in $(tr -d '\\\n' <"$srcdir/tests/sim/seeds.sh" | sed -n 's/.*for story in \([^;]*\); do.*/\1/p'); do
         "$1" --scenario "$story" --seed 1 --seeds 2 || return 1
     done
     "$1" --brokers 3 --seed 101 --seeds 40 || return 1
@@ -80,6 +81,7 @@ try() {
         echo "$2: FAILED: it does not build"
         return 1
     fi
+    subject=$2
     run_simulator
     used=$((used - begun))
     restore "$1"
@@ -115,6 +117,7 @@ if ! prepare; then
     echo "the copy of the source does not build"
     exit 99
 fi
+subject=
 run_simulator
 if [ -n "$found$over" ]; then
     tail -20 "$scratch/said" | cut -c1-200

@@ -910,6 +910,23 @@ void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
     m->flipped++;
 }
 
+static void remove_under(struct names *n, const char *folder)
+{
+    size_t len = strlen(folder);
+    for (int i = n->count; i > 0; i--)
+        if (strncmp(n->at[i - 1].path, folder, len) == 0 &&
+            (n->at[i - 1].path[len] == '/' || n->at[i - 1].path[len] == '\0'))
+            n->at[i - 1] = n->at[--n->count];
+}
+
+void io_mem_remove(struct io_mem *m, const char *folder)
+{
+    remove_under(&m->live, folder);
+    remove_under(&m->durable, folder);
+    m->flipped++;
+    m->wiped++;
+}
+
 uint64_t io_mem_failed(const struct io_mem *m)
 {
     return m->failed;

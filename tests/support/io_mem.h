@@ -90,6 +90,9 @@ void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
 /* The same under a cache that still has what stood there: seen after a power cut, and gone
  * if the place is written again before. */
 void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits);
+/* The folder and all in it is gone, as if it had never been; counts as wiped, and as flipped bits. All
+ * files must be closed, and nothing may wait for a sync. */
+void io_mem_remove(struct io_mem *m, const char *folder);
 /* How often it failed a call by order, flipped bits, was wiped, in all its life. */
 uint64_t io_mem_failed(const struct io_mem *m);
 uint64_t io_mem_flipped(const struct io_mem *m);
