@@ -1,5 +1,6 @@
 #include "api/fetch.h"
 
+#include "api/unpack.h"
 #include "base/require.h"
 #include "log/io.h"
 
@@ -84,7 +85,7 @@ void fetch_feed(struct fetch *fetch, struct buf *answer, size_t head_bytes)
     fetch->entry = (struct log_slice){.body = fetch->pulled.data};
     fetch->batches = cursor_over(fetch->pulled.data + head_bytes, fetch->pulled.len - head_bytes);
     fetch->in_entry = cursor_left(&fetch->batches) > 0;
-    fetch->in_batch = false;
+    fetch->in_batch = fetch->in_unpacked = false;
 }
 
 bool fetch_extend(struct fetch *fetch)
@@ -100,7 +101,9 @@ void fetch_rest(struct fetch *fetch)
     if (fetch->view != NULL)
         log_view_drop(&fetch->view);
     if (!fetch->remote) /* else what was pulled is shown first */
-        fetch->in_entry = fetch->in_batch = false;
+        fetch->in_entry = fetch->in_batch = fetch->in_unpacked = false;
+    if (!fetch->in_unpacked)
+        buf_fini(&fetch->unpacked);
 }
 
 void fetch_close(struct fetch *fetch)
@@ -108,6 +111,7 @@ void fetch_close(struct fetch *fetch)
     fetch_rest(fetch);
     partition_drop(&fetch->partition);
     buf_fini(&fetch->pulled);
+    buf_fini(&fetch->unpacked);
     *fetch = (struct fetch){0};
 }
 
@@ -160,8 +164,9 @@ struct walk {
     struct fetch *fetch;
     bool (*each)(void *context, struct record *record);
     void *context;
-    enum kq_err err; /* KQ_OK: each said enough; KQ_AGAIN: the entry is done */
-    int codec;
+    enum kq_err err; /* KQ_OK: each said enough; KQ_AGAIN: the entry is done; KQ_FULL: `packed` is to be unpacked */
+    struct slice packed;
+    struct batch_info info; /* of that batch */
 };
 
 /* The next batch that has something at or after next_off. */
@@ -177,18 +182,59 @@ static enum kq_err walk_batch(struct walk *w)
         int64_t last_off = info.base_off + info.last_offset_delta;
         if (last_off < fetch->next_off)
             continue;
-        w->codec = info.attributes & BATCH_CODEC_MASK;
         if ((info.attributes & BATCH_CONTROL) != 0) {
             fetch->next_off = last_off + 1;
             continue;
         }
-        if (w->codec != 0)
-            return KQ_BAD_VERSION;
+        if ((info.attributes & BATCH_CODEC_MASK) != 0) {
+            w->packed = slice_of(batch + BATCH_HEADER_BYTES, (size_t)info.size_bytes - BATCH_HEADER_BYTES);
+            w->info = info;
+            return KQ_FULL;
+        }
         record_walk_init(&fetch->walk, batch, &info);
         fetch->in_batch = true;
         return KQ_OK;
     }
     return KQ_EOF;
+}
+
+/* The records of the batch. KQ_EOF: no more; KQ_OK: each said enough; KQ_FULL: the end is reached. */
+static enum kq_err walk_records(struct walk *w)
+{
+    struct fetch *fetch = w->fetch;
+    for (;;) {
+        struct record record;
+        enum kq_err err = record_walk_next(&fetch->walk, &record);
+        if (err == KQ_EOF)
+            fetch->in_batch = false;
+        if (err != KQ_OK)
+            return err;
+        if (record.off >= fetch->end_off)
+            return KQ_FULL;
+        if (record.off < fetch->next_off)
+            continue;
+        bool more = w->each(w->context, &record);
+        fetch->next_off = record.off + 1;
+        if (!more)
+            return KQ_OK;
+    }
+}
+
+/* The same of a batch that was unpacked, which lies in memory of our own. True: go on behind it. */
+static bool walk_unpacked(struct walk *w)
+{
+    struct fetch *fetch = w->fetch;
+    w->err = walk_records(w);
+    if (w->err == KQ_FULL)
+        w->err = KQ_EOF;
+    else if (w->err == KQ_EOF) {
+        fetch->in_unpacked = false;
+        int64_t behind_off = fetch->walk.info.base_off + fetch->walk.info.last_offset_delta + 1;
+        if (fetch->next_off < behind_off)
+            fetch->next_off = behind_off;
+        return true;
+    }
+    return false;
 }
 
 static void walk_entry(void *context)
@@ -201,21 +247,18 @@ static void walk_entry(void *context)
             if (w->err != KQ_OK)
                 break;
         }
-        struct record record;
-        w->err = record_walk_next(&fetch->walk, &record);
-        if (w->err == KQ_EOF) {
-            fetch->in_batch = false;
-            continue;
-        }
-        if (w->err != KQ_OK || record.off >= fetch->end_off)
-            break;
-        if (record.off < fetch->next_off)
-            continue;
-        bool more = w->each(w->context, &record);
-        fetch->next_off = record.off + 1;
-        if (!more)
+        w->err = walk_records(w);
+        if (w->err == KQ_OK)
             return;
+        if (w->err == KQ_FULL) {
+            w->err = KQ_OK;
+            break;
+        }
+        if (w->err != KQ_EOF)
+            break;
     }
+    if (w->err == KQ_FULL)
+        return;
     if (w->err == KQ_EOF) {
         fetch->in_entry = false;
         if (fetch->next_off < fetch->entry.first_off + fetch->entry.record_count)
@@ -226,14 +269,56 @@ static void walk_entry(void *context)
     }
 }
 
+struct copying {
+    struct slice from;
+    uint8_t *to;
+};
+
+static void copy_packed(void *context)
+{
+    struct copying *copying = context;
+    memcpy(copying->to, copying->from.data, copying->from.len);
+}
+
+/* A batch that was compressed: unpacked into memory of our own, where walk_unpacked goes on. Nothing
+ * is unpacked from the mapping itself, as an I/O error under it could come at any moment. */
+static enum kq_err unpack_batch(struct walk *w, struct fault *fault)
+{
+    struct fetch *fetch = w->fetch;
+    struct copying copying = {.from = w->packed, .to = malloc(w->packed.len + 1)};
+    if (copying.to == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
+    bool read = true;
+    if (fetch->remote)
+        copy_packed(&copying);
+    else
+        read = io_guarded(fetch->entry.body, fetch->entry.body_bytes, copy_packed, &copying);
+    int codec = w->info.attributes & BATCH_CODEC_MASK;
+    const char *name = unpack_name(codec) == NULL ? "unknown" : unpack_name(codec);
+    buf_fini(&fetch->unpacked);
+    buf_init(&fetch->unpacked, UNPACK_MAX_BYTES);
+    enum kq_err err = read ? unpack(codec, slice_of(copying.to, w->packed.len), &fetch->unpacked) : KQ_IO;
+    free(copying.to);
+    record_walk_over(&fetch->walk, fetch->unpacked.data, fetch->unpacked.len, &w->info);
+    fetch->in_unpacked = fetch->in_batch = err == KQ_OK;
+    if (err == KQ_OK)
+        return KQ_OK;
+    if (err == KQ_IO)
+        return fault_set(fault, KQ_IO, "%s: the disk could not read the messages around offset %lld", title_of(fetch),
+                         (long long)fetch->next_off);
+    if (err == KQ_BAD_VERSION)
+        return fault_set(fault, err,
+                         "%s: the messages from offset %lld on are compressed (codec %d, %s), which this broker was "
+                         "built without; read them with a Kafka client",
+                         title_of(fetch), (long long)fetch->next_off, codec, name);
+    return fault_set(fault, err,
+                     "%s: the messages from offset %lld on are compressed with %s and cannot be unpacked: %s",
+                     title_of(fetch), (long long)fetch->next_off, name, err_text(err));
+}
+
 static enum kq_err walk_fault(const struct walk *w, struct fault *fault)
 {
     const char *title = title_of(w->fetch);
-    if (w->err == KQ_BAD_VERSION)
-        return fault_set(fault, w->err,
-                         "%s: the messages from offset %lld on are compressed (codec %d); read them with a "
-                         "Kafka client",
-                         title, (long long)w->fetch->next_off, w->codec);
     return fault_set(fault, w->err, "%s: what is stored at offset %lld is no record batch", title,
                      (long long)w->fetch->next_off);
 }
@@ -244,6 +329,11 @@ enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct r
     REQUIRE(fetch_is_open(fetch));
     struct walk walk = {.fetch = fetch, .each = each, .context = context};
     while (fetch->next_off < fetch->end_off) {
+        if (fetch->in_unpacked) {
+            if (walk_unpacked(&walk))
+                continue;
+            return walk.err == KQ_OK || walk.err == KQ_EOF ? walk.err : walk_fault(&walk, fault);
+        }
         if (!fetch->in_entry && fetch->remote) {
             buf_fini(&fetch->pulled);
             return KQ_AGAIN;
@@ -260,7 +350,10 @@ enum kq_err fetch_some(struct fetch *fetch, bool (*each)(void *context, struct r
                              partition_title(fetch->partition), (long long)fetch->next_off);
         if (walk.err == KQ_OK || walk.err == KQ_EOF)
             return walk.err;
-        if (walk.err != KQ_AGAIN)
+        enum kq_err err = walk.err == KQ_FULL ? unpack_batch(&walk, fault) : KQ_OK;
+        if (err != KQ_OK)
+            return err;
+        if (walk.err != KQ_AGAIN && walk.err != KQ_FULL)
             return walk_fault(&walk, fault);
     }
     return KQ_EOF;

@@ -30,6 +30,8 @@ struct fetch {
     struct record_walk walk;
     bool in_entry;
     bool in_batch;
+    bool in_unpacked; /* the batch was compressed: `walk` runs over `unpacked` */
+    struct buf unpacked;
 };
 
 enum { FETCH_FROM_START = -1 };

@@ -174,6 +174,11 @@ static int64_t add_wrapping(int64_t a, int64_t b)
     return (int64_t)((uint64_t)a + (uint64_t)b);
 }
 
+void record_walk_over(struct record_walk *w, const uint8_t *records, size_t size_bytes, const struct batch_info *info)
+{
+    *w = (struct record_walk){.at = cursor_over(records, size_bytes), .info = *info};
+}
+
 enum kq_err record_walk_next(struct record_walk *w, struct record *r)
 {
     if (w->at.bad)

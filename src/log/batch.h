@@ -101,6 +101,8 @@ struct record_walk {
 
 /* Any thread. Walks an uncompressed batch. */
 void record_walk_init(struct record_walk *w, const uint8_t *batch, const struct batch_info *info);
+/* Likewise over the records of a batch that was compressed, as they are when unpacked. */
+void record_walk_over(struct record_walk *w, const uint8_t *records, size_t size_bytes, const struct batch_info *info);
 /* KQ_EOF after the last; KQ_INVALID_RECORD: the bytes are no record. */
 enum kq_err record_walk_next(struct record_walk *w, struct record *r);
 /* The next header of r; false: no more (or not well formed). */
