@@ -6,6 +6,7 @@
 #include "sim/disk.h"
 #include "sim/flips.h"
 #include "sim/frames.h"
+#include "sim/leaders.h"
 #include "sim/ledger.h"
 #include "sim/net.h"
 #include "sim/scenarios.h"
@@ -579,6 +580,7 @@ void nemesis_stop(void)
             break;
         fiber_sleep(200 * MS_NS);
     }
+    leaders_judge();
     /* Twice: an order to drain that nobody answered may be taken late. */
     for (unsigned i = 0; i < 2 * brokers_count(); i++)
         if (nemesis.drained[i % brokers_count()]) {

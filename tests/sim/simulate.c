@@ -8,6 +8,7 @@
 #include "sim/clients.h"
 #include "sim/frames.h"
 #include "sim/judge.h"
+#include "sim/leaders.h"
 #include "sim/ledger.h"
 #include "sim/machine.h"
 #include "sim/nemesis.h"
@@ -59,6 +60,7 @@ struct options {
 struct outcome {
     uint64_t hash;
     int64_t model_ns;
+    int64_t led_ns;  /* after the faults, until every group has a leader */
     int64_t back_ns; /* after the faults, until every partition takes messages again */
     uint64_t steps, published, acknowledged, messages, promises, resets;
     bool ended, good;
@@ -269,6 +271,7 @@ static int run_seed(void)
     o->messages = ledger_messages();
     o->promises = ledger_promises();
     o->resets = ledger_resets();
+    o->led_ns = leaders_took_ns();
     o->ended = true;
     return o->good ? 0 : 1;
 }
@@ -330,9 +333,9 @@ static int run_all(void)
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
                " published, %" PRIu64 " acknowledged, %" PRIu64 " steps, %" PRIu64 " raft messages, %" PRIu64
-               " promises, %" PRIu64 " resets, back in %.1f s\n",
+               " promises, %" PRIu64 " resets, led in %.1f s, back in %.1f s\n",
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
-               o.steps, o.messages, o.promises, o.resets, (double)o.back_ns / 1e9);
+               o.steps, o.messages, o.promises, o.resets, (double)o.led_ns / 1e9, (double)o.back_ns / 1e9);
         bad += !good;
         model_ns += o.model_ns;
     }
