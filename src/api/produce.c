@@ -23,7 +23,24 @@ static enum produce_flaw check_header(const struct batch_info *info, struct faul
     return PRODUCE_GOOD;
 }
 
-enum produce_flaw produce_check(struct slice records, const struct partition_limits *limits, bool zstd,
+static enum produce_flaw check_times(const struct batch_info *info, const struct partition_limits *limits,
+                                     int64_t now_ms, struct fault *fault)
+{
+    if ((info->attributes & BATCH_LOG_APPEND_TIME) != 0)
+        return flaw(fault, PRODUCE_BAD_TIME, KQ_INVALID, "a producer may not set the timestamp type LogAppendTime");
+    if (limits->log_append_time)
+        return PRODUCE_GOOD;
+    bool too_old = info->base_time_ms >= 0 && now_ms - info->base_time_ms > limits->before_max_ms;
+    bool too_new = info->max_time_ms >= 0 && info->max_time_ms - now_ms > limits->after_max_ms;
+    if (!too_old && !too_new)
+        return PRODUCE_GOOD;
+    (void)fault_set(fault, KQ_INVALID, "the batch's time %lld is further %s the broker's %lld than %s allows",
+                    (long long)(too_old ? info->base_time_ms : info->max_time_ms), too_old ? "behind" : "ahead of",
+                    (long long)now_ms, too_old ? "message.timestamp.before.max.ms" : "message.timestamp.after.max.ms");
+    return PRODUCE_BAD_TIME;
+}
+
+enum produce_flaw produce_check(struct slice records, const struct partition_limits *limits, bool zstd, int64_t now_ms,
                                 struct batch_info *info, struct fault *fault)
 {
     struct cursor at = cursor_over(records.data, records.len);
@@ -48,5 +65,5 @@ enum produce_flaw produce_check(struct slice records, const struct partition_lim
     if (found == PRODUCE_GOOD && (codec > CODEC_ZSTD || (codec == CODEC_ZSTD && !zstd)))
         return flaw(fault, PRODUCE_NO_CODEC, KQ_INVALID,
                     "the batch's compression is not one that this version of Produce may use");
-    return found;
+    return found == PRODUCE_GOOD ? check_times(info, limits, now_ms, fault) : found;
 }

@@ -15,14 +15,16 @@ enum produce_flaw {
     PRODUCE_BAD_RECORD,    /* counts, offsets or sequence that cannot be */
     PRODUCE_CONTROL,       /* markers are the broker's */
     PRODUCE_TRANSACTIONAL, /* no transaction was begun */
+    PRODUCE_BAD_TIME,      /* message.timestamp.before.max.ms, .after.max.ms, or a type that is the broker's to set */
     PRODUCE_NO_CODEC,      /* its compression is not one that this client may use */
 };
 
 /* Any thread. Judges the records of one partition, in Kafka's order of checks (UnifiedLog.
  * analyzeAndValidateRecords, LogValidator.validateBatch, ProducerAppendInfo); the checksum is
  * computed over all of them. zstd: whether the client may use it (Produce 7 on, KIP-110).
- * *info is the batch's, if good; *fault (may be NULL) says what is wrong. */
-enum produce_flaw produce_check(struct slice records, const struct partition_limits *limits, bool zstd,
+ * now_ms: the wall clock, for times; those of a batch are judged by its header, the first
+ * record's and the newest. *info is the batch's, if good; *fault (may be NULL) says what is wrong. */
+enum produce_flaw produce_check(struct slice records, const struct partition_limits *limits, bool zstd, int64_t now_ms,
                                 struct batch_info *info, struct fault *fault);
 
 #endif

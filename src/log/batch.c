@@ -148,6 +148,16 @@ void batch_place(uint8_t *batch, int64_t base_off, int32_t leader_epoch)
     put_be32(batch + AT_EPOCH, (uint32_t)leader_epoch);
 }
 
+void batch_stamp(uint8_t *batch, struct batch_info *info, int64_t time_ms)
+{
+    info->attributes |= BATCH_LOG_APPEND_TIME;
+    info->max_time_ms = time_ms;
+    put_be16(batch + AT_ATTRIBUTES, info->attributes);
+    put_be64(batch + AT_MAX_TIME, (uint64_t)time_ms);
+    info->crc = crc32c(0, batch + BATCH_CRC_FROM, (size_t)info->size_bytes - BATCH_CRC_FROM);
+    put_be32(batch + AT_CRC, info->crc);
+}
+
 void record_walk_init(struct record_walk *w, const uint8_t *batch, const struct batch_info *info)
 {
     *w = (struct record_walk){.info = *info};

@@ -84,6 +84,9 @@ bool batch_crc_ok(const uint8_t *batch, const struct batch_info *info);
 /* Any thread. What the broker may set without touching the checksum. */
 void batch_place(uint8_t *batch, int64_t base_off, int32_t leader_epoch);
 
+/* Any thread. Gives all its records this time (LogAppendTime), and the batch its checksum anew. */
+void batch_stamp(uint8_t *batch, struct batch_info *info, int64_t time_ms);
+
 struct record {
     int64_t off;
     int64_t time_ms;

@@ -208,6 +208,8 @@ bool actor_is_alone(const struct actor *actor);
 /* It leads, or could without asking anybody as soon as somebody wants an append. */
 bool actor_leads(const struct actor *actor);
 bool actor_may_propose(const struct actor *actor);
+/* Leader: how many of its group keep pace with it, itself included. */
+int32_t actor_in_sync(const struct actor *actor);
 void actor_stop_machine(struct actor *actor);
 
 /* actor_doubt.c */

@@ -224,6 +224,17 @@ static bool keeps_pace(const struct raft *raft, const struct raft_peer *peer)
                                                raft->commit_idx - peer->match <= RAFT_WINDOW_MESSAGES);
 }
 
+int32_t actor_in_sync(const struct actor *actor)
+{
+    const struct raft *raft = &actor->raft;
+    int32_t count = 0;
+    for (uint32_t i = 0; i < raft->config.count; i++) {
+        const struct raft_peer *peer = &raft->peers[i];
+        count += raft_member_equal(&peer->member, &raft->self) || (peer->linked && keeps_pace(raft, peer));
+    }
+    return count;
+}
+
 static void list_members(const struct actor *actor, struct partition_ask *ask)
 {
     const struct raft *raft = &actor->raft;

@@ -115,6 +115,8 @@ struct publish_request {
     /* Came over a link, and may have been given up by its sender meanwhile. Bound to no term it
      * is taken by a sole voter alone: whoever leads others may have led again since. */
     bool forwarded;
+    /* Not appended while fewer replicas are in sync than the limits say: KQ_NOT_ENOUGH_REPLICAS. */
+    bool wants_in_sync;
     /* the answer */
     struct fault fault; /* .err KQ_OK: committed as configured; KQ_NOT_LEADER: not appended */
     uint64_t term;      /* in which it was appended, or of the leader known when it was refused */

@@ -26,6 +26,7 @@ struct produce_part {
     struct producing *producing;
     struct partition *partition; /* a reference while it is on its way */
     struct kafka_produce_response_partition *answer;
+    int64_t append_time_ms; /* -1: the messages have their producer's */
 };
 
 struct producing {
@@ -56,6 +57,7 @@ static int16_t code_of_flaw(enum produce_flaw flaw)
         [PRODUCE_BAD_RECORD] = KAFKA_ERR_INVALID_RECORD,
         [PRODUCE_CONTROL] = KAFKA_ERR_INVALID_RECORD,
         [PRODUCE_TRANSACTIONAL] = KAFKA_ERR_INVALID_TXN_STATE,
+        [PRODUCE_BAD_TIME] = KAFKA_ERR_INVALID_TIMESTAMP,
         [PRODUCE_NO_CODEC] = KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE,
     };
     return codes[flaw];
@@ -80,7 +82,7 @@ static void answer_part(struct kafka_call *call, struct produce_part *part)
         return;
     }
     part->answer->base_offset = request->base_off;
-    part->answer->log_append_time_ms = -1;
+    part->answer->log_append_time_ms = part->append_time_ms;
     part->answer->log_start_offset = request->log_start_off;
 }
 
@@ -135,8 +137,10 @@ static void part_begin(struct kafka_call *call, struct image_topic *topic, struc
         answer_fault(call, part->answer, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION, NULL);
         return;
     }
-    enum produce_flaw flaw = produce_check(asked->records, image_topic_limits(topic),
-                                           call->request.version >= FIRST_WITH_ZSTD, &info, &fault);
+    const struct partition_limits *limits = image_topic_limits(topic);
+    int64_t now_ms = clock_wall_ms();
+    enum produce_flaw flaw =
+        produce_check(asked->records, limits, call->request.version >= FIRST_WITH_ZSTD, now_ms, &info, &fault);
     if (flaw != PRODUCE_GOOD) {
         answer_fault(call, part->answer, code_of_flaw(flaw), &fault);
         return;
@@ -150,10 +154,15 @@ static void part_begin(struct kafka_call *call, struct image_topic *topic, struc
     int64_t wait_ms = request->timeout_ms < 0 ? 0 : request->timeout_ms;
     if (wait_ms > PRODUCE_WAIT_MAX_MS)
         wait_ms = PRODUCE_WAIT_MAX_MS;
+    uint8_t *batch = (uint8_t *)(uintptr_t)asked->records.data; /* in the frame, which is the call's */
+    part->append_time_ms = limits->log_append_time ? now_ms : -1;
+    if (limits->log_append_time)
+        batch_stamp(batch, &info, now_ms);
     part->partition = partition_hold(route.local);
     part->request = (struct publish_request){
         .done = part_done,
-        .batches = (uint8_t *)(uintptr_t)asked->records.data, /* in the frame, which is the call's */
+        .batches = batch,
+        .wants_in_sync = request->acks == -1,
         .batches_bytes = (uint32_t)asked->records.len,
         .record_count = (uint32_t)info.record_count,
         .batch_count = 1,
