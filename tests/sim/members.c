@@ -4,6 +4,7 @@
  * subscription at a time is judged here.
  */
 #include "base/require.h"
+#include "sim/calm.h"
 #include "sim/clients_internal.h"
 #include "sim/judge.h"
 #include "sim/trace.h"
@@ -126,7 +127,8 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
                   claim->partition, from, client_shown(reply));
         return log_starts_later(reply, claim, from, process, began_ns, final);
     }
-    if (brokers_count() == 1) /* of several, one that is cut off looks up what it knows of the group */
+    bool sure = calm_since(c->session.broker, began_ns);
+    if (sure)
         must_hold(claim, began_ns);
     int64_t first = -1, next = from;
     bool moved = claim->moved || from != claim->position;
@@ -134,14 +136,13 @@ static bool consume(struct client *c, struct claim *claim, int64_t from, unsigne
     if (whole && from >= 0) {
         if (moved)
             history_range(clients_history(), op, key, from, next);
-        if (brokers_count() == 1) /* of several, one that is cut off goes on reading what it has */
+        if (sure)
             history_log_end(clients_history(), op, key, next);
     } else if (moved) {
         history_assign(clients_history(), op, key);
     }
-    /* Of several brokers, one that is cut off goes on reading from what it knows of the group;
-     * and what was committed may be below the log start. */
-    if (from < 0 && first >= 0 && (final || brokers_count() == 1) && !variant_forgets() && !clients_lost())
+    /* What was committed may be below the log start. */
+    if (from < 0 && first >= 0 && (final || sure) && !variant_forgets() && !clients_lost())
         history_committed(clients_history(), op, group, key, first > 0 ? first : HISTORY_OFFSET_NONE);
     history_end(clients_history(), op, whole ? HISTORY_OK : HISTORY_INFO, client_now());
     trace_say(TRACE_CLIENT, "%u/%u reads t%u/%u from %" PRId64 ": operation %u, up to %" PRId64 "%s", c->number,

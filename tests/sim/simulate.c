@@ -5,6 +5,7 @@
  */
 #include "base/require.h"
 #include "sim/brokers.h"
+#include "sim/calm.h"
 #include "sim/clients.h"
 #include "sim/frames.h"
 #include "sim/judge.h"
@@ -255,6 +256,7 @@ static int run_seed(void)
     nemesis_new(sim.harness, sim.seed, sim.options.hard);
     fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
     machine_at((sim.options.seconds + MAKE_TOPICS_S + READ_ALL_S + LATE_S) * S_NS, too_late, NULL, 0);
+    calm_start();
     machine_at(S_NS, look_for_spinning, NULL, 0);
     if (!machine_run())
         failed("all wait for each other");
