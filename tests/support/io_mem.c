@@ -4,410 +4,14 @@
  * address of the first and stays valid however the file grows. Regions are reused,
  * with only the touched part cleared, so that a run costs microseconds.
  */
-#include "support/io_mem.h"
+#include "support/io_mem_impl.h"
 
 #include "base/require.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-enum {
-    SECTOR_BYTES = 512,
-    PATH_MAX_BYTES = 256,
-    ENTRIES_MAX = 1024,
-    CHANGES_STEP = 1024,
-    BLOCK_BYTES = 4096,
-    OP_KINDS = 17
-};
-
-struct inode {
-    struct inode *next;
-    uint8_t *bytes;
-    uint8_t *durable;
-    uint64_t size_bytes;
-    uint64_t durable_size;
-    uint64_t touched; /* bytes and durable are zero from here on */
-    uint64_t dirty_from;
-    uint64_t dirty_to;
-    bool mapped_writable; /* dirty is not known: all of it may be */
-    int opens;
-};
-
-struct entry {
-    char path[PATH_MAX_BYTES];
-    struct inode *inode; /* NULL: a folder */
-};
-
-struct names {
-    struct entry at[ENTRIES_MAX];
-    int count;
-};
-
-enum change_kind { CHANGE_LINK, CHANGE_UNLINK, CHANGE_RENAME };
-
-struct change {
-    enum change_kind kind;
-    char from[PATH_MAX_BYTES];
-    char to[PATH_MAX_BYTES];
-    struct inode *inode;
-};
-
-struct io_file {
-    struct inode *inode;
-    bool writable;
-};
-
-struct io_mem {
-    struct io io;
-    size_t file_max;
-    struct inode *inodes;
-    struct inode *unused;
-    struct names live;
-    struct names durable;
-    struct change *changes;
-    int change_count;
-    int change_cap;
-
-    uint64_t calls;
-    uint64_t calls_of[OP_KINDS];
-    uint64_t cut_at;
-    bool cut;
-    enum io_mem_mercy mercy;
-    uint64_t chance;
-    unsigned fail_ops;
-    uint64_t fail_skip;
-    uint64_t fail_times;
-    bool fail_for_ever;
-    int fail_error;
-    uint64_t failed; /* calls, by order */
-    uint64_t flipped;
-    uint64_t wiped;
-    bool shorten;
-    uint64_t capacity;
-};
-
-static uint64_t roll(struct io_mem *m)
-{
-    m->chance += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
-    uint64_t z = m->chance;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-/* ---- names ------------------------------------------------------------------------- */
-
-static struct entry *find(const struct names *n, const char *path)
-{
-    for (int i = 0; i < n->count; i++)
-        if (strcmp(n->at[i].path, path) == 0)
-            return (struct entry *)(uintptr_t)&n->at[i];
-    return NULL;
-}
-
-static void put(struct names *n, const char *path, struct inode *inode)
-{
-    struct entry *e = find(n, path);
-    if (e == NULL) {
-        REQUIRE(n->count < ENTRIES_MAX);
-        e = &n->at[n->count++];
-        REQUIRE(snprintf(e->path, sizeof e->path, "%s", path) < (int)sizeof e->path);
-    }
-    e->inode = inode;
-}
-
-static void drop(struct names *n, const char *path)
-{
-    struct entry *e = find(n, path);
-    if (e != NULL)
-        *e = n->at[--n->count];
-}
-
-/* A trailing slash is no part of a folder's name; "/" is always there. */
-static bool has_folder(const struct names *n, const char *path)
-{
-    size_t length = strlen(path);
-    while (length > 0 && path[length - 1] == '/')
-        length--;
-    for (int i = 0; i < n->count && length > 0; i++)
-        if (strncmp(n->at[i].path, path, length) == 0 && n->at[i].path[length] == '\0')
-            return n->at[i].inode == NULL;
-    return length == 0;
-}
-
-/* Whether path stands directly in folder. */
-static bool is_in(const char *path, const char *folder)
-{
-    size_t length = strlen(folder);
-    while (length > 1 && folder[length - 1] == '/')
-        length--;
-    if (strncmp(path, folder, length) != 0)
-        return false;
-    const char *rest = path + length;
-    if (length == 1 && folder[0] == '/')
-        return rest[0] != '\0' && strchr(rest, '/') == NULL;
-    return rest[0] == '/' && strchr(rest + 1, '/') == NULL;
-}
-
-/* What lies in a folder goes with it, however deep. */
-static void move_path(char *path, const char *from, const char *to)
-{
-    char moved[PATH_MAX_BYTES];
-    size_t length = strlen(from);
-    if (strncmp(path, from, length) != 0 || path[length] != '/')
-        return;
-    REQUIRE(snprintf(moved, sizeof moved, "%s%s", to, path + length) < (int)sizeof moved);
-    memcpy(path, moved, sizeof moved);
-}
-
-static void move_inside(struct names *n, const char *from, const char *to)
-{
-    for (int i = 0; i < n->count; i++)
-        move_path(n->at[i].path, from, to);
-}
-
-static void apply(struct names *n, const struct change *c)
-{
-    switch (c->kind) {
-    case CHANGE_LINK:
-        put(n, c->to, c->inode);
-        break;
-    case CHANGE_UNLINK:
-        drop(n, c->from);
-        break;
-    case CHANGE_RENAME:
-        drop(n, c->from);
-        put(n, c->to, c->inode);
-        if (c->inode == NULL)
-            move_inside(n, c->from, c->to);
-        break;
-    }
-}
-
-static void change(struct io_mem *m, enum change_kind kind, const char *from, const char *to, struct inode *inode)
-{
-    if (m->change_count == m->change_cap) {
-        m->change_cap += CHANGES_STEP;
-        m->changes = realloc(m->changes, (size_t)m->change_cap * sizeof *m->changes);
-        REQUIRE(m->changes != NULL);
-    }
-    struct change *c = &m->changes[m->change_count++];
-    c->kind = kind;
-    c->inode = inode;
-    (void)snprintf(c->from, sizeof c->from, "%s", from);
-    (void)snprintf(c->to, sizeof c->to, "%s", to);
-    apply(&m->live, c);
-    if (kind == CHANGE_RENAME && inode == NULL)
-        for (int i = 0; i < m->change_count - 1; i++) { /* what is not yet synced in it is known by its new name */
-            move_path(m->changes[i].from, from, to);
-            move_path(m->changes[i].to, from, to);
-        }
-}
-
-/* ---- inodes ------------------------------------------------------------------------- */
-
-static uint8_t *region(size_t size_bytes)
-{
-    void *at = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    REQUIRE(at != MAP_FAILED);
-    return at;
-}
-
-static struct inode *inode_new(struct io_mem *m)
-{
-    struct inode *n = m->unused;
-    if (n != NULL) {
-        m->unused = n->next;
-    } else {
-        n = calloc(1, sizeof *n);
-        REQUIRE(n != NULL);
-        n->bytes = region(m->file_max);
-        n->durable = region(m->file_max);
-    }
-    n->next = m->inodes;
-    m->inodes = n;
-    return n;
-}
-
-static void inode_clear(struct inode *n)
-{
-    memset(n->bytes, 0, n->touched);
-    memset(n->durable, 0, n->touched);
-    n->size_bytes = n->durable_size = n->touched = n->dirty_from = n->dirty_to = 0;
-    n->mapped_writable = false;
-    n->opens = 0;
-}
-
-static void touch(struct inode *n, uint64_t from, uint64_t to)
-{
-    if (n->dirty_from == n->dirty_to) {
-        n->dirty_from = from;
-        n->dirty_to = to;
-    } else {
-        n->dirty_from = from < n->dirty_from ? from : n->dirty_from;
-        n->dirty_to = to > n->dirty_to ? to : n->dirty_to;
-    }
-    if (to > n->touched)
-        n->touched = to;
-}
-
-/* What may differ between bytes and durable. */
-static void dirty_range(const struct inode *n, uint64_t *from, uint64_t *to)
-{
-    *from = n->mapped_writable ? 0 : n->dirty_from;
-    *to = n->mapped_writable ? n->touched : n->dirty_to;
-}
-
-static void make_durable(struct inode *n)
-{
-    uint64_t from;
-    uint64_t to;
-    dirty_range(n, &from, &to);
-    if (to > from)
-        memcpy(n->durable + from, n->bytes + from, to - from);
-    n->durable_size = n->size_bytes;
-    n->dirty_from = n->dirty_to = 0;
-}
-
-static bool is_named(const struct names *names, const struct inode *n)
-{
-    for (int i = 0; i < names->count; i++)
-        if (names->at[i].inode == n)
-            return true;
-    return false;
-}
-
-/* What is removed and closed takes no space. */
-static uint64_t used_blocks(const struct io_mem *m)
-{
-    uint64_t total = 0;
-    for (const struct inode *n = m->inodes; n != NULL; n = n->next)
-        if (n->opens > 0 || is_named(&m->live, n))
-            total += (n->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
-    return total;
-}
-
-/* How far the file may reach, at most to. */
-static uint64_t room(const struct io_mem *m, const struct inode *n, uint64_t to)
-{
-    if (to > m->file_max)
-        to = m->file_max;
-    if (m->capacity == 0 || to <= n->size_bytes)
-        return to;
-    uint64_t used = used_blocks(m);
-    uint64_t capacity = m->capacity / BLOCK_BYTES;
-    uint64_t left = used < capacity ? capacity - used : 0;
-    uint64_t most = ((n->size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES + left) * BLOCK_BYTES;
-    return to < most ? to : most;
-}
-
-/* ---- the power -------------------------------------------------------------------------- */
-
-static bool survives(struct io_mem *m)
-{
-    return m->mercy == IO_MEM_ALL_KEPT || (m->mercy == IO_MEM_BY_CHANCE && (roll(m) & 1) != 0);
-}
-
-static void sector_survives(struct io_mem *m, struct inode *n, uint64_t at)
-{
-    uint8_t *now = n->bytes + at;
-    uint8_t *then = n->durable + at;
-    if (memcmp(now, then, SECTOR_BYTES) == 0)
-        return;
-    uint64_t chance = m->mercy == IO_MEM_BY_CHANCE ? roll(m) : 0;
-    if (m->mercy == IO_MEM_BY_CHANCE && chance % 4 == 0) { /* torn */
-        size_t cut = (size_t)(chance >> 8) % SECTOR_BYTES;
-        if ((chance & 0x80) != 0)
-            memcpy(then, now, cut);
-        else
-            memcpy(then + cut, now + cut, SECTOR_BYTES - cut);
-    } else if (m->mercy == IO_MEM_ALL_KEPT || (m->mercy == IO_MEM_BY_CHANCE && (chance & 0x40) != 0)) {
-        memcpy(then, now, SECTOR_BYTES);
-    }
-}
-
-/* The durable side becomes what is found after the cut. */
-static void lose_power(struct io_mem *m)
-{
-    m->cut = true;
-    if (m->mercy == IO_MEM_STILL_CACHED)
-        return;
-    for (struct inode *n = m->inodes; n != NULL; n = n->next) {
-        uint64_t from;
-        uint64_t to;
-        dirty_range(n, &from, &to);
-        for (uint64_t at = from - from % SECTOR_BYTES; at < to; at += SECTOR_BYTES)
-            sector_survives(m, n, at);
-        if (n->size_bytes != n->durable_size && survives(m))
-            n->durable_size = n->size_bytes;
-        /* Behind the end there is nothing, whatever was written there. */
-        if (n->touched > n->durable_size)
-            memset(n->durable + n->durable_size, 0, n->touched - n->durable_size);
-    }
-    for (int i = 0; i < m->change_count; i++)
-        if (survives(m))
-            apply(&m->durable, &m->changes[i]);
-    m->change_count = 0;
-}
-
-/* Entries of folders that are gone, gone with them. */
-static void drop_orphans(struct names *n)
-{
-    for (bool again = true; again;) {
-        again = false;
-        for (int i = 0; i < n->count && !again; i++) {
-            char folder[PATH_MAX_BYTES];
-            (void)snprintf(folder, sizeof folder, "%s", n->at[i].path);
-            char *slash = strrchr(folder, '/');
-            if (slash == NULL || slash == folder)
-                continue;
-            *slash = '\0';
-            if (find(n, folder) == NULL) {
-                n->at[i] = n->at[--n->count];
-                again = true;
-            }
-        }
-    }
-}
-
-void io_mem_reboot(struct io_mem *m, enum io_mem_mercy mercy, uint64_t seed)
-{
-    if (!m->cut) {
-        m->mercy = mercy;
-        m->chance = seed;
-        lose_power(m);
-    }
-    m->cut = false;
-    m->cut_at = 0;
-    m->calls = 0;
-    io_mem_fail_not(m);
-    if (m->mercy == IO_MEM_STILL_CACHED)
-        return;
-    drop_orphans(&m->durable);
-    m->live = m->durable;
-    struct inode *all = m->inodes;
-    m->inodes = NULL;
-    while (all != NULL) {
-        struct inode *n = all;
-        all = n->next;
-        REQUIRE(n->opens == 0);
-        if (is_named(&m->live, n)) {
-            memcpy(n->bytes, n->durable, n->touched);
-            n->size_bytes = n->durable_size;
-            n->dirty_from = n->dirty_to = 0;
-            n->mapped_writable = false;
-            n->next = m->inodes;
-            m->inodes = n;
-        } else {
-            inode_clear(n);
-            n->next = m->unused;
-            m->unused = n;
-        }
-    }
-}
 
 /* ---- each call ---------------------------------------------------------------------------- */
 
@@ -443,7 +47,7 @@ static int leave(struct io_mem *m, bool last, int result)
 {
     if (!last)
         return result;
-    lose_power(m);
+    mem_lose_power(m);
     return -EIO;
 }
 
@@ -454,7 +58,7 @@ static int mem_open(struct io *io, const char *path, int flags, struct io_file *
     int err = enter(m, IO_MEM_OPEN, &last);
     if (err < 0)
         return leave(m, last, err);
-    struct entry *e = find(&m->live, path);
+    struct entry *e = names_find(&m->live, path);
     if (e != NULL && e->inode == NULL)
         return leave(m, last, -EISDIR);
     if (e == NULL && (flags & IO_CREATE) == 0)
@@ -464,7 +68,7 @@ static int mem_open(struct io *io, const char *path, int flags, struct io_file *
     struct inode *n = e != NULL ? e->inode : NULL;
     if (n == NULL) {
         n = inode_new(m);
-        change(m, CHANGE_LINK, "", path, n);
+        mem_change(m, CHANGE_LINK, "", path, n);
     }
     if (last)
         return leave(m, last, 0);
@@ -494,7 +98,7 @@ static ssize_t mem_pread(struct io *io, struct io_file *file, void *data, size_t
         return 0;
     size_t take = size_bytes < n->size_bytes - pos ? size_bytes : (size_t)(n->size_bytes - pos);
     if (m->shorten && take > 1)
-        take = 1 + (size_t)(roll(m) % take);
+        take = 1 + (size_t)(mem_roll(m) % take);
     memcpy(data, n->bytes + pos, take);
     return (ssize_t)take;
 }
@@ -513,8 +117,8 @@ static ssize_t mem_pwritev(struct io *io, struct io_file *file, const struct iov
         total += parts[i].iov_len;
     uint64_t want = err < 0 ? total / 2 : total;
     if (m->shorten && want > 1)
-        want = 1 + roll(m) % want;
-    uint64_t end = room(m, n, pos + want);
+        want = 1 + mem_roll(m) % want;
+    uint64_t end = mem_room(m, n, pos + want);
     uint64_t done = end > pos ? end - pos : 0;
     uint64_t at = pos;
     for (int i = 0; i < part_count && at < pos + done; i++) {
@@ -523,7 +127,7 @@ static ssize_t mem_pwritev(struct io *io, struct io_file *file, const struct iov
         at += step;
     }
     if (done > 0) {
-        touch(n, pos < n->size_bytes ? pos : n->size_bytes, pos + done);
+        inode_touch(n, pos < n->size_bytes ? pos : n->size_bytes, pos + done);
         if (pos + done > n->size_bytes)
             n->size_bytes = pos + done;
     }
@@ -536,7 +140,7 @@ static ssize_t mem_pwritev(struct io *io, struct io_file *file, const struct iov
 static void put_zeros(struct inode *n, uint64_t pos, uint64_t to)
 {
     memset(n->bytes + pos, 0, to - pos);
-    touch(n, pos < n->size_bytes ? pos : n->size_bytes, to);
+    inode_touch(n, pos < n->size_bytes ? pos : n->size_bytes, to);
     if (to > n->size_bytes)
         n->size_bytes = to;
 }
@@ -551,14 +155,14 @@ static int mem_zero(struct io *io, struct io_file *file, uint64_t pos, uint64_t 
     struct inode *n = file->inode;
     REQUIRE(pos % BLOCK_BYTES == 0 && size_bytes % BLOCK_BYTES == 0);
     uint64_t want = pos + (err < 0 ? size_bytes / 2 : size_bytes);
-    uint64_t to = room(m, n, want);
+    uint64_t to = mem_room(m, n, want);
     if (to > pos)
         put_zeros(n, pos, to);
     if (err < 0 || last)
         return leave(m, last, err);
     if (to < want)
         return -ENOSPC;
-    make_durable(n);
+    inode_make_durable(n);
     return 0;
 }
 
@@ -575,7 +179,7 @@ static int mem_allocate(struct io *io, struct io_file *file, uint64_t pos, uint6
     uint64_t to = pos + size_bytes;
     if (size_bytes == 0) /* as fallocate has it */
         return leave(m, last, -EINVAL);
-    if (room(m, n, to) < to)
+    if (mem_room(m, n, to) < to)
         return leave(m, last, -ENOSPC);
     if (to > n->size_bytes)
         put_zeros(n, n->size_bytes, to);
@@ -592,7 +196,7 @@ static int mem_datasync(struct io *io, struct io_file *file)
     if (err < 0) /* the pages are clean now, and what they hold was never written */
         file->inode->dirty_from = file->inode->dirty_to = 0;
     else
-        make_durable(file->inode);
+        inode_make_durable(file->inode);
     return err;
 }
 
@@ -606,7 +210,7 @@ static int mem_forget(struct io *io, struct io_file *file)
     struct inode *n = file->inode;
     uint64_t from;
     uint64_t to;
-    dirty_range(n, &from, &to); /* stays; all else is read again */
+    inode_dirty_range(n, &from, &to); /* stays; all else is read again */
     if (from == to)
         from = to = n->touched;
     memcpy(n->bytes, n->durable, from);
@@ -626,9 +230,9 @@ static int mem_truncate(struct io *io, struct io_file *file, uint64_t size_bytes
         return leave(m, last, -EFBIG);
     if (size_bytes < n->size_bytes) {
         memset(n->bytes + size_bytes, 0, n->touched > size_bytes ? n->touched - size_bytes : 0);
-        touch(n, size_bytes, n->size_bytes);
+        inode_touch(n, size_bytes, n->size_bytes);
     } else if (size_bytes > n->size_bytes) {
-        touch(n, n->size_bytes, size_bytes);
+        inode_touch(n, n->size_bytes, size_bytes);
     }
     n->size_bytes = size_bytes;
     return leave(m, last, 0);
@@ -671,10 +275,10 @@ static int mem_rename(struct io *io, const char *from, const char *to)
     int err = enter(m, IO_MEM_RENAME, &last);
     if (m->cut || err < 0)
         return leave(m, last, err);
-    struct entry *e = find(&m->live, from);
+    struct entry *e = names_find(&m->live, from);
     if (e == NULL)
         return leave(m, last, -ENOENT);
-    change(m, CHANGE_RENAME, from, to, e->inode);
+    mem_change(m, CHANGE_RENAME, from, to, e->inode);
     return leave(m, last, 0);
 }
 
@@ -685,10 +289,10 @@ static int mem_unlink(struct io *io, const char *path)
     int err = enter(m, IO_MEM_UNLINK, &last);
     if (m->cut || err < 0)
         return leave(m, last, err);
-    struct entry *e = find(&m->live, path);
+    struct entry *e = names_find(&m->live, path);
     if (e == NULL)
         return leave(m, last, -ENOENT);
-    change(m, CHANGE_UNLINK, path, "", e->inode);
+    mem_change(m, CHANGE_UNLINK, path, "", e->inode);
     return leave(m, last, 0);
 }
 
@@ -699,9 +303,9 @@ static int mem_mkdir(struct io *io, const char *path)
     int err = enter(m, IO_MEM_MKDIR, &last);
     if (m->cut || err < 0)
         return leave(m, last, err);
-    if (find(&m->live, path) != NULL)
+    if (names_find(&m->live, path) != NULL)
         return leave(m, last, -EEXIST);
-    change(m, CHANGE_LINK, "", path, NULL);
+    mem_change(m, CHANGE_LINK, "", path, NULL);
     return leave(m, last, 0);
 }
 
@@ -712,12 +316,12 @@ static int mem_rmdir(struct io *io, const char *path)
     int err = enter(m, IO_MEM_RMDIR, &last);
     if (m->cut || err < 0)
         return leave(m, last, err);
-    if (find(&m->live, path) == NULL)
+    if (names_find(&m->live, path) == NULL)
         return leave(m, last, -ENOENT);
     for (int i = 0; i < m->live.count; i++)
-        if (is_in(m->live.at[i].path, path))
+        if (names_is_in(m->live.at[i].path, path))
             return leave(m, last, -ENOTEMPTY);
-    change(m, CHANGE_UNLINK, path, "", NULL);
+    mem_change(m, CHANGE_UNLINK, path, "", NULL);
     return leave(m, last, 0);
 }
 
@@ -728,13 +332,13 @@ static int mem_sync_dir(struct io *io, const char *path)
     int err = enter(m, IO_MEM_SYNC_DIR, &last);
     if (m->cut || err < 0 || last)
         return leave(m, last, err);
-    if (!has_folder(&m->live, path))
+    if (!names_has_folder(&m->live, path))
         return -ENOENT;
     int kept = 0;
     for (int i = 0; i < m->change_count; i++) {
         const struct change *c = &m->changes[i];
-        if (is_in(c->kind == CHANGE_UNLINK ? c->from : c->to, path))
-            apply(&m->durable, c);
+        if (names_is_in(c->kind == CHANGE_UNLINK ? c->from : c->to, path))
+            names_apply(&m->durable, c);
         else
             m->changes[kept++] = *c;
     }
@@ -749,10 +353,10 @@ static int mem_list(struct io *io, const char *path, void (*each)(void *context,
     int err = enter(m, IO_MEM_LIST, &last);
     if (m->cut || err < 0 || last)
         return leave(m, last, err);
-    if (!has_folder(&m->live, path))
+    if (!names_has_folder(&m->live, path))
         return -ENOENT;
     for (int i = 0; i < m->live.count; i++)
-        if (is_in(m->live.at[i].path, path))
+        if (names_is_in(m->live.at[i].path, path))
             each(context, strrchr(m->live.at[i].path, '/') + 1);
     return 0;
 }
@@ -763,7 +367,7 @@ static int mem_space(struct io *io, const char *path, uint64_t *free_bytes)
     bool last;
     (void)path;
     int err = enter(m, IO_MEM_SPACE, &last);
-    uint64_t used = used_blocks(m) * BLOCK_BYTES;
+    uint64_t used = mem_used_blocks(m) * BLOCK_BYTES;
     *free_bytes = m->capacity == 0 ? UINT64_C(1) << 40 : m->capacity > used ? m->capacity - used : 0;
     return leave(m, last, err);
 }
@@ -894,7 +498,7 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes)
 
 uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes)
 {
-    struct entry *e = find(&m->live, path);
+    struct entry *e = names_find(&m->live, path);
     if (e == NULL || e->inode == NULL)
         return NULL;
     *size_bytes = e->inode->size_bytes;
@@ -903,7 +507,7 @@ uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes)
 
 void io_mem_flip(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
 {
-    struct entry *e = find(&m->live, path);
+    struct entry *e = names_find(&m->live, path);
     REQUIRE(e != NULL && e->inode != NULL && pos < e->inode->size_bytes);
     e->inode->bytes[pos] ^= bits;
     e->inode->durable[pos] ^= bits;
@@ -944,7 +548,7 @@ uint64_t io_mem_wiped(const struct io_mem *m)
 
 void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t bits)
 {
-    struct entry *e = find(&m->durable, path);
+    struct entry *e = names_find(&m->durable, path);
     REQUIRE(e != NULL && e->inode != NULL && pos < e->inode->durable_size);
     e->inode->durable[pos] ^= bits;
     m->flipped++;
@@ -952,7 +556,7 @@ void io_mem_flip_disk(struct io_mem *m, const char *path, uint64_t pos, uint8_t 
 
 const uint8_t *io_mem_durable(const struct io_mem *m, const char *path, uint64_t *size_bytes)
 {
-    const struct entry *e = find(&m->durable, path);
+    const struct entry *e = names_find(&m->durable, path);
     if (e == NULL || e->inode == NULL)
         return NULL;
     *size_bytes = e->inode->durable_size;
@@ -969,21 +573,21 @@ void io_mem_each_durable(struct io_mem *m, void (*each)(void *context, const cha
 void io_mem_put(struct io_mem *m, const char *path, const void *data, size_t size_bytes)
 {
     REQUIRE(size_bytes <= m->file_max);
-    struct entry *e = find(&m->live, path);
+    struct entry *e = names_find(&m->live, path);
     struct inode *n = e != NULL ? e->inode : inode_new(m);
     inode_clear(n);
     if (size_bytes > 0)
         memcpy(n->bytes, data, size_bytes);
     n->size_bytes = size_bytes;
-    touch(n, 0, size_bytes);
-    make_durable(n);
-    put(&m->live, path, n);
-    put(&m->durable, path, n);
+    inode_touch(n, 0, size_bytes);
+    inode_make_durable(n);
+    names_put(&m->live, path, n);
+    names_put(&m->durable, path, n);
 }
 
 bool io_mem_exists(const struct io_mem *m, const char *path)
 {
-    return find(&m->live, path) != NULL;
+    return names_find(&m->live, path) != NULL;
 }
 
 void io_mem_each(struct io_mem *m, void (*each)(void *context, const char *path), void *context)

@@ -4,6 +4,7 @@
 #include "base/require.h"
 #include "cluster/cluster.h"
 #include "cluster/raft_port.h"
+#include "support/cluster_rig.h"
 #include "support/folder.h"
 #include "support/unit.h"
 
@@ -70,19 +71,8 @@ static enum kq_err try_start(struct fault *fault)
     test_ops = *io_posix()->ops;
     test_ops.open = test_open;
     test_ops.space = test_space;
-    struct engine_options options = {.io = &test_io,
-                                     .data_dir = dir,
-                                     .broker_id = 1,
-                                     .flusher_count = 4,
-                                     .stack_bytes = 256 * 1024,
-                                     .mailbox_bytes = 1 << 20,
-                                     .entry_max_bytes = 1 << 20,
-                                     .unflushed_entries = 2,
-                                     .prepare_min_bytes = 4096,
-                                     .prepare_max_bytes = 1 << 20,
-                                     .prepare_budget_bytes = 64 << 20,
-                                     .mark_delay_us = 1000,
-                                     .flush_always = true};
+    struct engine_options options = rig_engine_options(dir, 1);
+    options.io = &test_io;
     CU_ASSERT_EQUAL_FATAL(engine_start(&engine, &options, fault), KQ_OK);
     int fd;
     uint16_t raft_port;
