@@ -181,7 +181,8 @@ void oracle_leaves(struct world *world, int n, const struct raft_message *messag
     if (term > durable)
         world_fail(world, n, "speaks of term %llu, its disk has %llu", (unsigned long long)term,
                    (unsigned long long)durable);
-    if (term > world->ledger.spoken_term[node->incarnation])
+    /* A term that only an entry stands for may go with that entry: no vote was given in it. */
+    if (term <= node->hard.term && term > world->ledger.spoken_term[node->incarnation])
         world->ledger.spoken_term[node->incarnation] = term;
     if (node->disk_failed && message->type != RAFT_MSG_TIMEOUT_NOW)
         world_fail(world, n, "speaks after its disk failed");

@@ -14,7 +14,8 @@ static int64_t elections(struct world *world, uint32_t from, uint32_t to)
     return ((int64_t)from * ELECTION) + (int64_t)world_random(world, (uint64_t)(to - from) * (uint64_t)ELECTION);
 }
 
-/* Are the others a majority without this one? Those whose disk is gone do not come back. */
+/* Are the others a majority without this one? Those whose disk is gone do not come back, and
+ * those that may have forgotten do not vote. */
 static bool can_spare(const struct world *world, int leader, int without)
 {
     uint64_t idx;
@@ -22,7 +23,8 @@ static bool can_spare(const struct world *world, int leader, int without)
     bool has[WORLD_SEATS_MAX];
     for (uint32_t i = 0; i < conf->count; i++) {
         int n = (int)conf->seats[i].member.broker_id - 1;
-        has[i] = n != without && raft_member_equal(&world->nodes[n].self, &conf->seats[i].member);
+        has[i] = n != without && raft_member_equal(&world->nodes[n].self, &conf->seats[i].member) &&
+                 !world->nodes[n].amnesiac;
     }
     return oracle_quorum(conf, has);
 }
@@ -34,7 +36,7 @@ static int another_voter(struct world *world, int leader)
     for (int tries = 0; tries < 40; tries++) {
         const struct raft_seat *seat = &config->seats[world_random(world, config->count)];
         int n = (int)seat->member.broker_id - 1;
-        if (n != leader && (seat->kinds & RAFT_SEAT_VOTER) != 0 &&
+        if (n != leader && (seat->kinds & RAFT_SEAT_VOTER) != 0 && !world->nodes[n].amnesiac &&
             raft_member_equal(&world->nodes[n].self, &seat->member))
             return n;
     }
@@ -188,6 +190,48 @@ static void the_leader_dies(struct world *world, int leader)
     settles(world, "the leader died");
 }
 
+/* The leader is to go, of few voters: in the middle of it, it falls silent. */
+static void the_leader_is_removed(struct world *world, int leader)
+{
+    int other = another_voter(world, leader);
+    if (other < 0 || !raft_may_change(&world->nodes[leader].raft))
+        return;
+    struct raft_seat seats[2] = {{.member = world->nodes[leader].self, .kinds = RAFT_SEAT_VOTER},
+                                 {.member = world->nodes[other].self, .kinds = RAFT_SEAT_VOTER}};
+    if (world_chance(world, 700)) {
+        (void)world_change(world, leader, seats, 2);
+        settles(world, "a change to two voters");
+    }
+    if (world->failed || world_leader(world) != leader || !raft_may_change(&world->nodes[leader].raft))
+        return;
+    (void)world_change(world, leader, seats + 1, 1);
+    world_run_until(world, world->now_us + (int64_t)world_random(world, 8 * MS));
+    if (world_chance(world, 300))
+        world_crash(world, leader, elections(world, 0, 4));
+    else
+        cut_links(world, leader, other);
+    world_run_until(world, world->now_us + elections(world, 0, 5));
+    mend_links(world);
+    (void)serves_in_time(world, "the leader was removed");
+    settles(world, "the leader was removed");
+}
+
+/* Flushing by interval: the power blinks, here and there, while much is on its way. */
+static void the_power_blinks(struct world *world)
+{
+    world->options.delay_us = 12 * MS;
+    world->options.propose_every_us = 1 * MS;
+    for (int i = 0; i < 8 && !world->failed; i++) {
+        int n = (int)world_random(world, (uint64_t)world->options.node_count);
+        if (world_may_cut_power(world))
+            world_power_cut(world, n, (int64_t)world_random(world, 2 * MS));
+        world_run_until(world, world->now_us + elections(world, 0, 1));
+    }
+    world->options.delay_us = MS;
+    (void)serves_in_time(world, "the power blinked");
+    settles(world, "the power blinked");
+}
+
 static void all_die(struct world *world)
 {
     for (int i = 0; i < WORLD_NODES_MAX; i++)
@@ -214,7 +258,12 @@ void world_drill(struct world *world)
         return;
     bool idle = world_chance(world, 400);
     world->options.propose_every_us = idle ? 0 : 4 * MS;
-    switch (world_random(world, world->options.interval ? 5 : 7)) {
+    uint64_t which = world_random(world, 8);
+    if (world->options.interval && which >= 5) {
+        the_power_blinks(world);
+        which = UINT64_MAX;
+    }
+    switch (which) {
     case 0:
     case 1:
         a_follower_is_away(world, leader);
@@ -231,8 +280,13 @@ void world_drill(struct world *world)
     case 5:
         all_die(world);
         break;
-    default:
+    case 6:
+        the_leader_is_removed(world, leader);
+        break;
+    case 7:
         members_change(world);
+        break;
+    default:
         break;
     }
     world->options.propose_every_us = 0;

@@ -270,7 +270,7 @@ static void do_something(struct world *world, const struct mix *mix)
                              world_random(world, world->nodes[n].raft.commit_idx - world->nodes[n].log.base_idx + 1));
     if (n >= 0 && world_chance(world, mix->disk))
         world_fail_disk(world, n);
-    if (n >= 0 && world_chance(world, 100))
+    if (n >= 0 && world_chance(world, world->options.runs_max != 0 ? 300 : 100))
         world->nodes[n].disk_us = world_chance(world, 300)  ? 60 * MS
                                   : world->options.interval ? WORLD_INTERVAL_US
                                                             : 2 * MS;
@@ -351,11 +351,13 @@ struct world *world_play(uint64_t seed)
                       .start = sometimes(world, 200),
                       .transfer = sometimes(world, 150),
                       .disk = options.interval ? 0 : sometimes(world, 30),
-                      .power = options.interval ? 150 : 0,
+                      .power = options.interval ? 300 : 0,
                       .strand = sometimes(world, 250),
                       .pause = sometimes(world, 200)};
     world->options.start_per_mille = world_chance(world, 300) ? 60 : 0;
     world->options.change_per_mille = mix.membership != 0 && world_chance(world, 300) ? 100 : 0;
+    if (options.interval && seed % 2 == 0) /* power alone: those that forgot are brought up to date soon */
+        mix = (struct mix){.power = 600, .crash = 30};
     if (seed % 4 == 1) { /* logs part, again and again */
         mix = (struct mix){.crash = 100, .strand = 900, .start = sometimes(world, 100)};
         world->options.crash_per_persist_per_mille = 0;

@@ -388,15 +388,17 @@ static void deliver(struct world *world, int slot)
     world_turn(world, packet.to);
 }
 
-/* One at a time, and only while nobody else may have forgotten; a group of two has no majority
- * without the one that forgot. */
+/* Only as long as those that have not forgotten are a majority with one more that has; members
+ * do not change where flushing is by interval. */
 bool world_may_cut_power(const struct world *world)
 {
+    int forgetful = 1;
     for (int n = 0; n < WORLD_NODES_MAX; n++)
-        if (world->nodes[n].exists &&
-            (world->nodes[n].amnesiac || (world->nodes[n].up && world->nodes[n].raft.amnesiac)))
-            return false;
-    return world->options.interval && world->options.node_count >= 3;
+        forgetful += world->nodes[n].exists &&
+                             (world->nodes[n].amnesiac || (world->nodes[n].up && world->nodes[n].raft.amnesiac))
+                         ? 1
+                         : 0;
+    return world->options.interval && 2 * forgetful < world->options.node_count;
 }
 
 /* Soon after it cut its log: what was cut and what came in its place may both be on their way to the disk. */
