@@ -273,3 +273,20 @@ void cluster_post_job(struct cluster *c, struct job *job, bool *posted)
     if (post)
         engine_post_work(c->options.engine, job);
 }
+
+/* ---- what tools ask --------------------------------------------------------------------- */
+
+void cluster_ask_metadata(struct cluster *cluster, struct partition_ask *ask)
+{
+    TAG_CHECK(cluster, CLUSTER_TAG);
+    partition_ask(cluster->metadata_partition, ask);
+}
+
+const char *cluster_data_dir(const struct cluster *cluster, int64_t *free_bytes)
+{
+    uint64_t bytes;
+    TAG_CHECK(cluster, CLUSTER_TAG);
+    bool known = cluster->io->ops->space(cluster->io, cluster->data_dir, &bytes) >= 0 && bytes <= INT64_MAX;
+    *free_bytes = known ? (int64_t)bytes : -1;
+    return cluster->data_dir;
+}

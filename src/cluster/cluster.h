@@ -101,6 +101,10 @@ void cluster_delete_topic(struct cluster *cluster, struct cluster_request *reque
 void cluster_grow_topic(struct cluster *cluster, struct cluster_request *request);
 /* KQ_UNKNOWN_TOPIC. */
 void cluster_topic_config(struct cluster *cluster, struct cluster_request *request);
+/* Any thread. A question to this broker's replica of the metadata; see partition_ask(). */
+void cluster_ask_metadata(struct cluster *cluster, struct partition_ask *ask);
+/* Any thread; asks the disk. The broker's folder, and how much is free there; -1: not known. */
+const char *cluster_data_dir(const struct cluster *cluster, int64_t *free_bytes);
 /* Any thread. What a topic that sets nothing has. */
 struct partition_limits cluster_default_limits(const struct cluster *cluster);
 /* producer_id: one that was never given before. */

@@ -235,6 +235,22 @@ int32_t actor_in_sync(const struct actor *actor)
     return count;
 }
 
+/* -1: not in the log (any more). */
+static int64_t end_off_of(const struct actor *actor, uint64_t idx)
+{
+    bool known = idx > 0 && idx <= actor->raft.last_idx && log_term_at(actor->log, idx) != 0;
+    return known ? log_end_off_at(actor->log, idx) : -1;
+}
+
+static void list_producers(struct actor *actor, struct partition_ask *ask)
+{
+    ask->producers = producers_list(&actor->producers, &ask->producer_count);
+    bool missing = ask->producers == NULL && ask->producer_count > 0;
+    if (missing)
+        ask->producer_count = 0;
+    finish_ask(actor, ask, missing ? KQ_NO_MEMORY : KQ_OK, NULL);
+}
+
 static void list_members(const struct actor *actor, struct partition_ask *ask)
 {
     const struct raft *raft = &actor->raft;
@@ -247,6 +263,7 @@ static void list_members(const struct actor *actor, struct partition_ask *ask)
             (struct partition_member_row){.member = peer->member,
                                           .kinds = raft->config.seats[i].kinds,
                                           .match_idx = match_idx,
+                                          .end_off = end_off_of(actor, match_idx),
                                           .linked = self || peer->linked,
                                           .in_sync = self || (leads && keeps_pace(raft, peer))};
     }
@@ -348,6 +365,8 @@ void actor_take_ask(struct actor *actor, struct partition_ask *ask)
         finish_ask(actor, ask, KQ_OK, NULL);
     } else if (actor->raft.role != RAFT_LEADER && !(ask->question != PARTITION_ASK_TRANSFER && actor_leads(actor))) {
         finish_ask(actor, ask, KQ_NOT_LEADER, NULL);
+    } else if (ask->question == PARTITION_ASK_PRODUCERS) {
+        list_producers(actor, ask);
     } else if (ask->question == PARTITION_ASK_EPOCH) {
         finish_ask(actor, ask, find_epoch(actor, ask), NULL);
     } else if (ask->question == PARTITION_ASK_START) {

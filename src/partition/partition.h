@@ -191,13 +191,21 @@ enum partition_question {
     /* leader: the log is to start at `off` (-1: at the high watermark) or later. KQ_OK when that
      * is committed: off is where it starts. KQ_OFFSET_OUT_OF_RANGE: past the high watermark. */
     PARTITION_ASK_START,
+    PARTITION_ASK_PRODUCERS, /* leader: producers[] that it remembers, who wrote longest ago first */
 };
 struct partition_member_row {
     struct raft_member member;
     uint32_t kinds; /* enum raft_seat_kind */
     uint64_t match_idx;
+    int64_t end_off; /* of the records up to there; -1: not known */
     bool linked;
     bool in_sync; /* has all that is committed, or lacks no more than is on its way to it */
+};
+struct partition_producer_row {
+    int64_t id;
+    int64_t wrote_ms;
+    int32_t last_sequence;
+    int16_t epoch;
 };
 struct partition_ask {
     struct mail mail;
@@ -216,6 +224,8 @@ struct partition_ask {
     bool target_reached; /* the committed configuration is the target */
     struct partition_member_row members[PARTITION_MEMBERS_MAX];
     uint32_t member_count;
+    struct partition_producer_row *producers; /* the asker frees it */
+    uint32_t producer_count;
 };
 void partition_ask(struct partition *partition, struct partition_ask *ask);
 

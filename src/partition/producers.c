@@ -7,6 +7,7 @@
 #include "partition/producers.h"
 
 #include "base/require.h"
+#include "partition/partition.h"
 
 #include <stdlib.h>
 
@@ -113,6 +114,20 @@ enum producers_verdict producers_judge(const struct producers *producers, const 
     REQUIRE(p->batch_count > 0);
     int32_t expected = sequence_after(p->batches[p->batch_count - 1].last_sequence, 1);
     return batch->base_sequence == expected ? PRODUCERS_NEXT : PRODUCERS_GAP;
+}
+
+struct partition_producer_row *producers_list(const struct producers *producers, uint32_t *count)
+{
+    struct partition_producer_row *rows =
+        producers->by_id.count == 0 ? NULL : calloc(producers->by_id.count, sizeof *rows);
+    *count = (uint32_t)producers->by_id.count;
+    size_t i = 0;
+    for (const struct producer *p = producers->oldest; p != NULL && rows != NULL; p = p->newer) {
+        int32_t last = p->batch_count > 0 ? p->batches[p->batch_count - 1].last_sequence : -1;
+        rows[i++] = (struct partition_producer_row){
+            .id = p->id, .wrote_ms = p->wrote_ms, .last_sequence = last, .epoch = p->epoch};
+    }
+    return rows;
 }
 
 static struct producer *add(struct producers *producers, int64_t id, int64_t now_ms)

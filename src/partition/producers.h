@@ -47,6 +47,11 @@ enum producers_verdict producers_judge(const struct producers *producers, const 
 enum kq_err producers_note(struct producers *producers, const struct batch_info *batch, int64_t base_off, uint64_t idx,
                            int64_t now_ms);
 
+/* Owner's thread. All of them, who wrote longest ago first. NULL and *count 0: there are none; NULL and
+ * more: out of memory. The caller frees it. */
+struct partition_producer_row;
+struct partition_producer_row *producers_list(const struct producers *producers, uint32_t *count);
+
 /* What came in entries up to idx (UINT64_MAX: all). Versioned; at most PRODUCERS_MAX
  * times about 200 bytes. */
 void producers_encode(const struct producers *producers, uint64_t idx, struct buf *out);

@@ -116,6 +116,9 @@ kafka_handler kafka_handle_find_coordinator, kafka_handle_join_group, kafka_hand
     kafka_handle_describe_groups, kafka_handle_list_groups, kafka_handle_delete_groups;
 /* kafka_offsets.c */
 kafka_handler kafka_handle_list_offsets, kafka_handle_offset_for_leader_epoch, kafka_handle_delete_records;
+/* kafka_cluster.c */
+kafka_handler kafka_handle_describe_log_dirs, kafka_handle_elect_leaders, kafka_handle_describe_quorum;
+kafka_handler kafka_handle_describe_producers;
 /* kafka_topics.c */
 kafka_handler kafka_handle_create_topics, kafka_handle_delete_topics, kafka_handle_create_partitions;
 /* kafka_configs.c */

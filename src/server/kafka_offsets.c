@@ -9,30 +9,12 @@
 #include "base/clock.h"
 #include "base/require.h"
 #include "proto/kafka/api_offsets.h"
-#include "server/kafka_internal.h"
+#include "server/kafka_asking.h"
 
 #include <sched.h>
 #include <stdlib.h>
 
 enum { TIME_LATEST = -1, TIME_EARLIEST = -2, TIME_MAX = -3, TIME_EARLIEST_LOCAL = -4, VIEW_TRIES = 100 };
-
-/* ---- what the three have in common ------------------------------------------------------------- */
-
-/* The replica here that leads, if the client's leader epoch (-1: it has none) is the present one. */
-static int16_t find_leader(struct kafka_call *call, const struct image *image, struct slice topic_name, int32_t p,
-                           int32_t epoch, struct partition **partition, uint64_t *term)
-{
-    struct route route;
-    const struct image_topic *topic = image_find(image, (const char *)topic_name.data, topic_name.len);
-    if (topic == NULL || image_topic_internal(topic) || p < 0 || (uint32_t)p >= image_topic_partitions(topic))
-        return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
-    route_find(call->broker, topic, (uint32_t)p, &route);
-    if (route.kind != ROUTE_LOCAL || route.local == NULL)
-        return KAFKA_ERR_NOT_LEADER_OR_FOLLOWER;
-    *partition = route.local;
-    (void)partition_leader(route.local, term);
-    return kafka_check_epoch(epoch, *term);
-}
 
 /* ---- ListOffsets ----------------------------------------------------------------------------------- */
 
@@ -90,7 +72,7 @@ static void list_partition(struct kafka_call *call, const struct image *image, s
     to->timestamp = to->offset = -1;
     to->leader_epoch = -1;
     to->error_code =
-        find_leader(call, image, topic, asked->partition_index, asked->current_leader_epoch, &partition, &term);
+        asking_find_leader(call, image, topic, asked->partition_index, asked->current_leader_epoch, &partition, &term);
     if (to->error_code == KAFKA_ERR_NONE)
         to->error_code = list_offset(partition, asked->timestamp, to);
     if (to->error_code == KAFKA_ERR_NONE && to->offset >= 0)
@@ -119,81 +101,6 @@ void kafka_handle_list_offsets(struct kafka_call *call, struct worker *worker)
     kafka_call_answered(call);
 }
 
-/* ---- questions to actors ------------------------------------------------------------------------------ */
-
-struct asking;
-
-struct asking_one {
-    struct partition_ask ask;
-    struct asking *asking;
-    struct partition *partition; /* a reference */
-    void *answer;                /* the partition's struct in the answer */
-};
-
-struct asking {
-    struct kafka_call *call;
-    void (*fill)(struct asking_one *one); /* the last to come back: one of them was answered */
-    _Atomic uint32_t left;                /* on their way, and one while they are sent */
-    uint32_t count;
-    struct asking_one ones[];
-};
-
-static void asking_fini(struct kafka_call *call)
-{
-    struct asking *asking = call->own;
-    for (uint32_t i = 0; i < asking->count; i++)
-        partition_drop(&asking->ones[i].partition);
-    free(asking);
-}
-
-static void asking_less(struct asking *asking)
-{
-    if (atomic_fetch_sub_explicit(&asking->left, 1, memory_order_acq_rel) != 1)
-        return;
-    for (uint32_t i = 0; i < asking->count; i++)
-        asking->fill(&asking->ones[i]);
-    kafka_call_answered(asking->call);
-}
-
-/* The actor's turn. */
-static void one_answered(struct partition_ask *ask)
-{
-    asking_less(CONTAINER_OF(ask, struct asking_one, ask)->asking);
-}
-
-/* Room for that many; NULL: the call was ended. */
-static struct asking *asking_new(struct kafka_call *call, size_t count, void (*fill)(struct asking_one *one))
-{
-    struct asking *asking = calloc(1, sizeof(*asking) + count * sizeof(asking->ones[0]));
-    if (asking == NULL) {
-        call->hang_up = true;
-        kafka_call_answered(call);
-        return NULL;
-    }
-    asking->call = call;
-    asking->fill = fill;
-    atomic_init(&asking->left, 1);
-    call->own = asking;
-    call->fini = asking_fini;
-    return asking;
-}
-
-static void asking_add(struct asking *asking, struct partition *partition, const struct partition_ask *ask,
-                       void *answer)
-{
-    struct asking_one *one = &asking->ones[asking->count++];
-    *one = (struct asking_one){.ask = *ask, .asking = asking, .partition = partition_hold(partition), .answer = answer};
-    one->ask.done = one_answered;
-}
-
-static void asking_send(struct asking *asking)
-{
-    atomic_fetch_add_explicit(&asking->left, asking->count, memory_order_relaxed);
-    for (uint32_t i = 0; i < asking->count; i++)
-        partition_ask(asking->ones[i].partition, &asking->ones[i].ask);
-    asking_less(asking);
-}
-
 /* ---- OffsetForLeaderEpoch --------------------------------------------------------------------------------- */
 
 static void epoch_fill(struct asking_one *one)
@@ -217,8 +124,8 @@ static void epoch_ask(struct asking *asking, const struct image *image, struct s
     to->partition = asked->partition;
     to->leader_epoch = -1;
     to->end_offset = -1;
-    to->error_code =
-        find_leader(asking->call, image, topic, asked->partition, asked->current_leader_epoch, &partition, &term);
+    to->error_code = asking_find_leader(asking->call, image, topic, asked->partition, asked->current_leader_epoch,
+                                        &partition, &term);
     if (to->error_code != KAFKA_ERR_NONE || asked->leader_epoch < 0)
         return;
     struct partition_ask ask = {.question = PARTITION_ASK_EPOCH, .epoch = (uint64_t)asked->leader_epoch};
@@ -272,7 +179,7 @@ static void start_ask(struct asking *asking, const struct image *image, struct s
     uint64_t term = 0;
     to->partition_index = asked->partition_index;
     to->low_watermark = -1;
-    to->error_code = find_leader(asking->call, image, topic, asked->partition_index, -1, &partition, &term);
+    to->error_code = asking_find_leader(asking->call, image, topic, asked->partition_index, -1, &partition, &term);
     if (to->error_code == KAFKA_ERR_NONE && asked->offset < -1)
         to->error_code = KAFKA_ERR_OFFSET_OUT_OF_RANGE;
     if (to->error_code != KAFKA_ERR_NONE)
