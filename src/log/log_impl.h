@@ -156,6 +156,7 @@ struct log {
     int64_t next_off;
     uint64_t flushed_idx;
     uint64_t flushed_term;
+    uint64_t told_flushed_idx; /* at a start: what the mark and the entries say of the last segment; 0: nothing */
     uint64_t cuts;
     struct pending_cut cut; /* while there is one, last_idx, last_term, next_off and what is flushed tell of the log
                              * after it; the segments and the end of the active one, of the log before it */

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* No broker has this id: a vote that is given, and to nobody. */
+#define VOTE_OF_NOBODY UINT32_MAX
+
 static enum kq_err cannot(struct fault *fault, enum kq_err err, const char *doing, const char *path)
 {
     return fault_set(fault, err, "%s %s: %s", doing, path, err_text(err));
@@ -238,6 +241,31 @@ static enum kq_err resume_cut(struct log *log, struct folder *f, const struct lo
     return err == KQ_OK ? list_again(p, f, fault) : err;
 }
 
+/* The newest slot is bad. A term is durable there before an entry of it counts as flushed: one
+ * that does says that the other slot is stale. One that does not may have been written, and by
+ * luck kept, while that slot was, and its vote never spoken of; should it be rot all the same,
+ * nobody gets this replica's vote in that term. */
+static enum kq_err judge_stale(struct log *log, struct fault *fault)
+{
+    const struct segment *active = log_active(log);
+    uint64_t sure_idx = active != NULL ? active->first_idx - 1 : log->last_idx;
+    if (log->told_flushed_idx > sure_idx)
+        sure_idx = log->told_flushed_idx;
+    uint64_t sure_term = sure_idx > 0 ? log_term_at(log, sure_idx) : 0;
+    if (sure_term > log->state.term)
+        return fault_set(fault, KQ_CORRUPT,
+                         "%s/" HARD_STATE_NAME
+                         ": its newest slot does not check out and the other is stale (term %llu, "
+                         "the log has term %llu); this replica must not vote. See `kafkaesque log repair`",
+                         log->place->dir, (unsigned long long)log->state.term, (unsigned long long)sure_term);
+    if (log->last_term > log->state.term) {
+        log->state.term = log->last_term;
+        log->state.vote_broker_id = VOTE_OF_NOBODY;
+        log->state.vote_incarnation = (struct uuid){{0}};
+    }
+    return KQ_OK;
+}
+
 /* A folder with a hard state. */
 static enum kq_err recover(struct log *log, struct folder *f, struct log_report *report, struct fault *fault)
 {
@@ -260,12 +288,10 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
         return err;
     mark.cut = LOG_CUT_NONE; /* done and durable: the mark says so below */
     mark.cut_idx = 0;
-    if (one_bad && log->state.voter_count != 1 && log->last_term > log->state.term)
-        return fault_set(fault, KQ_CORRUPT,
-                         "%s/" HARD_STATE_NAME
-                         ": its newest slot does not check out and the other is stale (term %llu, "
-                         "the log has term %llu); this replica must not vote. See `kafkaesque log repair`",
-                         p->dir, (unsigned long long)log->state.term, (unsigned long long)log->last_term);
+    if (one_bad && log->state.voter_count != 1)
+        err = judge_stale(log, fault);
+    if (err != KQ_OK)
+        return err;
     err = load_state(log, f, fault);
     if (err != KQ_OK)
         return err;

@@ -177,6 +177,7 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
         flushed = mark->cut_idx - 1;
     if (err == KQ_OK && flushed >= w.next_idx)
         err = corrupt_tail(log, s, &w, flushed, fault);
+    log->told_flushed_idx = flushed;
     report->scanned_bytes += file_bytes;
     if (err == KQ_OK && footer->runs != NULL && footer->end_pos == w.pos && footer->last_idx + 1 == w.next_idx) {
         walk_fini(&w);
@@ -241,6 +242,7 @@ static bool take_clean(struct log *log, struct segment *s, uint64_t file_bytes, 
     log->rows = page_up(s->check_rows * INDEX_ROW_BYTES) / INDEX_ROW_BYTES;
     log->active = true;
     log->marked_idx = log->last_idx;
+    log->told_flushed_idx = log->last_idx;
     log->tail_closed = true;
     io_close(log->place->io, &s->file); /* opened again by the first append's job */
     return true;
