@@ -29,6 +29,7 @@ steps() {
     for story in $(tr -d '\\\n' <"$srcdir/tests/sim/seeds.sh" | sed -n 's/.*for story in \([^;]*\); do.*/\1/p'); do
         "$1" --scenario "$story" --seed 1 --seeds 2 || return 1
     done
+    "$1" --scenario between-steps --seed 11 --seeds 40 || return 1
     "$1" --brokers 3 --seed 101 --seeds 40 || return 1
     "$1" --brokers 5 --seed 201 --seeds 10 || return 1
     "$1" --brokers 1 --seed 11 --seeds 40 || return 1

@@ -239,6 +239,12 @@ void broker_die_at_call(struct sim_broker *broker, uint64_t skip, enum broker_de
     disk_crash_at(broker->node->disk, skip, die_here, broker);
 }
 
+void broker_die_at_rare_call(struct sim_broker *broker, uint64_t skip, enum broker_death death)
+{
+    broker->death = death;
+    disk_crash_at_rare(broker->node->disk, skip, die_here, broker);
+}
+
 void broker_wipe(struct sim_broker *broker)
 {
     REQUIRE(!broker->node->up);

@@ -37,6 +37,8 @@ void broker_shut(struct sim_broker *broker);
 void broker_die(struct sim_broker *broker, enum broker_death death);
 /* It dies at a call of its disk, after `skip` more that change something. */
 void broker_die_at_call(struct sim_broker *broker, uint64_t skip, enum broker_death death);
+/* Likewise, of those alone that change a folder, cut a file or write a hard state. */
+void broker_die_at_rare_call(struct sim_broker *broker, uint64_t skip, enum broker_death death);
 /* Its disk is as new; it is down. */
 void broker_wipe(struct sim_broker *broker);
 /* The last start that failed, as said; "" when none did. */

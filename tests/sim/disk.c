@@ -4,6 +4,7 @@
 #include "sim/machine.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { FILE_BYTES_MAX = 4 * 1024 * 1024, OPEN_MAX = 1024, STALL_LOOK_MS = 50 };
 
@@ -17,10 +18,12 @@ struct disk {
     uint64_t syncs;
     bool stalled, syncs_stalled;
     bool crash_asked;
+    bool crash_rare; /* only calls that are rare count */
     uint64_t crash_skip;
     void (*crash)(void *context);
     void *crash_context;
     struct io_file *open[OPEN_MAX];
+    bool open_rare[OPEN_MAX]; /* a hard state */
     int open_count;
 };
 
@@ -44,10 +47,19 @@ static void take_time(struct disk *d, int64_t most_ns)
     fiber_sleep(1 + (int64_t)chance_below(&d->chance, (uint64_t)most_ns));
 }
 
-/* Before a call that changes something: whether it is the one that ends this node. */
-static bool is_last(struct disk *d)
+/* A file of which each write is a step of its own. */
+static bool is_rare(const struct disk *d, const struct io_file *file)
 {
-    if (!d->crash_asked)
+    for (int i = 0; i < d->open_count; i++)
+        if (d->open[i] == file)
+            return d->open_rare[i];
+    return false;
+}
+
+/* Before a call that changes something: whether it is the one that ends this node. */
+static bool is_last(struct disk *d, bool rare)
+{
+    if (!d->crash_asked || (d->crash_rare && !rare))
         return false;
     if (d->crash_skip > 0) {
         d->crash_skip--;
@@ -74,7 +86,7 @@ static int synced(struct disk *d, struct io_file *file, int (*sync)(struct io *i
         span = chance_magnitude(&d->chance, d->style.sync_ns, d->style.stall_ns);
     while (d->syncs_stalled)
         fiber_sleep(STALL_LOOK_MS * MS_NS);
-    bool last = is_last(d);
+    bool last = is_last(d, is_rare(d, file));
     bool late = chance_once_in(&d->chance, 2);
     d->syncs++;
     int result = 0;
@@ -93,10 +105,11 @@ static int d_open(struct io *io, const char *path, int flags, struct io_file **f
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = (flags & IO_CREATE) != 0 && is_last(d);
+    bool last = (flags & IO_CREATE) != 0 && is_last(d, false);
     int result = d->below->ops->open(d->below, path, flags, file);
     if (result == 0) {
         REQUIRE(d->open_count < OPEN_MAX);
+        d->open_rare[d->open_count] = strstr(path, "/hard-state") != NULL;
         d->open[d->open_count++] = *file;
     }
     end_if(d, last);
@@ -111,6 +124,7 @@ static void d_close(struct io *io, struct io_file *file)
         i++;
     REQUIRE(i < d->open_count);
     d->open[i] = d->open[--d->open_count];
+    d->open_rare[i] = d->open_rare[d->open_count];
     d->below->ops->close(d->below, file);
 }
 
@@ -125,7 +139,7 @@ static ssize_t d_pwritev(struct io *io, struct io_file *file, const struct iovec
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, is_rare(d, file));
     ssize_t result = d->below->ops->pwritev(d->below, file, parts, part_count, pos);
     end_if(d, last);
     return result;
@@ -135,7 +149,7 @@ static int d_zero(struct io *io, struct io_file *file, uint64_t pos, uint64_t si
 {
     struct disk *d = self(io);
     take_time(d, d->style.sync_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, false);
     int result = d->below->ops->zero(d->below, file, pos, size_bytes);
     end_if(d, last);
     return result;
@@ -145,7 +159,7 @@ static int d_allocate(struct io *io, struct io_file *file, uint64_t pos, uint64_
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, false);
     int result = d->below->ops->allocate(d->below, file, pos, size_bytes);
     end_if(d, last);
     return result;
@@ -167,7 +181,7 @@ static int d_truncate(struct io *io, struct io_file *file, uint64_t size_bytes)
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, true);
     int result = d->below->ops->truncate(d->below, file, size_bytes);
     end_if(d, last);
     return result;
@@ -195,7 +209,7 @@ static int d_rename(struct io *io, const char *from, const char *to)
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, true);
     int result = d->below->ops->rename(d->below, from, to);
     end_if(d, last);
     return result;
@@ -205,7 +219,7 @@ static int d_unlink(struct io *io, const char *path)
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, true);
     int result = d->below->ops->unlink(d->below, path);
     end_if(d, last);
     return result;
@@ -215,7 +229,7 @@ static int d_mkdir(struct io *io, const char *path)
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, true);
     int result = d->below->ops->mkdir(d->below, path);
     end_if(d, last);
     return result;
@@ -225,7 +239,7 @@ static int d_rmdir(struct io *io, const char *path)
 {
     struct disk *d = self(io);
     take_time(d, d->style.other_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, true);
     int result = d->below->ops->rmdir(d->below, path);
     end_if(d, last);
     return result;
@@ -235,7 +249,7 @@ static int d_sync_dir(struct io *io, const char *path)
 {
     struct disk *d = self(io);
     take_time(d, d->style.sync_ns);
-    bool last = is_last(d);
+    bool last = is_last(d, true);
     int result = d->below->ops->sync_dir(d->below, path);
     end_if(d, last);
     return result;
@@ -317,9 +331,16 @@ uint64_t disk_syncs(const struct disk *disk)
 void disk_crash_at(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context)
 {
     disk->crash_asked = crash != NULL;
+    disk->crash_rare = false;
     disk->crash_skip = skip;
     disk->crash = crash;
     disk->crash_context = context;
+}
+
+void disk_crash_at_rare(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context)
+{
+    disk_crash_at(disk, skip, crash, context);
+    disk->crash_rare = true;
 }
 
 void disk_after_crash(struct disk *disk, bool power)

@@ -34,6 +34,8 @@ uint64_t disk_syncs(const struct disk *disk);
 /* Calls crash(context), from the fiber of the call and never to return, at the call
  * that changes something after `skip` more of them; by chance before or after it. */
 void disk_crash_at(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);
+/* Of those alone that are rare: what changes a folder, cuts a file, or writes a hard state. */
+void disk_crash_at_rare(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);
 /* The node has crashed or stopped: files are closed, what was not synced is lost
  * (power), or kept in the cache (the process alone was killed). */
 void disk_after_crash(struct disk *disk, bool power);

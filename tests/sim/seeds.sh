@@ -12,11 +12,12 @@ fi
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
 for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk quarantined lost-half bit-flip \
-    lost-folder asleep \
+    lost-folder asleep between-steps \
     drain-leader move-leader remove-controller cut-learner topic-again deaf-leader mute-leader duplicate \
     session-order figure-8 same-index partly-connected; do
     "$SIMULATE" --scenario "$story" --seed 2
 done
+"$SIMULATE" --scenario between-steps --seed 11 --seeds 20
 "$SIMULATE" --brokers 1 --seed 11 --seeds 80
 "$SIMULATE" --brokers 3 --seed 101 --seeds 80
 "$SIMULATE" --brokers 5 --seed 201 --seeds 20
