@@ -133,7 +133,7 @@ static void take_publish(struct actor *actor, struct fold *fold, struct publish_
         return;
     }
     int32_t min_in_sync = actor->options.limits.min_in_sync;
-    if (request->wants_in_sync && min_in_sync > 1 && actor_in_sync(actor) < min_in_sync) {
+    if (request->wants_in_sync && min_in_sync > 1 && !actor_has_in_sync(actor, min_in_sync)) {
         finish_publish(actor, request, KQ_NOT_ENOUGH_REPLICAS, "fewer replicas are in sync than min.insync.replicas");
         return;
     }

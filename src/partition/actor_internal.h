@@ -139,6 +139,8 @@ struct actor {
     uint32_t target_count;
     struct mail_list asks;    /* that wait for an event */
     uint64_t reads_good;      /* tickets up to here are confirmed */
+    uint64_t in_sync_term;    /* the term in which in-sync replicas were asked for last, */
+    int64_t in_sync_since_us; /* and since when */
     struct mail_list doubted; /* refusals that wait for their ticket, which stands in wait_idx */
     bool transfer_ended;      /* in this turn */
     struct replica_news told;
@@ -208,8 +210,9 @@ bool actor_is_alone(const struct actor *actor);
 /* It leads, or could without asking anybody as soon as somebody wants an append. */
 bool actor_leads(const struct actor *actor);
 bool actor_may_propose(const struct actor *actor);
-/* Leader: how many of its group keep pace with it, itself included. */
-int32_t actor_in_sync(const struct actor *actor);
+/* Leader: whether as many of its group keep pace with it, itself included. A term that is young
+ * takes everybody to be so: it has not heard of them yet. */
+bool actor_has_in_sync(struct actor *actor, int32_t count);
 void actor_stop_machine(struct actor *actor);
 
 /* actor_doubt.c */

@@ -12,6 +12,9 @@
 
 #include <stdlib.h>
 
+/* How long a leader takes its followers to be in sync before they have told. */
+enum { IN_SYNC_YOUNG_US = 2 * 1000 * 1000 };
+
 /* ---- news --------------------------------------------------------------------------- */
 
 static const struct raft_seat *seat_of(const struct raft_seat *seats, uint32_t count, const struct raft_member *member)
@@ -224,15 +227,21 @@ static bool keeps_pace(const struct raft *raft, const struct raft_peer *peer)
                                                raft->commit_idx - peer->match <= RAFT_WINDOW_MESSAGES);
 }
 
-int32_t actor_in_sync(const struct actor *actor)
+bool actor_has_in_sync(struct actor *actor, int32_t count)
 {
     const struct raft *raft = &actor->raft;
-    int32_t count = 0;
+    int32_t in_sync = 0;
+    if (actor->in_sync_term != raft->term) {
+        actor->in_sync_term = raft->term;
+        actor->in_sync_since_us = actor->now.mono_us;
+    }
+    bool young = actor->now.mono_us - actor->in_sync_since_us < IN_SYNC_YOUNG_US;
     for (uint32_t i = 0; i < raft->config.count; i++) {
         const struct raft_peer *peer = &raft->peers[i];
-        count += raft_member_equal(&peer->member, &raft->self) || (peer->linked && keeps_pace(raft, peer));
+        bool self = raft_member_equal(&peer->member, &raft->self);
+        in_sync += self || young || (peer->linked && keeps_pace(raft, peer));
     }
-    return count;
+    return in_sync >= count;
 }
 
 /* -1: not in the log (any more). */

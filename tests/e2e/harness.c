@@ -334,6 +334,17 @@ int daemon_port(const struct daemon *d)
     return d->port;
 }
 
+int daemon_kafka_port(struct daemon *d)
+{
+    static const char before[] = "Kafka clients find it on port ";
+    if (!wait_output(d, before, READY_MS))
+        harness_fail("the daemon does not say where Kafka clients find it");
+    (void)pthread_mutex_lock(&d->lock);
+    long port = strtol(strstr(d->output, before) + sizeof(before) - 1, NULL, 10);
+    (void)pthread_mutex_unlock(&d->lock);
+    return (int)port;
+}
+
 const char *daemon_network(const struct daemon *d)
 {
     return d->network;

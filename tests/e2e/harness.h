@@ -67,6 +67,8 @@ int daemon_refused(const struct daemon_spec *spec, char *output, size_t size);
 void daemon_start_and_kill(const struct daemon_spec *spec, int after_us);
 
 int daemon_port(const struct daemon *d);
+/* Once it is ready. */
+int daemon_kafka_port(struct daemon *d);
 /* As in its spec; NULL: this program's own. */
 const char *daemon_network(const struct daemon *d);
 pid_t daemon_pid(const struct daemon *d);

@@ -1,0 +1,81 @@
+#include "e2e/kafka_caller.h"
+
+#include "e2e/client.h"
+#include "e2e/harness.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { FRAME_MAX_BYTES = 64 * 1024 * 1024 };
+
+struct kafka_caller {
+    struct client *client;
+    struct kafka_arena arena;
+    uint8_t *frame;
+    int32_t calls;
+};
+
+struct kafka_caller *caller_open(int port)
+{
+    struct kafka_caller *caller = calloc(1, sizeof(*caller));
+    if (caller == NULL)
+        harness_fail("out of memory");
+    caller->client = client_open(port);
+    kafka_arena_init(&caller->arena, FRAME_MAX_BYTES);
+    return caller;
+}
+
+void caller_close(struct kafka_caller **caller)
+{
+    client_close(&(*caller)->client);
+    kafka_arena_fini(&(*caller)->arena);
+    free((*caller)->frame);
+    free(*caller);
+    *caller = NULL;
+}
+
+static void take(struct kafka_caller *caller, uint8_t *to, size_t size_bytes)
+{
+    int fd = client_fd(caller->client);
+    for (size_t done = 0; done < size_bytes;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        if (poll(&wait, 1, REPLY_MS) <= 0)
+            harness_fail("a Kafka request is not answered");
+        ssize_t n = recv(fd, to + done, size_bytes - done, 0);
+        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+            harness_fail("the broker has closed the connection of a Kafka client");
+        done += n > 0 ? (size_t)n : 0;
+    }
+}
+
+const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body)
+{
+    const struct kafka_api *api = kafka_api((int16_t)key);
+    uint8_t head[KAFKA_SIZE_BYTES];
+    uint32_t size_bytes = 0;
+    int32_t id = 0;
+    void *answer = NULL;
+    struct buf out;
+    buf_init(&out, FRAME_MAX_BYTES);
+    kafka_request_put(&out, api, version, ++caller->calls, slice_text("test"), body);
+    if (out.bad || !client_send(caller->client, out.data, out.len))
+        harness_fail("a Kafka request could not be sent");
+    buf_fini(&out);
+    take(caller, head, sizeof(head));
+    if (kafka_frame_size(head, FRAME_MAX_BYTES, &size_bytes) != KQ_OK)
+        harness_fail("the frame of a Kafka answer has a size that cannot be");
+    free(caller->frame);
+    caller->frame = malloc(size_bytes);
+    if (caller->frame == NULL)
+        harness_fail("out of memory");
+    take(caller, caller->frame, size_bytes);
+    kafka_arena_reset(&caller->arena);
+    if (kafka_answer_open(slice_of(caller->frame, size_bytes), api, version, &caller->arena, &id, &answer) != KQ_OK)
+        harness_fail("a Kafka answer cannot be read");
+    if (id != caller->calls)
+        harness_fail("a Kafka answer is one to another request");
+    return answer;
+}

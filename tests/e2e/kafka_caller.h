@@ -1,0 +1,19 @@
+/*
+ * A Kafka client that says exactly what a test wants it to: one request, one answer, any
+ * API in any version, through the codec's own description. Main thread; what it is
+ * answered lives until the next call. Fails as harness.h does.
+ */
+#ifndef KQ_TESTS_E2E_KAFKA_CALLER_H
+#define KQ_TESTS_E2E_KAFKA_CALLER_H
+
+#include "proto/kafka/kafka.h"
+
+struct kafka_caller;
+
+struct kafka_caller *caller_open(int port);
+void caller_close(struct kafka_caller **caller);
+
+/* body: a struct kafka_<api>_request. Gives the struct kafka_<api>_response. */
+const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body);
+
+#endif
