@@ -223,9 +223,11 @@ struct raft_event {
 
 struct raft_out {
     bool save_hard_state; /* make term and vote durable; the owner calls raft_saving() with its version */
-    bool truncate;        /* remove the entries from truncate_idx on */
-    bool again;           /* the message was to cut alone: nothing of it is answered or taken; feed it again */
-    bool accept;          /* append the message's entries accept_first .. accept_last */
+    /* Remove the entries from truncate_idx on; not durable before the hard states handed out so
+     * far are: they may be all that tells of a term. So, too, for reset. */
+    bool truncate;
+    bool again;       /* the message was to cut alone: nothing of it is answered or taken; feed it again */
+    bool accept;      /* append the message's entries accept_first .. accept_last */
     bool reset;       /* drop the whole log, begin anew after the message's prev_idx, prev_term; FLUSHED when durable */
     bool append_noop; /* append a NOOP entry at last_idx + 1 in the present term, as soon as there is room */
     bool leave_joint; /* append the CONFIG of raft_make_leave(), as soon as there is room */

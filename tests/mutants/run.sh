@@ -4,37 +4,43 @@
 # A patch that no longer applies, does not build or is not caught is a failure; so is
 # a simulator that fails without any bug, for it would prove nothing.
 # Never touches the source tree: all happens in a folder of its own, which is built
-# once and then again only where a patch changes it.
+# once and then again only where a patch changes it. A line a bug says how it went.
 #
 #   run.sh            all patches        run.sh raft-07-*.patch   these alone
 #   CPU_SECONDS=60    what the simulator may use for one bug
 #   MUTANT_DIR=DIR    keep the copy there, so that the next run need not build it anew
+#   MUTANT_JOBS=2     two bugs at a time, each in a copy of its own
 # From the Makefile: srcdir, CC.
 set -u
 srcdir=$(cd "${srcdir:-.}" && pwd) || exit 99
 cpu=${CPU_SECONDS:-60}
 kept=${MUTANT_DIR:-}
+workers=${MUTANT_JOBS:-1}
+[ "$workers" = 1 ] || workers=2
 scratch=$(mktemp -d) || exit 99
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 99' HUP INT TERM
-copy=${kept:-$scratch/copy}
+first_copy=${kept:-$scratch/copy-0}
+copy=$first_copy
 jobs=$(nproc 2>/dev/null || echo 2)
 
 # The fixed seeds: small things first, so that what is easily seen costs little.
 # steps FUNCTION: calls it with each line of arguments until it fails. The world of the core
 # alone knows nothing of bugs outside src/raft ($subject: the name of the patch).
 steps() {
-    case $subject in raft-* | '') "$1" --world core --seed 1 --seeds 700 || return 1 ;; esac
+    case $subject in raft-* | '') "$1" --world core --seed 1 --seeds 1400 || return 1 ;; esac
     "$1" --brokers 1 --seed 1 --seeds 10 || return 1
-    for story in $(tr -d '\\\n' <"$srcdir/tests/sim/seeds.sh" | sed -n 's/.*for story in \([^;]*\); do.*/\1/p'); do
-        "$1" --scenario "$story" --seed 1 --seeds 2 || return 1
+    for story in $stories; do
+        "$1" --scenario "$story" --seed 2 || return 1
     done
     "$1" --scenario between-steps --seed 11 --seeds 40 || return 1
-    "$1" --brokers 3 --seed 101 --seeds 40 || return 1
-    "$1" --brokers 5 --seed 201 --seeds 10 || return 1
-    "$1" --brokers 1 --seed 11 --seeds 40 || return 1
-    "$1" --brokers 3 --seed 141 --seeds 60
+    "$1" --brokers 3 --seed 101 --seeds 30 || return 1
+    "$1" --brokers 5 --seed 201 --seeds 6 || return 1
+    "$1" --brokers 3 --flush interval --seed 301 --seeds 8 || return 1
+    "$1" --brokers 1 --seed 11 --seeds 30
 }
+stories=$(sed -n '/^for story in /,/; do$/p' "$srcdir/tests/sim/seeds.sh" | tr -d '\\\n' | sed 's/^for story in //; s/; do$//')
+[ -n "$stories" ] || { echo "tests/sim/seeds.sh names no stories"; exit 99; }
 
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
 simulate() {
@@ -128,16 +134,37 @@ fi
 echo "without any bug: good, $((used - begun)) CPU seconds"
 
 [ $# -gt 0 ] || set -- "$srcdir"/tests/mutants/*.patch
-count=0
-missed=0
-for patch in "$@"; do
-    if [ ! -r "$patch" ]; then
-        echo "$patch: FAILED: no such patch"
-        missed=$((missed + 1))
-    else
-        try "$patch" "$(basename "$patch" .patch)" || missed=$((missed + 1))
+count=$#
+
+# work NUMBER PATCH...: tries every patch whose turn is this worker's, in a copy of its own.
+work() {
+    number=$1
+    shift
+    if [ "$number" -ne 0 ]; then
+        copy=$first_copy.$number
+        prepare
     fi
-    count=$((count + 1))
-done
-echo "$((count - missed)) of $count bugs caught"
-[ "$missed" -eq 0 ]
+    at=0
+    for patch in "$@"; do
+        at=$((at + 1))
+        [ $(((at - 1) % workers)) -eq "$number" ] || continue
+        if [ ! -r "$patch" ]; then
+            said="$patch: FAILED: no such patch"
+        else
+            said=$(try "$patch" "$(basename "$patch" .patch)")
+        fi
+        echo "[$at of $count] $said"
+        case $said in *FAILED*) echo x >>"$missed" ;; esac
+    done
+}
+
+missed=$scratch/missed
+: >"$missed"
+if [ "$workers" = 2 ]; then
+    (scratch=$scratch/1 && mkdir -p "$scratch" && work 1 "$@") &
+fi
+(scratch=$scratch/0 && mkdir -p "$scratch" && work 0 "$@")
+wait
+left=$(wc -l <"$missed")
+echo "$((count - left)) of $count bugs caught"
+[ "$left" -eq 0 ]

@@ -142,10 +142,12 @@ void world_do_op(struct world *world, int n, const struct world_op *op)
     world_apply(&node->log, op);
     if (op->kind == OP_APPEND)
         oracle_appended(world, n, op->idx);
-    if (node->op_count == WORLD_OPS_MAX)
+    if (node->op_count == WORLD_OPS_MAX) {
         world_fail(world, n, "the model disk's queue is full");
-    else
-        node->ops[node->op_count++] = *op;
+        return;
+    }
+    node->ops[node->op_count] = *op;
+    node->ops[node->op_count++].hard_version = node->hard_version;
 }
 
 uint32_t world_new_conf(struct world *world, const struct raft_config *config)

@@ -62,6 +62,7 @@ struct world_op {
     uint64_t term;
     uint64_t conf_idx;
     uint32_t conf;
+    uint64_t hard_version; /* handed out before it */
     struct world_entry entry;
 };
 

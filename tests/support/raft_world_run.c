@@ -9,6 +9,17 @@
 
 /* ---- disk ------------------------------------------------------------------------------ */
 
+/* A cut waits for the hard states that were handed out before it: what it cuts may be all
+ * that tells of a term. How many of the first so many operations need not wait. */
+static uint32_t ready_ops(const struct world_node *node, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if ((node->ops[i].kind == OP_CUT || node->ops[i].kind == OP_RESET) &&
+            node->ops[i].hard_version > node->hard.version)
+            return i;
+    return count;
+}
+
 static void apply_ops(struct world_node *node, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -30,6 +41,10 @@ static bool crashes_here(struct world *world, int n)
 static void flush_done(struct world *world, int n)
 {
     struct world_node *node = &world->nodes[n];
+    if (ready_ops(node, node->flush_ops) < node->flush_ops) {
+        node->flush_done_us = world->now_us + 200;
+        return;
+    }
     if (crashes_here(world, n))
         return;
     apply_ops(node, node->flush_ops);
@@ -122,9 +137,9 @@ static void go_down(struct world *world, int n, int64_t down_us, uint32_t ops, u
 {
     struct world_node *node = &world->nodes[n];
     node->amnesiac = node->raft.amnesiac;
-    apply_ops(node, ops);
     if (hards > 0)
         node->hard = node->hards[hards - 1];
+    apply_ops(node, ready_ops(node, ops));
     world_trace(world, n, "crashes, disk has %llu", (unsigned long long)node->disk.last_idx);
     node->up = false;
     node->disk_failed = false;
@@ -388,17 +403,16 @@ static void deliver(struct world *world, int slot)
     world_turn(world, packet.to);
 }
 
-/* Only as long as those that have not forgotten are a majority with one more that has; members
- * do not change where flushing is by interval. */
+/* Only while a majority remembers without it. */
 bool world_may_cut_power(const struct world *world)
 {
-    int forgetful = 1;
-    for (int n = 0; n < WORLD_NODES_MAX; n++)
-        forgetful += world->nodes[n].exists &&
-                             (world->nodes[n].amnesiac || (world->nodes[n].up && world->nodes[n].raft.amnesiac))
-                         ? 1
-                         : 0;
-    return world->options.interval && 2 * forgetful < world->options.node_count;
+    int forgot = 1;
+    for (int n = 0; n < WORLD_NODES_MAX; n++) {
+        const struct world_node *node = &world->nodes[n];
+        forgot +=
+            node->exists && (node->amnesiac || (node->up && (node->raft.amnesiac || node->raft.pardoned))) ? 1 : 0;
+    }
+    return world->options.interval && 2 * (world->options.node_count - forgot) > world->options.node_count;
 }
 
 /* Soon after it cut its log: what was cut and what came in its place may both be on their way to the disk. */
