@@ -28,16 +28,16 @@ jobs=$(nproc 2>/dev/null || echo 2)
 # steps FUNCTION: calls it with each line of arguments until it fails. The world of the core
 # alone knows nothing of bugs outside src/raft ($subject: the name of the patch).
 steps() {
-    case $subject in raft-* | '') "$1" --world core --seed 1 --seeds 1400 || return 1 ;; esac
+    case $subject in raft-* | '') "$1" --world core --seed 1 --seeds 1200 || return 1 ;; esac
     "$1" --brokers 1 --seed 1 --seeds 10 || return 1
     for story in $stories; do
         "$1" --scenario "$story" --seed 2 || return 1
     done
     "$1" --scenario between-steps --seed 11 --seeds 40 || return 1
-    "$1" --brokers 3 --seed 101 --seeds 30 || return 1
-    "$1" --brokers 5 --seed 201 --seeds 6 || return 1
-    "$1" --brokers 3 --flush interval --seed 301 --seeds 8 || return 1
-    "$1" --brokers 1 --seed 11 --seeds 30
+    "$1" --brokers 3 --seed 101 --seeds 25 || return 1
+    "$1" --brokers 5 --seed 201 --seeds 4 || return 1
+    "$1" --brokers 3 --flush interval --seed 301 --seeds 6 || return 1
+    "$1" --brokers 1 --seed 11 --seeds 20
 }
 stories=$(sed -n '/^for story in /,/; do$/p' "$srcdir/tests/sim/seeds.sh" | tr -d '\\\n' | sed 's/^for story in //; s/; do$//')
 [ -n "$stories" ] || { echo "tests/sim/seeds.sh names no stories"; exit 99; }
@@ -51,7 +51,7 @@ simulate() {
         found="$*"
         return 1
     fi
-    [ $((used - begun)) -lt "$cpu" ] || { over=yes; return 1; }
+    [ $((used - begun)) -lt "$budget" ] || { over=yes; return 1; }
 }
 
 # cpu_used: sets $used to the CPU seconds of all that this script has run to its end
@@ -125,13 +125,15 @@ if ! prepare; then
     exit 99
 fi
 subject=
+budget=$((2 * cpu)) # a busy machine makes seconds longer
 run_simulator
+budget=$cpu
 if [ -n "$found$over" ]; then
     tail -20 "$scratch/said" | cut -c1-200
-    echo "without any bug: ${found:-the fixed seeds} failed or took over $cpu CPU seconds; mend that first"
+    echo "without any bug: ${found:-the fixed seeds} failed or took over $((2 * cpu)) CPU seconds; mend that first"
     exit 1
 fi
-echo "without any bug: good, $((used - begun)) CPU seconds"
+echo "without any bug: good, $((used - begun)) CPU seconds (a bug has the first $cpu of them)"
 
 [ $# -gt 0 ] || set -- "$srcdir"/tests/mutants/*.patch
 count=$#
