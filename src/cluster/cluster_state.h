@@ -78,6 +78,8 @@ struct part {
     uint32_t target_count;
     struct fault *fault;     /* FAILED */
     struct stalled *stalled; /* others' replicas; lock */
+    int64_t leaderless_us;   /* keeper (lost.c): since then; 0: it has a leader */
+    bool loss_told;          /* and it was looked why */
 };
 
 /* A topic, from its first sight until its folders are gone or the cluster stops; also
@@ -338,6 +340,11 @@ bool stalled_due(struct cluster *c, struct part *part, const struct image *image
                  int64_t now_us, struct metadata_replica *replica);
 /* Lock held, or nobody else knows the part. */
 void stalled_forget(struct part *part);
+
+/* ---- lost.c ------------------------------------------------------------------------------------ */
+
+/* Keeper. Says it in the log, if a replica here has had no leader for long and can have none any more. */
+void lost_look_at(struct cluster *c, struct part *part, int64_t now_us);
 
 /* ---- catch_up.c -------------------------------------------------------------------------------- */
 

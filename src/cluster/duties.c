@@ -463,8 +463,10 @@ static bool look_at_parts(struct cluster *c, const struct image *image, int64_t 
         struct hosted *h = reconcile_find(c, image_topic_id(topic)); /* goes on the keeper alone: here */
         (void)pthread_mutex_unlock(&c->lock);
         for (uint32_t p = 0; h != NULL && !h->ending && p < h->part_count; p++) {
-            if (scan)
+            if (scan) {
                 look_for_failure(c, h->parts[p], now_us);
+                lost_look_at(c, h->parts[p], now_us);
+            }
             pending |= look_at_part(c, h->parts[p], image, topic, now_us, &left);
         }
     }

@@ -13,6 +13,8 @@
 
 enum { LINE_BYTES = 600, NODES_MAX = 64 };
 
+static const char is_lost_for_good[] = "a majority of its replicas is lost for good";
+static uint64_t losses_said;
 static uint64_t failed_before[NODES_MAX]; /* calls of its disk before this process, by node */
 
 void complaints_boot(const struct node *node)
@@ -35,11 +37,17 @@ bool complaints_are_excused(void)
     return false;
 }
 
-/* Errors that are no fault of the broker: of a folder whose topic was deleted meanwhile, and
- * with flush = interval of a replica that has what the others lost with their power. */
+uint64_t complaints_of_loss(void)
+{
+    return losses_said;
+}
+
+/* Errors that are no fault of the broker: of a folder whose topic was deleted meanwhile, of a
+ * majority of disks that were exchanged, and with flush = interval of a replica that has what the others lost with
+ * their power. */
 static bool is_in_order(const char *line)
 {
-    return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0 ||
+    return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0 || strstr(line, is_lost_for_good) != NULL ||
            strstr(line, "they go on without messages that this replica still has") != NULL;
 }
 
@@ -72,6 +80,7 @@ void __wrap_logger_say(struct logger_site *site, enum logger_level level, const 
     (void)vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     trace_say(TRACE_BROKER, "%s: %s: %s", node->name, names[level], line);
+    losses_said += strstr(line, is_lost_for_good) != NULL;
     bool bad = level == LOGGER_ERROR ? !is_in_order(line) : level == LOGGER_WARNING && tells_of_damage(line);
     if (bad && node->disk != NULL && !has_bad_disk(node))
         judge_fails("%s has a disk that keeps what it promises, and says: %s", node->name, line);

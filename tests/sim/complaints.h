@@ -16,5 +16,7 @@
 void complaints_boot(const struct node *node);
 /* Some broker's disk has flipped bits, or failed calls of the process that runs. */
 bool complaints_are_excused(void);
+/* How often a broker said that a majority of a partition's replicas is lost for good. */
+uint64_t complaints_of_loss(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* Stories of disks: emptied, slow, stalled, damaged; and of power that goes. */
 #include "sim/clients.h"
+#include "sim/complaints.h"
 #include "sim/disk.h"
 #include "sim/flips.h"
 #include "sim/judge.h"
@@ -262,5 +263,7 @@ bool story_two_replicas_and_one_is_lost(struct chance *chance)
     if (!must_stand_still(left, "no leader", "one of two came back with an empty disk") ||
         !story_takes_messages("one of two replicas is lost", 10))
         return false;
+    if (complaints_of_loss() != 1) /* not while it was only away */
+        judge_fails("one of two replicas is lost, and that is said %d times", (int)complaints_of_loss());
     return story_order("DELE pair") && story_settles("the topic is deleted");
 }
