@@ -433,6 +433,8 @@ static void start_flush(struct world *world, int n)
     node->flush_term = world_term_at(&node->log, node->log.last_idx);
     node->flush_cuts = node->cuts;
     node->flush_done_us = world->now_us + 50 + world_takes(world, node->disk_us);
+    if (node->flush_us != 0)
+        node->flush_done_us += (int64_t)world_random(world, (uint64_t)node->flush_us);
     if (world->options.interval && !world->options.steady)
         node->flush_done_us += (int64_t)world_random(world, 2 * WORLD_BEAT_US);
 }

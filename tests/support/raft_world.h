@@ -101,6 +101,7 @@ struct world_node {
     uint64_t boots;
     int64_t restart_us; /* while down */
     int64_t disk_us;    /* how slow: the longest flush */
+    int64_t flush_us;   /* and of the log alone, for that much longer */
     struct raft_member self;
     struct raft raft;
     _Alignas(16) uint8_t memory[2][RAFT_MEMORY_BYTES(WORLD_SEATS_MAX)]; /* of raft, at one of them */

@@ -216,18 +216,24 @@ static void the_leader_is_removed(struct world *world, int leader)
     settles(world, "the leader was removed");
 }
 
-/* Flushing by interval: the power blinks, here and there, while much is on its way. */
-static void the_power_blinks(struct world *world)
+/* Flushing by interval: the power blinks, here and there, while much is on its way; often
+ * there are just as many others as it takes. */
+static void the_power_blinks(struct world *world, int leader)
 {
+    int count = world->options.node_count;
+    int away = world_chance(world, 600) ? (count - 1) / 2 : 0;
+    for (int i = leader + 1; away > 0; i++, away--)
+        world_isolate(world, i % count, true);
     world->options.delay_us = 12 * MS;
     world->options.propose_every_us = 1 * MS;
     for (int i = 0; i < 8 && !world->failed; i++) {
-        int n = (int)world_random(world, (uint64_t)world->options.node_count);
-        if (world_may_cut_power(world))
+        int n = (int)world_random(world, (uint64_t)count);
+        if (world_may_cut_power(world) && (n != leader || world_chance(world, 100)))
             world_power_cut(world, n, (int64_t)world_random(world, 2 * MS));
         world_run_until(world, world->now_us + elections(world, 0, 1));
     }
     world->options.delay_us = MS;
+    mend_links(world);
     (void)serves_in_time(world, "the power blinked");
     settles(world, "the power blinked");
 }
@@ -260,7 +266,7 @@ void world_drill(struct world *world)
     world->options.propose_every_us = idle ? 0 : 4 * MS;
     uint64_t which = world_random(world, 8);
     if (world->options.interval && which >= 5) {
-        the_power_blinks(world);
+        the_power_blinks(world, leader);
         which = UINT64_MAX;
     }
     switch (which) {

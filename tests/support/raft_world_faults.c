@@ -274,6 +274,8 @@ static void do_something(struct world *world, const struct mix *mix)
         world->nodes[n].disk_us = world_chance(world, 300)  ? 60 * MS
                                   : world->options.interval ? WORLD_INTERVAL_US
                                                             : 2 * MS;
+    if (n >= 0 && world_chance(world, world->options.runs_max != 0 ? 150 : 30))
+        world->nodes[n].flush_us = world_chance(world, 500) ? 4 * WORLD_ELECTION_US : 0;
     int leader = world_leader(world);
     n = random_up(world);
     if (leader >= 0 && n >= 0 && world_chance(world, mix->transfer))

@@ -182,6 +182,11 @@ void world_power_cut(struct world *world, int n, int64_t down_us)
         return;
     go_down(world, n, down_us, arrived(world, node->op_count), arrived(world, node->hard_count));
     node->amnesiac = world->options.interval;
+    for (int i = 0; i < world->packet_top && !world->options.in_order; i++) { /* what it said last comes late */
+        struct world_packet *packet = &world->packets[i];
+        if (packet->used && raft_member_equal(&packet->message.from, &node->self) && world_chance(world, 500))
+            packet->at_us += (int64_t)world_random(world, 2 * (uint64_t)WORLD_BEAT_US);
+    }
 }
 
 void world_pause(struct world *world, int n, int64_t us)
@@ -256,6 +261,9 @@ void world_heal(struct world *world)
         if (!node->exists)
             continue;
         node->disk_us = 1000;
+        node->flush_us = 0;
+        if (node->flush_done_us > world->now_us + 1000)
+            node->flush_done_us = world->now_us + 1000;
         if (node->paused_us != 0)
             node->troubled_us = world->now_us;
         node->paused_us = 0;
