@@ -15,7 +15,7 @@ struct disk {
     struct node *node;
     struct chance chance;
     struct disk_style style;
-    uint64_t syncs;
+    uint64_t syncs, flushes;
     bool stalled, syncs_stalled;
     bool crash_asked;
     bool crash_rare; /* only calls that are rare count */
@@ -89,6 +89,7 @@ static int synced(struct disk *d, struct io_file *file, int (*sync)(struct io *i
     bool last = is_last(d, is_rare(d, file));
     bool late = chance_once_in(&d->chance, 2);
     d->syncs++;
+    d->flushes += strcmp(fiber_name_of(machine_fiber()), "flusher") == 0;
     int result = 0;
     if (!late)
         result = sync(d->below, file);
@@ -321,6 +322,11 @@ struct io_mem *disk_mem(struct disk *disk)
 struct disk_style *disk_style(struct disk *disk)
 {
     return &disk->style;
+}
+
+uint64_t disk_flushes(const struct disk *disk)
+{
+    return disk->flushes;
 }
 
 uint64_t disk_syncs(const struct disk *disk)

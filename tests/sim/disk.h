@@ -31,6 +31,8 @@ struct disk_style *disk_style(struct disk *disk);
 void disk_stall(struct disk *disk, bool stall, bool syncs);
 /* Calls that change something, and those that make it durable, so far. */
 uint64_t disk_syncs(const struct disk *disk);
+/* Of these, what the broker's flushers made durable: entries and hard states, not what is prepared. */
+uint64_t disk_flushes(const struct disk *disk);
 /* Calls crash(context), from the fiber of the call and never to return, at the call
  * that changes something after `skip` more of them; by chance before or after it. */
 void disk_crash_at(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);

@@ -31,6 +31,7 @@ static struct {
     struct frames_style style;
     enum frame_fate (*fate)(const struct raft_frame *frame);
     uint64_t count;
+    struct frames_tally tallies[NET_NODES_MAX][NET_NODES_MAX];
 } frames;
 
 struct frames_style *frames_style(void)
@@ -46,6 +47,11 @@ uint64_t frames_count(void)
 void frames_gate(enum frame_fate (*fate)(const struct raft_frame *frame))
 {
     frames.fate = fate;
+}
+
+const struct frames_tally *frames_between(unsigned from, unsigned to)
+{
+    return &frames.tallies[from][to];
 }
 
 void frames_heal(void)
@@ -90,7 +96,11 @@ static void frame_leaves(struct end *end, uint8_t *data, size_t bytes)
 {
     const struct frames_style *style = &frames.style;
     bool raft = data[TYPE_OFF] == PEER_RAFT;
+    struct frames_tally *tally = &frames.tallies[end->node->id][end->peer_node->id];
     frames.count++;
+    tally->frames++;
+    tally->raft += raft;
+    tally->raft_bytes += raft ? bytes : 0;
     ledger_frame(end->node->id, data, bytes);
     enum frame_fate fate = raft ? fate_of(data, bytes) : FRAME_PASSES;
     if (fate == FRAME_IS_LATE)

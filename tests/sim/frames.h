@@ -29,4 +29,11 @@ void frames_heal(void);
 /* Frames between brokers so far, of Raft and others. */
 uint64_t frames_count(void);
 
+/* From one computer to another, by their ids (struct node): all frames so far; and those of
+ * groups (PEER_RAFT), with their bytes. */
+struct frames_tally {
+    uint64_t frames, raft, raft_bytes;
+};
+const struct frames_tally *frames_between(unsigned from, unsigned to);
+
 #endif

@@ -273,7 +273,7 @@ static void bad_disk(void)
 static void clock_jump(void)
 {
     struct node *node = broker_node(any());
-    int64_t by_ns = chance_between(luck(), -3600, 3600) * S_NS;
+    int64_t by_ns = chance_between(luck(), -12 * 3600, 12 * 3600) * S_NS;
     node->wall_ns += by_ns;
     trace_say(TRACE_FAULT, "%s: its clock jumps by %lld s", node->name, (long long)(by_ns / S_NS));
 }

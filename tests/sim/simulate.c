@@ -5,6 +5,7 @@
  */
 #include "base/require.h"
 #include "sim/brokers.h"
+#include "sim/budgets.h"
 #include "sim/calm.h"
 #include "sim/clients.h"
 #include "sim/frames.h"
@@ -43,6 +44,7 @@ enum {
     STORY_PUBLISHES = 2000, /* the story is what matters */
     SETTLE_S = 240,         /* a damaged length may be waited for so long: 160 MiB at 1 MiB/s */
     CALM_S = 4,
+    BUDGETS_IN = 4, /* of so many seeds one: the model must rest for long */
     STACK_BYTES = 64 * 1024,
     STEPS_A_SECOND_MAX = 2000 * 1000,
 };
@@ -172,6 +174,8 @@ static bool play(void)
         clients_tell_places();
     if (!judged())
         return false;
+    if (sim.seed % BUDGETS_IN == 0 && brokers_count() > 1 && !variant_forgets())
+        budgets_judge();
     for (unsigned i = 1; i <= brokers_count(); i++)
         broker_shut(brokers_at(i));
     if (!replicas_agree(&why)) {

@@ -1,0 +1,17 @@
+/*
+ * What a cluster at rest may say, counted on the model's wires and disks when nobody has
+ * used it for longer than sessions last:
+ *
+ *   - brokers: so many frames a second from each to each other, however many partitions
+ *     there are; none of them of a group;
+ *   - one publish: at most three messages a follower of its partition and their answers, in
+ *     two round trips; one flush on each disk until it is acknowledged; bytes of payload x
+ *     followers and a bound for what stands around it.
+ */
+#ifndef KQ_TESTS_SIM_BUDGETS_H
+#define KQ_TESTS_SIM_BUDGETS_H
+
+/* All is healed, whole, and no client is there any more. Fails the run with the figures. */
+void budgets_judge(void);
+
+#endif
