@@ -5,10 +5,12 @@
 set -e
 : "${SIMULATE:=tests/sim/simulate}"
 if [ "${SIM_SHARE:-}" = short ]; then
+    "$SIMULATE" --world core --seed 1 --seeds 60
     "$SIMULATE" --brokers 1 --seed 1 --seeds 4 --twice
     "$SIMULATE" --brokers 3 --seed 101 --seeds 8
     exit 0
 fi
+"$SIMULATE" --world core --seed 1 --seeds 1200
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
 for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk quarantined lost-half bit-flip \

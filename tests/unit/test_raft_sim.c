@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { SEEDS = 700, STORY_SEEDS = 4 };
+enum { SEEDS = 300, STORY_SEEDS = 4 };
 
 #define MS INT64_C(1000)
 
