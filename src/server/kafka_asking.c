@@ -27,7 +27,6 @@ static void asking_fini(struct kafka_call *call)
         partition_drop(&asking->ones[i].partition);
         free(asking->ones[i].ask.producers);
     }
-    free(asking);
 }
 
 static void asking_less(struct asking *asking)
@@ -47,12 +46,13 @@ static void one_answered(struct partition_ask *ask)
 
 struct asking *asking_new(struct kafka_call *call, size_t count, void (*fill)(struct asking_one *one))
 {
-    struct asking *asking = calloc(1, sizeof(*asking) + count * sizeof(asking->ones[0]));
+    /* In the arena, whose limit bounds how many partitions one request can name. */
+    struct asking *asking = kafka_arena_take(&call->arena, sizeof(*asking) + count * sizeof(asking->ones[0]));
     if (asking == NULL) {
-        call->hang_up = true;
         kafka_call_answered(call);
         return NULL;
     }
+    memset(asking, 0, sizeof(*asking));
     asking->call = call;
     asking->fill = fill;
     atomic_init(&asking->left, 1);

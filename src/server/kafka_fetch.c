@@ -56,7 +56,6 @@ static void fetching_fini(struct kafka_call *call)
     if (fetching->image != NULL)
         image_drop(&fetching->image);
     (void)pthread_mutex_destroy(&fetching->lock);
-    free(fetching);
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -361,9 +360,12 @@ static struct fetching *fetching_new(struct kafka_call *call)
     size_t count = 0;
     for (int32_t t = 0; t < asked->topics.count; t++)
         count += (size_t)asked->topics.at[t].partitions.count;
-    struct fetching *fetching = calloc(1, sizeof(*fetching) + count * sizeof(fetching->parts[0]));
+    /* In the arena, whose limit bounds how many partitions one request can name. */
+    size_t size_bytes = sizeof(struct fetching) + count * sizeof(struct fetch_part);
+    struct fetching *fetching = kafka_arena_take(&call->arena, size_bytes);
     if (fetching == NULL)
         return NULL;
+    memset(fetching, 0, size_bytes);
     int64_t wait_ms = asked->max_wait_ms < 0 ? 0 : asked->max_wait_ms;
     fetching->call = call;
     fetching->deadline.fire = time_is_up;
@@ -387,8 +389,7 @@ void kafka_handle_fetch(struct kafka_call *call, struct worker *worker)
     call->own = fetching;
     call->fini = fetching == NULL ? NULL : fetching_fini;
     if (fetching == NULL || !fetching_fill(fetching)) {
-        call->hang_up = true;
-        kafka_call_answered(call);
+        kafka_call_answered(call); /* the arena has failed: the connection ends */
         return;
     }
     fetching->over = !kafka_call_waits(call, fetching_cancel);

@@ -41,7 +41,6 @@ static void producing_fini(struct kafka_call *call)
     struct producing *producing = call->own;
     for (uint32_t i = 0; i < producing->part_count; i++)
         partition_drop(&producing->parts[i].partition);
-    free(producing);
 }
 
 /* ---- answering ---------------------------------------------------------------------------- */
@@ -227,13 +226,15 @@ void kafka_handle_produce(struct kafka_call *call, struct worker *worker)
     size_t count = 0;
     for (int32_t t = 0; t < asked->topic_data.count; t++)
         count += (size_t)asked->topic_data.at[t].partition_data.count;
-    struct producing *producing = calloc(1, sizeof(*producing) + count * sizeof(producing->parts[0]));
+    size_t size_bytes = sizeof(struct producing) + count * sizeof(struct produce_part);
+    struct producing *producing = kafka_arena_take(&call->arena, size_bytes);
     call->silent = asked->acks == 0;
     if (producing == NULL) {
         call->hang_up = true;
         kafka_call_answered(call);
         return;
     }
+    memset(producing, 0, size_bytes);
     producing->call = call;
     call->own = producing;
     call->fini = producing_fini;
