@@ -263,8 +263,9 @@ static bool settle_topic(struct cluster *c, struct hosted *h, const struct image
                          uint32_t *left)
 {
     struct starts starts = {.count = 0};
-    bool settled = true;
-    for (uint32_t p = 0; p < h->part_count; p++) {
+    uint32_t count = image_topic_partitions(topic);
+    bool settled = h->part_count >= count; /* else there was no memory for new ones */
+    for (uint32_t p = 0; p < h->part_count && p < count; p++) {
         struct part *part = h->parts[p];
         struct replica_wish wish = replica_wish(c, image, topic, p);
         enum settle settle = settle_part(c, part, &wish, image, topic);

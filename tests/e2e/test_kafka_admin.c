@@ -249,6 +249,8 @@ static void partitions_that_are_added_serve_and_stay(void)
     publish_range(text, "t", "after", 0, 20, 10); /* without keys: in turn */
     CU_ASSERT_EQUAL(partition_end(text, "t", 0), 25);
     CU_ASSERT_EQUAL(partition_end(text, "t", 3), 5);
+    char ids[8][ID_BYTES];
+    CU_ASSERT_EQUAL(subscribe_many(text, "t", "group", 8, ids), 4);
     client_close(&text);
     caller_close(&c);
     daemon_kill(&d);
@@ -446,6 +448,34 @@ static void three_brokers_grow_refuse_and_elect(void)
     fleet_end(&f);
 }
 
+/* What is added is held by those that are there, as what they are now. */
+static void brokers_that_were_wiped_or_away_hold_new_partitions(void)
+{
+    struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
+    struct kafka_caller *c = caller_open(fleet_kafka_port(f, 1));
+    CU_ASSERT_EQUAL(create_one(c, "t", 1, 3, NULL, NULL), KAFKA_ERR_NONE);
+    CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
+    fleet_kill(f, 3);
+    fleet_wipe(f, 3);
+    fleet_start(f, 3);
+    CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
+    CU_ASSERT_EQUAL(grow(c, "t", 3, false), KAFKA_ERR_NONE);
+    CU_ASSERT(fleet_whole(f, 3, WHOLE_MS));
+    fleet_kill(f, 2);
+    CU_ASSERT_EQUAL(grow(c, "t", 6, false), KAFKA_ERR_NONE);
+    struct client *text = fleet_client(f, 3);
+    publish_range(text, "t", "message", 0, 60, 10);
+    client_close(&text);
+    fleet_start(f, 2);
+    CU_ASSERT(fleet_whole(f, 3, WHOLE_MS));
+    text = fleet_client(f, 2);
+    for (int p = 0; p < 6; p++)
+        CU_ASSERT_EQUAL(partition_end(text, "t", p), 10);
+    client_close(&text);
+    caller_close(&c);
+    fleet_end(&f);
+}
+
 static const struct unit_case cases[] = {
     {"topics are made or refused, each for itself", topics_are_made_or_refused_each_for_itself},
     {"topics are deleted by name or id", topics_are_deleted_by_name_or_id},
@@ -453,6 +483,7 @@ static const struct unit_case cases[] = {
     {"settings are told and changed", settings_are_told_and_changed},
     {"times are the producer's or the broker's", times_are_the_producers_or_the_brokers},
     {"tools see logs, producers and the quorum", tools_see_logs_producers_and_the_quorum},
+    {"brokers that were wiped or away hold new partitions", brokers_that_were_wiped_or_away_hold_new_partitions},
     {"three brokers grow, refuse and elect", three_brokers_grow_refuse_and_elect},
 };
 
