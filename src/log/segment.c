@@ -168,18 +168,19 @@ struct segment *segment_clone(const struct segment *s)
     memcpy(runs, s->runs, s->run_count * sizeof *runs);
     clone->prev_term = s->prev_term;
     clone->prev_crc = s->prev_crc;
-    clone->end_off = s->end_off;
-    clone->max_time_ms = s->max_time_ms;
-    clone->end_pos = s->end_pos;
-    clone->last_crc = s->last_crc;
-    clone->index_crc = s->index_crc;
-    clone->runs = runs;
-    clone->run_count = s->run_count;
-    clone->state_bytes = s->state_bytes;
-    clone->state_pos = s->state_pos;
     atomic_init(&clone->told, atomic_load_explicit(&s->told, memory_order_relaxed));
-    uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed);
-    atomic_store_explicit(&clone->end_idx, end_idx, memory_order_release);
+    struct footer f = {.first_idx = s->first_idx,
+                       .last_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed) - 1,
+                       .end_off = s->end_off,
+                       .max_time_ms = s->max_time_ms,
+                       .end_pos = s->end_pos,
+                       .last_crc = s->last_crc,
+                       .index_crc = s->index_crc,
+                       .runs = runs,
+                       .run_count = s->run_count,
+                       .state_bytes = s->state_bytes,
+                       .state_pos = s->state_pos};
+    segment_seal(clone, &f);
     return clone;
 }
 

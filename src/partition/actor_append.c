@@ -170,6 +170,17 @@ static uint32_t bytes_to_fold(const struct actor *actor, int *count)
     return (uint32_t)sum;
 }
 
+bool actor_log_append(struct actor *actor, const struct log_entry *entry)
+{
+    enum kq_err err = log_append(actor->log, entry);
+    if (err == KQ_OK)
+        return true;
+    struct fault fault;
+    (void)fault_set(&fault, err, "%s: appending to the log failed: %s", actor->options.log.title, err_text(err));
+    actor_fail(actor, err, &fault);
+    return false;
+}
+
 static void append_fold(struct actor *actor, struct fold *fold)
 {
     struct log_entry entry = {.type = LOG_ENTRY_RECORDS,
@@ -183,13 +194,8 @@ static void append_fold(struct actor *actor, struct fold *fold)
                               .body_bytes = fold->body_bytes,
                               .has_body_crc = true,
                               .body_crc = fold->body_crc};
-    enum kq_err err = log_append(actor->log, &entry);
-    if (err != KQ_OK) {
-        struct fault fault;
-        (void)fault_set(&fault, err, "%s: appending to the log failed: %s", actor->options.log.title, err_text(err));
-        actor_fail(actor, err, &fault);
+    if (!actor_log_append(actor, &entry))
         return;
-    }
     struct engine_counters *counters = actor->options.counters;
     (void)atomic_fetch_add_explicit(&counters->messages_in, fold->record_count, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&counters->batches_in, (uint64_t)fold->part_count, memory_order_relaxed);
@@ -250,13 +256,8 @@ static bool append_control(struct actor *actor, enum log_entry_type type, const 
                               .body = &part,
                               .body_count = body_bytes > 0 ? 1 : 0,
                               .body_bytes = body_bytes};
-    enum kq_err err = log_append(actor->log, &entry);
-    if (err != KQ_OK) {
-        struct fault fault;
-        (void)fault_set(&fault, err, "%s: appending to the log failed: %s", actor->options.log.title, err_text(err));
-        actor_fail(actor, err, &fault);
+    if (!actor_log_append(actor, &entry))
         return false;
-    }
     if (config != NULL)
         config->idx = entry.idx;
     actor_note_append(actor, &entry, config);

@@ -74,13 +74,8 @@ static void append_parcel_entry(struct actor *actor, const struct parcel_entry *
                               .body_bytes = taken->body_bytes,
                               .has_body_crc = true,
                               .body_crc = taken->body_crc};
-    enum kq_err err = log_append(actor->log, &entry);
-    if (err != KQ_OK) {
-        struct fault fault;
-        (void)fault_set(&fault, err, "%s: appending to the log failed: %s", actor->options.log.title, err_text(err));
-        actor_fail(actor, err, &fault);
+    if (!actor_log_append(actor, &entry))
         return;
-    }
     actor_note_entry(actor, taken->type, taken->idx, taken->body, taken->body_bytes);
     if (taken->type == LOG_ENTRY_RECORDS && actor->options.machine.ops == NULL)
         actor_note_producers(actor, taken->idx, taken->body, taken->body_bytes);

@@ -223,6 +223,8 @@ void actor_drop_doubts(struct actor *actor, enum kq_err err);
 
 /* actor_append.c */
 void actor_fold_publishes(struct actor *actor);
+/* False: the log has failed, and the actor with it. */
+bool actor_log_append(struct actor *actor, const struct log_entry *entry);
 void actor_append_noop(struct actor *actor);
 void actor_append_start(struct actor *actor);
 /* False: no room yet, or the log has failed. */

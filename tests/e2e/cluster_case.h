@@ -42,4 +42,26 @@ static inline int another(const struct fleet *f, int id)
     harness_fail("no other broker runs");
 }
 
+/* Under load, the leader of each partition is struck, one after the other, and put right again:
+ * publishing goes on, another leads meanwhile, and nothing is lost. */
+static inline void leaders_in_turn(int partitions, int rate, void (*strike)(struct fleet *f, int id),
+                                   void (*put_right)(struct fleet *f, int id))
+{
+    struct fleet *f = fleet_with_topic(3, partitions, NULL, false);
+    struct witness_spec spec = {
+        .fleet = f, .topic = "t", .partitions = partitions, .publishers = 2, .plain = 3, .rate = rate};
+    struct witness *w = witness_begin(&spec);
+    for (int round = 0; round < partitions; round++) {
+        CU_ASSERT_FATAL(witness_advances(w, 200, GO_ON_MS));
+        int leader = leader_of(f, 0, round);
+        strike(f, leader);
+        CU_ASSERT_FATAL(witness_advances(w, 400, GO_ON_MS));
+        CU_ASSERT(leader_of(f, another(f, leader), round) != leader);
+        put_right(f, leader);
+        CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
+    }
+    witness_end(&w);
+    fleet_end(&f);
+}
+
 #endif

@@ -9,21 +9,7 @@ enum { PARTITIONS = 3, RATE = 400 };
 
 static void leaders_are_killed_in_turn_under_load(void)
 {
-    struct fleet *f = fleet_with_topic(3, PARTITIONS, NULL, false);
-    struct witness_spec spec = {
-        .fleet = f, .topic = "t", .partitions = PARTITIONS, .publishers = 2, .plain = 3, .rate = RATE};
-    struct witness *w = witness_begin(&spec);
-    for (int round = 0; round < PARTITIONS; round++) {
-        CU_ASSERT_FATAL(witness_advances(w, 200, GO_ON_MS));
-        int leader = leader_of(f, 0, round);
-        fleet_kill(f, leader);
-        CU_ASSERT_FATAL(witness_advances(w, 400, GO_ON_MS));
-        CU_ASSERT(leader_of(f, another(f, leader), round) != leader);
-        fleet_start(f, leader);
-        CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
-    }
-    witness_end(&w);
-    fleet_end(&f);
+    leaders_in_turn(PARTITIONS, RATE, fleet_kill, fleet_start);
 }
 
 static void all_are_killed_at_once(void)

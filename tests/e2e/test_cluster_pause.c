@@ -8,22 +8,7 @@ enum { PARTITIONS = 3, RATE = 400 };
 
 static void leaders_stand_still_in_turn(void)
 {
-    struct fleet *f = fleet_with_topic(3, PARTITIONS, NULL, false);
-    struct witness_spec spec = {
-        .fleet = f, .topic = "t", .partitions = PARTITIONS, .publishers = 2, .plain = 3, .rate = RATE};
-    struct witness *w = witness_begin(&spec);
-    for (int round = 0; round < PARTITIONS; round++) {
-        CU_ASSERT_FATAL(witness_advances(w, 200, GO_ON_MS));
-        int leader = leader_of(f, 0, round);
-        fleet_pause(f, leader);
-        CU_ASSERT_FATAL(witness_advances(w, 400, GO_ON_MS));
-        int other = leader % 3 + 1;
-        CU_ASSERT(leader_of(f, other, round) != leader);
-        fleet_resume(f, leader);
-        CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
-    }
-    witness_end(&w);
-    fleet_end(&f);
+    leaders_in_turn(PARTITIONS, RATE, fleet_pause, fleet_resume);
 }
 
 /* Two of three stand still: what was under way may be acknowledged, and nothing more; when

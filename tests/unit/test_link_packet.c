@@ -56,20 +56,28 @@ static struct packet append_after(uint64_t prev_idx, uint64_t last_idx)
 
 /* ---- out of the log ---------------------------------------------------------------------- */
 
+/* What comes of the packet's entries of the log's view, which is taken now. */
+static struct parcel *through_the_view(struct packet *packet)
+{
+    size_t bytes;
+    size_t at = 0;
+    packet->view = log_view_take(rig.log);
+    link_write_reset(&write);
+    CU_ASSERT_EQUAL_FATAL(link_write_view(&write, SEED, packet, &rig.fault), KQ_OK);
+    uint8_t *all = written(&bytes);
+    struct parcel *parcel = next_parcel(all, bytes, &at);
+    CU_ASSERT_EQUAL(at, bytes);
+    free(all);
+    return parcel;
+}
+
 static void entries_of_the_log_arrive_as_they_are(void)
 {
     start();
     CU_ASSERT_EQUAL(log_rig_noop(&rig), KQ_OK);
     append_many(40, 3, 700);
     struct packet packet = append_after(5, 35);
-    packet.view = log_view_take(rig.log);
-    link_write_reset(&write);
-    CU_ASSERT_EQUAL_FATAL(link_write_view(&write, SEED, &packet, &rig.fault), KQ_OK);
-    size_t bytes;
-    size_t at = 0;
-    uint8_t *all = written(&bytes);
-    struct parcel *parcel = next_parcel(all, bytes, &at);
-    CU_ASSERT_EQUAL(at, bytes);
+    struct parcel *parcel = through_the_view(&packet);
     CU_ASSERT_EQUAL(parcel->group.partition, 3);
     CU_ASSERT_EQUAL(parcel->message.prev_idx, 5);
     CU_ASSERT_EQUAL(parcel->message.last_idx, 35);
@@ -91,7 +99,6 @@ static void entries_of_the_log_arrive_as_they_are(void)
         CU_ASSERT_EQUAL(e->body_crc, crc32c(0, e->body, e->body_bytes));
     }
     parcel->release(parcel);
-    free(all);
     log_view_drop(&packet.view);
     log_close(&rig.log, NULL, 0);
 }
@@ -101,17 +108,10 @@ static void of_many_entries_the_first_ones_go(void)
     start();
     append_many(600, 1, 10);
     struct packet packet = append_after(0, 600);
-    packet.view = log_view_take(rig.log);
-    link_write_reset(&write);
-    CU_ASSERT_EQUAL_FATAL(link_write_view(&write, SEED, &packet, &rig.fault), KQ_OK);
-    size_t bytes;
-    size_t at = 0;
-    uint8_t *all = written(&bytes);
-    struct parcel *parcel = next_parcel(all, bytes, &at);
+    struct parcel *parcel = through_the_view(&packet);
     CU_ASSERT_TRUE(parcel->entry_count >= 400 && parcel->entry_count < 600);
     CU_ASSERT_EQUAL(parcel->message.last_idx, parcel->entry_count);
     parcel->release(parcel);
-    free(all);
     log_view_drop(&packet.view);
     log_close(&rig.log, NULL, 0);
 }
@@ -123,16 +123,9 @@ static void what_is_not_committed_or_of_another_term_stays(void)
     CU_ASSERT_EQUAL(log_rig_append(&rig, 1, 10, 1), KQ_OK);
     log_rig_flush(&rig);
     struct packet packet = append_after(3, 6);
-    packet.view = log_view_take(rig.log);
-    size_t bytes;
-    size_t at = 0;
-    link_write_reset(&write);
-    CU_ASSERT_EQUAL_FATAL(link_write_view(&write, SEED, &packet, &rig.fault), KQ_OK);
-    uint8_t *all = written(&bytes);
-    struct parcel *parcel = next_parcel(all, bytes, &at);
+    struct parcel *parcel = through_the_view(&packet);
     CU_ASSERT_EQUAL(parcel->message.last_idx, 5);
     parcel->release(parcel);
-    free(all);
     packet.message.prev_idx = 5;
     link_write_reset(&write);
     CU_ASSERT_NOT_EQUAL(link_write_view(&write, SEED, &packet, &rig.fault), KQ_OK);
