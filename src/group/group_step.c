@@ -49,12 +49,6 @@ void step_propose_wanted(struct step *step, const struct claim *c, uint32_t want
     step_propose(step, &r);
 }
 
-int64_t step_add_us(int64_t a, int64_t b)
-{
-    int64_t sum;
-    return __builtin_add_overflow(a, b, &sum) ? CLOCK_NEVER : sum;
-}
-
 int64_t step_session_timeout_us(const struct group_machine *m)
 {
     return atomic_load_explicit(m->options.session_timeout_us, memory_order_relaxed);

@@ -8,6 +8,7 @@
 #ifndef KQ_GROUP_GROUP_STEP_H
 #define KQ_GROUP_GROUP_STEP_H
 
+#include "base/clock.h"
 #include "group/group_state.h"
 
 struct step {
@@ -24,7 +25,12 @@ struct group_record step_record(const struct group_topic *t, enum group_record_t
 
 /* ---- times ------------------------------------------------------------------------ */
 
-int64_t step_add_us(int64_t a, int64_t b); /* CLOCK_NEVER where it would overflow */
+/* CLOCK_NEVER where it would overflow. Here, so that who knows members needs no turn. */
+static inline int64_t step_add_us(int64_t a, int64_t b)
+{
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? CLOCK_NEVER : sum;
+}
 int64_t step_session_timeout_us(const struct group_machine *m);
 int64_t step_offsets_retention_us(const struct group_machine *m);
 void step_due_at(struct group_machine *m, int64_t us); /* the next tick comes by then */

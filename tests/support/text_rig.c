@@ -282,9 +282,6 @@ NEVER(void, partition_call, struct partition *a, struct machine_call *b)
 NEVER(void, partition_status, struct partition *a, struct partition_status *b)
 NEVER(const char *, partition_title, const struct partition *a)
 NEVER(struct engine_counters *, engine_counters, struct engine *a)
-NEVER(void, machine_propose, struct machine_turn *a, struct slice b, struct slice c)
-NEVER(void, machine_note, struct machine_turn *a, struct machine_note *b)
-NEVER(void, machine_answer, struct machine_turn *a, struct machine_call *b)
 
 void engine_cancel_deadline(struct engine *engine, struct engine_deadline *deadline)
 {
