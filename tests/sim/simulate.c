@@ -17,6 +17,7 @@
 #include "sim/net.h"
 #include "sim/replicas.h"
 #include "sim/scenarios.h"
+#include "sim/tail.h"
 #include "sim/trace.h"
 #include "sim/variant.h"
 #include "support/checker.h"
@@ -83,8 +84,8 @@ static const unsigned told_kinds =
 
 static void failed(const char *why)
 {
-    fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n  the last of its trace:\n", sim.seed, why);
-    trace_show(0, told_kinds, TAIL_LINES);
+    fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n  what explains it, of its trace:\n", sim.seed, why);
+    tail_show(why, told_kinds, TAIL_LINES);
     const struct scenario *story = sim.options.scenario;
     fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u%s%s%s%s --trace\n", sim.seed,
             sim.options.brokers, sim.options.hard ? " --hard" : "",
@@ -113,6 +114,21 @@ static void catch_signals(void)
     (void)sigaction(SIGXCPU, &action, NULL);
 }
 
+/* The first finding, in words that the tail looks for. */
+static void first_finding(const struct check_report *report, char *why, size_t bytes)
+{
+    int len = snprintf(why, bytes, "the history of the clients shows what must never be");
+    for (int kind = 0; kind < CHECK_KINDS; kind++)
+        if (report->counts[kind] > 0) {
+            const struct check_finding *f = &report->examples[kind][0];
+            len += snprintf(why + len, bytes - (size_t)len, ": %s: t%u/%u v%" PRIu64, check_name((enum check_kind)kind),
+                            f->key / CLIENTS_PARTITIONS_MAX, f->key % CLIENTS_PARTITIONS_MAX, f->value);
+            for (unsigned i = 0; i < f->op_count; i++)
+                len += snprintf(why + len, bytes - (size_t)len, ", operation %" PRIu32, f->ops[i]);
+            return;
+        }
+}
+
 /* The judge's words, on stderr with the tail. */
 static bool judged(void)
 {
@@ -121,7 +137,9 @@ static bool judged(void)
     bool good = checker_judge(clients_history(), report);
     if (!good) {
         checker_print(report, clients_history(), stderr);
-        failed("the history of the clients shows what must never be");
+        char why[400];
+        first_finding(report, why, sizeof why);
+        failed(why);
     }
     free(report);
     return good;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINES = 8192, LINE_BYTES = 1000 };
+enum { LINES = TRACE_KEPT, LINE_BYTES = 1000 };
 
 static struct {
     uint64_t hash;
@@ -70,6 +70,22 @@ void trace_say(enum trace_kind kind, const char *format, ...)
     for (const char *at = text; *at != '\0'; at++)
         trace_mix((uint64_t)(unsigned char)*at);
     if (trace.all)
+        put(text);
+}
+
+const char *trace_line(uint64_t number, enum trace_kind *kind)
+{
+    if (number >= trace.count || number + LINES < trace.count)
+        return NULL;
+    *kind = trace.lines[number % LINES].kind;
+    return trace.lines[number % LINES].text;
+}
+
+void trace_put(uint64_t number)
+{
+    enum trace_kind kind;
+    const char *text = trace_line(number, &kind);
+    if (text != NULL)
         put(text);
 }
 

@@ -18,6 +18,8 @@ enum trace_kind {
     TRACE_RAFT,   /* messages of groups, as they leave */
 };
 
+enum { TRACE_KEPT = 32768 }; /* lines */
+
 /* all: every line goes to stderr at once. */
 void trace_start(bool all);
 void trace_mix(uint64_t value);
@@ -25,6 +27,10 @@ uint64_t trace_hash(void);
 /* Lines so far; the number of the next one. */
 uint64_t trace_lines(void);
 void trace_say(enum trace_kind kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A line that is kept, or NULL. */
+const char *trace_line(uint64_t number, enum trace_kind *kind);
+/* To stderr: that line. */
+void trace_put(uint64_t number);
 /* To stderr: lines from number `since` on, of the kinds in the set (1 << kind), as
  * far as they are still there; at most `most`, the last ones. Safe in a signal
  * handler as far as write(2) goes. */
