@@ -190,6 +190,24 @@ static void the_leader_dies(struct world *world, int leader)
     settles(world, "the leader died");
 }
 
+/* One that is alone starts again, and members are to change before it has committed anything. */
+static void the_only_one_is_asked_at_once(struct world *world)
+{
+    int n = world_leader(world);
+    if (n < 0 || world->nodes[n].raft.config.count != 1)
+        return;
+    world->nodes[n].disk_us = 4 * MS;
+    world_crash(world, n, MS);
+    for (int i = 0; i < 200 && !world->failed; i++) {
+        world_run_until(world, world->now_us + 100);
+        world_feed(world, n, (struct raft_event){.type = RAFT_EV_WANT_LEAD});
+        world_change_somehow(world);
+    }
+    world->nodes[n].disk_us = MS;
+    (void)serves_in_time(world, "the only one started again");
+    settles(world, "the only one started again");
+}
+
 /* The leader is to go, of few voters: in the middle of it, it falls silent. */
 static void the_leader_is_removed(struct world *world, int leader)
 {
@@ -214,6 +232,8 @@ static void the_leader_is_removed(struct world *world, int leader)
     mend_links(world);
     (void)serves_in_time(world, "the leader was removed");
     settles(world, "the leader was removed");
+    if (!world->failed)
+        the_only_one_is_asked_at_once(world);
 }
 
 /* Flushing by interval: the power blinks, here and there, while much is on its way; often
@@ -236,6 +256,48 @@ static void the_power_blinks(struct world *world, int leader)
     mend_links(world);
     (void)serves_in_time(world, "the power blinked");
     settles(world, "the power blinked");
+}
+
+static uint64_t latest_ack(struct world *world, int from, int64_t late_us)
+{
+    uint64_t idx = 0;
+    for (int i = 0; i < world->packet_top; i++) {
+        struct world_packet *packet = &world->packets[i];
+        if (!packet->used || packet->message.type != RAFT_MSG_APPEND_REPLY ||
+            !raft_member_equal(&packet->message.from, &world->nodes[from].self))
+            continue;
+        packet->at_us += late_us;
+        idx = packet->message.match_idx > idx ? packet->message.match_idx : idx;
+    }
+    return idx;
+}
+
+/* Flushing by interval: one that is needed for every commit says that it has much, and its
+ * power fails; what it said comes when it has said already that it has less. */
+static void an_old_promise_comes_late(struct world *world, int leader)
+{
+    int count = world->options.node_count;
+    int needed = (leader + 1) % count;
+    if (!world_may_cut_power(world) || world->nodes[needed].amnesiac)
+        return;
+    for (int away = (count - 1) / 2, i = leader + 2; away > 0; i++, away--)
+        world_isolate(world, i % count, true);
+    world->options.propose_every_us = 0;
+    world_run_until(world, world->now_us + ELECTION / 2);
+    for (int i = 0; i < 18; i++)
+        (void)world_propose(world, leader);
+    uint64_t goal = world->nodes[leader].log.last_idx;
+    for (int i = 0; i < 200 && !world->failed && latest_ack(world, needed, 60) < goal; i++)
+        world_run_until(world, world->now_us + 50);
+    (void)latest_ack(world, needed, 3 * MS + (int64_t)world_random(world, 3 * MS));
+    world_power_cut(world, needed, 50);
+    world_run_until(world, world->now_us + (int64_t)world_random(world, 3 * MS));
+    if (world_chance(world, 500))
+        world_cut(world, leader, needed, true);
+    world_run_until(world, world->now_us + 10 * MS);
+    mend_links(world);
+    (void)serves_in_time(world, "an old promise came late");
+    settles(world, "an old promise came late");
 }
 
 static void all_die(struct world *world)
@@ -266,7 +328,10 @@ void world_drill(struct world *world)
     world->options.propose_every_us = idle ? 0 : 4 * MS;
     uint64_t which = world_random(world, 8);
     if (world->options.interval && which >= 5) {
-        the_power_blinks(world, leader);
+        for (int i = 0; which <= 6 && i < 3 && !world->failed && world_leader(world) >= 0; i++)
+            an_old_promise_comes_late(world, world_leader(world));
+        if (which > 6)
+            the_power_blinks(world, leader);
         which = UINT64_MAX;
     }
     switch (which) {
