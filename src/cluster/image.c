@@ -175,8 +175,9 @@ bool image_same_limits(const struct partition_limits *a, const struct partition_
 {
     return a->segment_bytes == b->segment_bytes && a->retention_bytes == b->retention_bytes &&
            a->retention_ms == b->retention_ms && a->max_message_bytes == b->max_message_bytes &&
-           a->min_in_sync == b->min_in_sync && a->log_append_time == b->log_append_time &&
-           a->before_max_ms == b->before_max_ms && a->after_max_ms == b->after_max_ms;
+           a->segment_ms == b->segment_ms && a->min_in_sync == b->min_in_sync &&
+           a->log_append_time == b->log_append_time && a->before_max_ms == b->before_max_ms &&
+           a->after_max_ms == b->after_max_ms;
 }
 
 /* Without handles. Takes the holders; NULL: out of memory. */

@@ -109,6 +109,7 @@ static struct partition_limits limits_for(const struct hosted *h, const struct p
         mine.segment_bytes = CLUSTER_MACHINE_SEGMENT_BYTES;
         mine.retention_bytes = -1;
         mine.retention_ms = -1;
+        mine.segment_ms = 0;
     }
     return mine;
 }

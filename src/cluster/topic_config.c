@@ -146,8 +146,10 @@ static const struct row rows[TOPIC_CONFIG_COUNT] = {
         NUMBER(INT, 10485760, 4, INT32_MAX, "bytes", NO_EFFECT "an index has room for all of its log file."),
     [TOPIC_CONFIG_SEGMENT_JITTER_MS] =
         NUMBER(LONG, 0, 0, INT64_MAX, "milliseconds", NO_EFFECT "segments end when they are due."),
-    [TOPIC_CONFIG_SEGMENT_MS] = NUMBER(LONG, 7 * DAY_MS, 1, INT64_MAX, "milliseconds",
-                                       NO_EFFECT "segments end by size, and when retention is to delete them."),
+    [TOPIC_CONFIG_SEGMENT_MS] =
+        NUMBER(LONG, 7 * DAY_MS, 1, INT64_MAX, "milliseconds",
+               "a log file is followed by the next when its first message is older; counted from "
+               "a start of the broker on."),
     [TOPIC_CONFIG_UNCLEAN_ELECTION] = NUMBER(BOOL, 0, 0, 1, "", NO_EFFECT "a leader always has all that is committed."),
 };
 
@@ -446,6 +448,7 @@ struct partition_limits topic_config_limits(const struct topic_config *config, c
     limits.retention_ms =
         deletes ? unless_beyond(value_of(config, TOPIC_CONFIG_RETENTION_MS, defaults), CENTURY_MS) : -1;
     limits.segment_bytes = segment_bytes < SEGMENT_MOST_BYTES ? segment_bytes : SEGMENT_MOST_BYTES;
+    limits.segment_ms = value_of(config, TOPIC_CONFIG_SEGMENT_MS, defaults);
     limits.max_message_bytes = (int32_t)value_of(config, TOPIC_CONFIG_MAX_MESSAGE_BYTES, defaults);
     limits.min_in_sync = min_in_sync < INT32_MAX ? (int32_t)min_in_sync : INT32_MAX;
     limits.log_append_time = value_of(config, TOPIC_CONFIG_TIMESTAMP_TYPE, defaults) == 1;

@@ -99,6 +99,12 @@ uint64_t log_flushed_idx(const struct log *log)
     return log->flushed_idx;
 }
 
+int64_t log_unsealed_off(const struct log *log)
+{
+    const struct segment *s = log_active(log);
+    return s == NULL ? log->next_off : s->first_off;
+}
+
 int64_t log_next_off(const struct log *log)
 {
     return log->next_off;

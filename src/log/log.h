@@ -124,9 +124,10 @@ uint64_t log_first_idx(const struct log *log); /* first idx present, or last + 1
 uint64_t log_last_idx(const struct log *log);  /* 0: nothing was ever appended */
 uint64_t log_last_term(const struct log *log);
 uint64_t log_flushed_idx(const struct log *log);
-int64_t log_next_off(const struct log *log);    /* offset of the next record */
-int64_t log_start_off(const struct log *log);   /* as last set by log_set_start */
-uint64_t log_size_bytes(const struct log *log); /* of entries in all segments */
+int64_t log_next_off(const struct log *log);     /* offset of the next record */
+int64_t log_start_off(const struct log *log);    /* as last set by log_set_start */
+int64_t log_unsealed_off(const struct log *log); /* base offset of the segment that grows */
+uint64_t log_size_bytes(const struct log *log);  /* of entries in all segments */
 /* Term of the entry at idx; 0: not known (before the log, or past its end). */
 uint64_t log_term_at(const struct log *log, uint64_t idx);
 /* Last offset + 1 of the records up to idx (idx in [first - 1, last]). */

@@ -16,11 +16,26 @@ void actor_fail(struct actor *actor, enum kq_err err, const struct fault *fault)
     SAY_ERROR("%s: stopped: %s", actor->options.log.title, fault_text(&actor->failure));
 }
 
+/* A segment that is written for longer than segment_ms is followed by the next. */
+static void roll_by_age(struct actor *actor)
+{
+    int64_t off = log_unsealed_off(actor->log);
+    int64_t limit_ms = actor->options.limits.segment_ms;
+    if (actor->segment_since_ms == 0 || actor->segment_off != off) {
+        actor->segment_off = off;
+        actor->segment_since_ms = actor->now.wall_ms;
+    } else if (limit_ms > 0 && actor->now.wall_ms - actor->segment_since_ms >= limit_ms) {
+        log_force_roll(actor->log);
+    }
+}
+
 bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_bytes, bool *no_space)
 {
     *no_space = false;
     if (actor->failure.err != KQ_OK || actor->room_wanted)
         return false;
+    if (type == LOG_ENTRY_RECORDS)
+        roll_by_age(actor);
     enum kq_err err = log_make_room(actor->log, type, body_bytes);
     switch (err) {
     case KQ_OK:

@@ -108,6 +108,8 @@ struct actor {
     struct start_mark starts[2]; /* uncommitted here: [1] the newest in the log; [0] the one before, which
                                   * cannot be cut any more, as the newest was appended after its commit */
     int64_t retention_due_ms;    /* wall clock; INT64_MAX: when segments change */
+    int64_t segment_off;         /* of the unsealed segment, as seen last, */
+    int64_t segment_since_ms;    /* and when its first record was written by this process; 0: none was */
     int64_t unflushed_since_us;  /* interval flushing: when the oldest unflushed append was made; 0: none */
     uint64_t unflushed_bytes;    /* interval flushing */
     uint64_t machine_idx;        /* the last entry that the machine has applied or proposed */

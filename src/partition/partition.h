@@ -26,6 +26,7 @@ struct partition_limits {
     int64_t segment_bytes;
     int64_t retention_bytes;
     int64_t retention_ms;
+    int64_t segment_ms;        /* a segment takes no more when its first record is older; 0: for that never */
     int32_t max_message_bytes; /* a batch, as Kafka counts it */
     /* What is looked at before a batch comes here, and by acks=all. */
     int32_t min_in_sync;   /* fewer replicas in sync: acks=all is refused; 0: never */

@@ -1,6 +1,7 @@
 /* The actor on real files in a folder of its own, turn by turn. */
 #include "base/clock.h"
 #include "base/require.h"
+#include "partition/actor_internal.h"
 #include "support/folder.h"
 #include "support/pump.h"
 #include "support/unit.h"
@@ -242,6 +243,26 @@ static void a_roll_waits_for_a_keeper_that_is_busy(void)
         CU_ASSERT_TRUE(some[i].err == KQ_OK && some[i].base_off == i + 1);
     restart();
     CU_ASSERT_EQUAL(log_view_high_watermark(pump.view), 101);
+    end();
+}
+
+static void a_segment_that_is_old_takes_no_more(void)
+{
+    begin();
+    pump.options.limits.segment_ms = 60 * 1000;
+    open_pump();
+    warm_up(); /* offset 0 */
+    pump_settle(&pump);
+    CU_ASSERT_EQUAL(log_unsealed_off(pump.actor->log), 0);
+    warm_up(); /* offset 1 */
+    pump_settle(&pump);
+    CU_ASSERT_EQUAL(log_unsealed_off(pump.actor->log), 0);
+    pump_advance(&pump, 61 * 1000);
+    warm_up(); /* offset 2 */
+    pump_settle(&pump);
+    CU_ASSERT_EQUAL(log_unsealed_off(pump.actor->log), 2);
+    restart();
+    CU_ASSERT_EQUAL(log_view_high_watermark(pump.view), 3);
     end();
 }
 
@@ -585,6 +606,7 @@ static const struct unit_case cases[] = {
     {"a duplicate is answered with its original", a_duplicate_is_answered_with_its_original},
     {"segments roll and retention moves the start", segments_roll_and_retention_moves_the_start},
     {"a roll waits for a keeper that is busy", a_roll_waits_for_a_keeper_that_is_busy},
+    {"a segment that is old takes no more", a_segment_that_is_old_takes_no_more},
     {"age empties an idle partition", age_empties_an_idle_partition},
     {"a large message is refused by name and others go on", a_large_message_is_refused_by_name_and_others_go_on},
     {"an entry larger than a segment is taken", an_entry_larger_than_a_segment_is_taken},
