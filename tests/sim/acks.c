@@ -1,6 +1,7 @@
 /* See acks.h. The message is looked for by its bytes in whatever log files would be left. */
 #include "sim/acks.h"
 
+#include "base/require.h"
 #include "sim/brokers.h"
 #include "sim/clients.h"
 #include "sim/disk.h"
@@ -9,36 +10,51 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_IN = 3, REPLICAS_DEFAULT = 3 };
+enum { LOOK_IN = 3, REPLICAS_DEFAULT = 3, PATHS_MAX = 2048 };
 
-struct look {
-    const struct io_mem *mem;
+static struct {
     char folder[16]; /* of the topic's replicas, up to the partition's number */
-    char text[32];
-    bool found;
-};
+    const char *paths[PATHS_MAX];
+    unsigned count;
+} look;
 
-static void look_into(void *context, const char *path)
+static void take_path(void *context, const char *path)
 {
-    struct look *l = context;
+    (void)context;
     size_t len = strlen(path);
-    uint64_t bytes = 0;
-    if (l->found || len < 4 || strcmp(path + len - 4, ".log") != 0 || strstr(path, l->folder) == NULL)
+    if (len < 4 || strcmp(path + len - 4, ".log") != 0 || strstr(path, look.folder) == NULL)
         return;
-    const uint8_t *data = io_mem_durable(l->mem, path, &bytes);
-    l->found = data != NULL && memmem(data, (size_t)bytes, l->text, strlen(l->text)) != NULL;
+    REQUIRE(look.count < PATHS_MAX);
+    look.paths[look.count++] = path;
+}
+
+/* Those with the largest offsets first: what was just acknowledged is near the end. */
+static int newest_first(const void *a, const void *b)
+{
+    const char *const *x = a, *const *y = b;
+    int names = strcmp(strrchr(*y, '/'), strrchr(*x, '/'));
+    return names != 0 ? names : strcmp(*x, *y);
 }
 
 static bool has_it(unsigned broker, unsigned topic, uint64_t value)
 {
     struct io_mem *mem = disk_mem(broker_node(brokers_at(broker))->disk);
-    struct look look = {.mem = mem};
+    char text[32];
+    int len = snprintf(text, sizeof text, "v%" PRIu64 " ", value);
     (void)snprintf(look.folder, sizeof look.folder, "/t%u-", topic);
-    (void)snprintf(look.text, sizeof look.text, "v%" PRIu64 " ", value);
-    io_mem_each_durable(mem, look_into, &look);
-    return look.found;
+    look.count = 0;
+    io_mem_each_durable(mem, take_path, NULL);
+    qsort(look.paths, look.count, sizeof look.paths[0], newest_first);
+    for (unsigned i = 0; i < look.count; i++) {
+        uint64_t bytes = 0;
+        const uint8_t *data = io_mem_durable(mem, look.paths[i], &bytes);
+        if (data != NULL && memmem(data, (size_t)bytes, text, (size_t)len) != NULL)
+            return true;
+    }
+    return false;
 }
 
 void acks_judge(unsigned topic, uint64_t value)
@@ -48,11 +64,11 @@ void acks_judge(unsigned topic, uint64_t value)
         replicas = brokers_count() < REPLICAS_DEFAULT ? brokers_count() : REPLICAS_DEFAULT;
     if (value % LOOK_IN != 0 || variant_forgets() || variant()->flush_interval)
         return;
-    for (unsigned i = 1; i <= brokers_count(); i++) {
+    for (unsigned i = 1; i <= brokers_count(); i++)
         if (io_mem_wiped(disk_mem(broker_node(brokers_at(i))->disk)) > 0)
             return; /* a majority of what there was */
+    for (unsigned i = 1; i <= brokers_count() && have < replicas / 2 + 1; i++)
         have += has_it(i, topic, value);
-    }
     if (have < replicas / 2 + 1)
         judge_fails("v%" PRIu64 " of t%u is acknowledged, and durable on %u of %u disks", value, topic, have, replicas);
 }
