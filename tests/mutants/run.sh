@@ -33,7 +33,10 @@ steps() {
     for story in $stories; do
         "$1" --scenario "$story" --seed 2 || return 1
     done
-    "$1" --scenario between-steps --seed 11 --seeds 40 || return 1
+    "$1" --scenario between-steps --seed 1 --seeds 50 || return 1
+    for story in asleep lost-folder failing-calls; do
+        "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
+    done
     "$1" --brokers 3 --seed 101 --seeds 25 || return 1
     "$1" --brokers 5 --seed 201 --seeds 4 || return 1
     "$1" --brokers 3 --flush interval --seed 301 --seeds 6 || return 1

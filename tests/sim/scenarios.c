@@ -18,6 +18,8 @@ const struct scenario *scenarios(unsigned *count)
         {"bit-flip", "a bit flips in a sealed segment", 3, 0, false, story_a_bit_flips},
         {"between-steps", "power goes between the steps of cuts, rolls and recoveries", 3, 0, false,
          story_power_goes_between_steps},
+        {"failing-calls", "calls of disks fail under load, and brokers start again", 3, 0, false,
+         story_calls_of_a_disk_fail},
         {"lost-folder", "a replica's folder is gone while who knows what it promised is down", 3, 0, false,
          story_a_folder_is_lost},
         {"asleep", "a leader sleeps, and is asked what it cannot know", 3, 0, true, story_a_leader_sleeps},

@@ -38,6 +38,7 @@ bool story_a_folder_is_lost(struct chance *chance);
 bool story_a_leader_sleeps(struct chance *chance);
 /* ---- story_persist.c ---- */
 bool story_power_goes_between_steps(struct chance *chance);
+bool story_calls_of_a_disk_fail(struct chance *chance);
 /* ---- story_members.c ---- */
 bool story_a_leader_is_drained(struct chance *chance);
 bool story_a_new_member_is_cut_off(struct chance *chance);

@@ -7,6 +7,8 @@
 #include "sim/story.h"
 #include "sim/trace.h"
 
+#include <errno.h>
+
 enum { ROUNDS = 14, STEPS_MAX = 12, DEATHS_MAX = 4, TRIES = 20, PARTITION_ROUNDS_MS = 1200 };
 
 /* It dies at one of its next steps, and again while it recovers from that. */
@@ -45,4 +47,30 @@ bool story_power_goes_between_steps(struct chance *chance)
             return false;
     }
     return story_takes_messages("power went between all kinds of steps", 30);
+}
+
+/* Calls of a disk fail while there is load, the broker's process ends, and the disk is good
+ * again: what was not taken must not have been promised, nor stand in the way of a start. */
+bool story_calls_of_a_disk_fail(struct chance *chance)
+{
+    static const unsigned ops[] = {IO_MEM_WRITE, IO_MEM_SYNC,     IO_MEM_WRITE | IO_MEM_SYNC,
+                                   IO_MEM_ZERO,  IO_MEM_TRUNCATE, IO_MEM_RENAME | IO_MEM_SYNC_DIR};
+    for (int i = 0; i < ROUNDS; i++) {
+        unsigned broker = story_leader(0, "t0", 0);
+        if (broker == 0 || chance_once_in(chance, 3))
+            broker = 1 + (unsigned)chance_below(chance, brokers_count());
+        struct sim_broker *b = brokers_at(broker);
+        struct io_mem *mem = disk_mem(broker_node(b)->disk);
+        unsigned op = ops[chance_below(chance, sizeof ops / sizeof ops[0])];
+        story_load(chance_between(chance, 100, PARTITION_ROUNDS_MS));
+        io_mem_fail(mem, op, chance_below(chance, 20), EIO, 1 + chance_below(chance, 3));
+        trace_say(TRACE_FAULT, "%s: some calls of its disk fail (%x)", broker_node(b)->name, op);
+        story_load(chance_between(chance, 100, PARTITION_ROUNDS_MS));
+        io_mem_fail_not(mem);
+        broker_die(b, story_death(chance));
+        broker_boot(b);
+        if (judge_verdict() != NULL)
+            return false;
+    }
+    return story_takes_messages("calls of disks failed", 30);
 }
