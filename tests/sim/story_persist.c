@@ -67,6 +67,9 @@ bool story_calls_of_a_disk_fail(struct chance *chance)
         trace_say(TRACE_FAULT, "%s: some calls of its disk fail (%x)", broker_node(b)->name, op);
         story_load(chance_between(chance, 100, PARTITION_ROUNDS_MS));
         io_mem_fail_not(mem);
+        /* Its broker lives; whatever stopped there must not hold up the others. */
+        if (chance_once_in(chance, 4) && !story_takes_messages("calls of a disk failed, and its broker lives", 20))
+            return false;
         broker_die(b, story_death(chance));
         broker_boot(b);
         if (judge_verdict() != NULL)
