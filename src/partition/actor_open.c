@@ -135,6 +135,8 @@ static enum kq_err start_raft(struct actor *actor, const struct log_report *repo
         actor_save_hard_state(actor); /* so that the next start has a higher number */
         actor->boot_version = actor->raft.hard_version;
         actor->boot_durable = false;
+    } else if (actor->raft.term > start.term && !actor_is_alone(actor)) {
+        actor_save_hard_state(actor); /* only the log's last entry tells this term, and a reset would take it away */
     }
     return KQ_OK;
 }
