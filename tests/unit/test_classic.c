@@ -188,7 +188,7 @@ struct client {
     struct classic_call call;
     enum client_state state;
     char id[300];
-    char instance[16]; /* "": dynamic */
+    char instance[32]; /* "": dynamic */
     int32_t generation;
     bool leads;
     uint32_t member_count;
