@@ -434,16 +434,6 @@ void actor_turn(struct actor *actor, struct mail_list *control, struct mail_list
     actor_check(actor);
 }
 
-bool actor_turn_is_short(const struct actor *actor, const struct raft_message *message)
-{
-    const struct raft *raft = &actor->raft;
-    if (actor->options.machine.ops != NULL || actor->failure.err != KQ_OK || message->term != raft->term)
-        return false;
-    if (message->type == RAFT_MSG_APPEND)
-        return raft_member_equal(&message->from, &raft->leader) && message->prev_idx == log_last_idx(actor->log);
-    return message->type == RAFT_MSG_APPEND_REPLY && !message->refused && raft->role == RAFT_LEADER;
-}
-
 bool actor_wants_data(const struct actor *actor)
 {
     if (actor->failure.err != KQ_OK || actor->stopping || actor->impatient)

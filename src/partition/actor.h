@@ -125,10 +125,6 @@ void actor_close(struct actor **actor);
 
 /* One turn. Empties both lists. */
 void actor_turn(struct actor *actor, struct mail_list *control, struct mail_list *data, const struct machine_now *now);
-/* A turn for this message takes a moment: it goes on where the log ends, or says that it did, in
- * the reign that is known here. Others may cut the log, and read much of it anew; and what a
- * machine does is its own. */
-bool actor_turn_is_short(const struct actor *actor, const struct raft_message *message);
 /* Whether data mail can be used now. */
 bool actor_wants_data(const struct actor *actor);
 /* When to send MAIL_TICK; CLOCK_NEVER: not. */

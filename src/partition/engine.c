@@ -22,7 +22,19 @@ struct engine {
     struct timer *timer;
     struct job patience; /* the keeper's first */
     struct job_queue *readers;
+    _Atomic bool lent; /* a worker runs a turn */
 };
+
+bool engine_lent_begin(struct engine *engine)
+{
+    return !atomic_load_explicit(&engine->lent, memory_order_relaxed) &&
+           !atomic_exchange_explicit(&engine->lent, true, memory_order_relaxed);
+}
+
+void engine_lent_end(struct engine *engine)
+{
+    atomic_store_explicit(&engine->lent, false, memory_order_relaxed);
+}
 
 /* What the keeper does nobody waits for. */
 static void run_patience(struct job *job)

@@ -54,6 +54,11 @@ struct engine_counters *engine_counters(struct engine *engine);
 struct io *engine_io(struct engine *engine);
 const struct engine_options *engine_options(const struct engine *engine);
 
+/* Any thread. Whether a thread that has others to serve (a worker) may run an actor's turn now: one at a time, so that
+ * a disk that hangs under a write holds one of them and no more. True: engine_lent_end() follows. */
+bool engine_lent_begin(struct engine *engine);
+void engine_lent_end(struct engine *engine);
+
 /* Background work for the keeper's thread: run(job) is called once, after the
  * logs' own jobs, and may block for some milliseconds; it may post itself again
  * for the next piece. */

@@ -599,31 +599,28 @@ void partition_stop(struct partition *partition, enum kq_err reason,
     REQUIRE(mailbox_post(&partition->box, MAIL_CONTROL, &partition->stop.mail) != MAILBOX_CLOSED);
 }
 
-/* Who brings a small thing runs the turn itself, if nobody does; a message only if its turn is
- * short: beats of others wait behind it. */
-static enum mailbox_post post_and_turn(struct partition *p, enum mail_lane lane, struct mail *mail,
-                                       const struct raft_message *message)
+/* Who brings a small thing runs the turn itself, if nobody does. Not a link's receiver: a disk
+ * that hangs under the turn would make the link deaf. */
+static enum mailbox_post post_and_turn(struct partition *p, enum mail_lane lane, struct mail *mail)
 {
     bool claimed = false;
-    if (mail->size_bytes > LENT_BYTES_MAX)
+    struct engine *engine = p->options.engine;
+    if (mail->size_bytes > LENT_BYTES_MAX || !engine_lent_begin(engine))
         return mailbox_post(&p->box, lane, mail);
     enum mailbox_post posted = mailbox_post_or_claim(&p->box, lane, mail, &claimed);
-    if (!claimed)
-        return posted;
-    struct partition *held = partition_hold(p); /* the turn may answer whoever holds it for the caller */
-    if (message == NULL || actor_turn_is_short(p->actor, message))
+    if (claimed) {
+        struct partition *held = partition_hold(p); /* the turn may answer whoever holds it for the caller */
         run_lent_turns(p);
-    else
-        mailbox_hand_over(&p->box, actor_wants_data(p->actor), false);
-    partition_drop(&held);
+        partition_drop(&held);
+    }
+    engine_lent_end(engine);
     return posted;
 }
 
 static bool publish(struct partition *p, struct publish_request *request, bool turn)
 {
     request->mail = (struct mail){.kind = MAIL_PUBLISH, .size_bytes = request->batches_bytes + 64};
-    switch (turn ? post_and_turn(p, MAIL_DATA, &request->mail, NULL)
-                 : mailbox_post(&p->box, MAIL_DATA, &request->mail)) {
+    switch (turn ? post_and_turn(p, MAIL_DATA, &request->mail) : mailbox_post(&p->box, MAIL_DATA, &request->mail)) {
     case MAILBOX_CLOSED:
         actor_refuse(&request->mail, p->stop.reason, NULL);
         return false;
@@ -689,7 +686,7 @@ bool partition_receive(struct partition *partition, struct parcel *parcel)
     uint64_t held = atomic_fetch_add_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
     parcel->mail.kind = MAIL_PARCEL;
     if ((held == 0 || held + size_bytes <= PARCELS_BYTES_MAX) && partition->options.peers != NULL &&
-        post_and_turn(partition, MAIL_CONTROL, &parcel->mail, &parcel->message) != MAILBOX_CLOSED)
+        mailbox_post(&partition->box, MAIL_CONTROL, &parcel->mail) != MAILBOX_CLOSED)
         return true;
     (void)atomic_fetch_sub_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
     return false;

@@ -18,38 +18,6 @@ static void a_publish_to_three_is_on_all_three(void)
     end();
 }
 
-static void only_a_message_that_goes_on_where_the_log_ends_makes_a_short_turn(void)
-{
-    begin(3);
-    int leader = start_and_lead();
-    publish_some(leader, 5);
-    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
-    CU_ASSERT_TRUE(group_wait_even(group, 3000));
-    const struct actor *follower = group->nodes[(leader + 1) % 3].pump.actor;
-    const struct replica_news *news = &group->nodes[leader].news;
-    struct raft_message append = {.type = RAFT_MSG_APPEND, .term = news->term, .from = news->self};
-    int ends = 0;
-    for (uint64_t idx = 0; idx < 1000; idx++) {
-        append.prev_idx = idx;
-        ends += actor_turn_is_short(follower, &append);
-        append.from.broker_id++; /* who does not lead */
-        CU_ASSERT_FALSE(actor_turn_is_short(follower, &append));
-        append.from.broker_id--;
-        append.term++;
-        CU_ASSERT_FALSE(actor_turn_is_short(follower, &append));
-        append.term--;
-    }
-    CU_ASSERT_EQUAL(ends, 1);
-    struct raft_message reply = {.type = RAFT_MSG_APPEND_REPLY, .term = news->term};
-    CU_ASSERT_TRUE(actor_turn_is_short(group->nodes[leader].pump.actor, &reply));
-    CU_ASSERT_FALSE(actor_turn_is_short(follower, &reply));
-    reply.refused = true;
-    CU_ASSERT_FALSE(actor_turn_is_short(group->nodes[leader].pump.actor, &reply));
-    struct raft_message vote = {.type = RAFT_MSG_VOTE, .term = news->term};
-    CU_ASSERT_FALSE(actor_turn_is_short(follower, &vote));
-    end();
-}
-
 static void a_follower_refuses_and_says_the_term(void)
 {
     begin(3);
@@ -453,8 +421,6 @@ static void a_machine_is_brought_by_its_snapshot(void)
 
 static const struct unit_case cases[] = {
     {"a publish to three is on all three", a_publish_to_three_is_on_all_three},
-    {"only a message that goes on where the log ends makes a short turn",
-     only_a_message_that_goes_on_where_the_log_ends_makes_a_short_turn},
     {"a follower refuses and says the term", a_follower_refuses_and_says_the_term},
     {"without a majority nothing is acknowledged", without_a_majority_nothing_is_acknowledged},
     {"the next leader has what was acknowledged", the_next_leader_has_what_was_acknowledged},
