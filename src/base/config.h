@@ -133,7 +133,7 @@ enum {
       "how long the first Kafka member of a group waits for others to join with it")                                   \
     N(SPAN, LIVE, group_min_session_us, "group.min.session.timeout", "6s", "1ms", "1d",                                \
       "a Kafka member may not ask to be missed sooner")                                                                \
-    N(SPAN, LIVE, group_max_session_us, "group.max.session.timeout", "30min", "1ms", "1d", "nor later")                \
+    N(SPAN, LIVE, group_max_session_us, "group.max.session.timeout", "30min", "1ms", "1d", "nor to be missed later")   \
     N(SPAN, LIVE, publish_timeout_us, "publish.timeout", "30s", "100ms", "1h",                                         \
       "a publish not committed by then is answered with an error")                                                     \
     N(SPAN, LIVE, stop_timeout_us, "stop.timeout", "30s", "100ms", "1h",                                               \
