@@ -4,9 +4,9 @@
  *
  *   - brokers: so many frames a second from each to each other, however many partitions
  *     there are; none of them of a group;
- *   - one publish: at most three messages a follower of its partition and their answers, in
- *     two round trips; one flush on each disk until it is acknowledged; bytes of payload x
- *     followers and a bound for what stands around it.
+ *   - one publish: at most four messages a follower of its partition and their answers; one
+ *     flush on each disk until it is acknowledged; its payload once to each follower, or
+ *     twice to one that had no room for it at once, and a bound for what stands around it.
  */
 #ifndef KQ_TESTS_SIM_BUDGETS_H
 #define KQ_TESTS_SIM_BUDGETS_H
