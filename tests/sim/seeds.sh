@@ -21,7 +21,7 @@ for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk
 done
 "$SIMULATE" --scenario between-steps --seed 11 --seeds 20
 "$SIMULATE" --brokers 1 --seed 11 --seeds 40
-"$SIMULATE" --brokers 3 --seed 101 --seeds 50
+"$SIMULATE" --brokers 3 --seed 101 --seeds 47
 "$SIMULATE" --brokers 5 --seed 201 --seeds 20
 "$SIMULATE" --brokers 3 --flush interval --seed 301 --seeds 14
 "$SIMULATE" --brokers 3 --flush interval --seed 316
