@@ -285,6 +285,7 @@ static void copy_packed(void *context)
 static enum kq_err unpack_batch(struct walk *w, struct fault *fault)
 {
     struct fetch *fetch = w->fetch;
+    REQUIRE(w->packed.data != NULL);
     struct copying copying = {.from = w->packed, .to = malloc(w->packed.len + 1)};
     if (copying.to == NULL)
         return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
@@ -509,6 +510,7 @@ static void pieces_add(struct fetch_pieces *pieces, const struct run *run)
         last->size_bytes += run->size_bytes;
         return;
     }
+    REQUIRE(pieces->piece != NULL); /* pieces_reserve */
     pieces->piece[pieces->count++] = (struct fetch_piece){
         .view = copied ? NULL : log_view_hold(run->fetch->view),
         .data = copied ? NULL : run->data,

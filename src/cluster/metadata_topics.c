@@ -107,6 +107,7 @@ static enum kq_err check_assigned(const struct newcomers *n)
 
 static void take_assigned(struct newcomers *n)
 {
+    REQUIRE(n->replica_count > 0);
     for (uint32_t i = 0; i < n->call->assigned_count; i++) {
         struct place_load *load = place_find(n->loads, n->m->broker_count, n->call->assigned[i]);
         n->replicas[i] = load->id;

@@ -185,6 +185,7 @@ static void note_role(struct actor *actor, const struct raft_out *out)
 static void give_up(struct actor *actor, const struct raft_event *event)
 {
     struct fault fault;
+    REQUIRE(event->message != NULL);
     enum kq_err err = fault_set(
         &fault, KQ_CORRUPT,
         "flush = interval, and the power failed for so many that they go on without messages that this replica "

@@ -608,13 +608,15 @@ static enum mailbox_post post_and_turn(struct partition *p, enum mail_lane lane,
     if (mail->size_bytes > LENT_BYTES_MAX || !engine_lent_begin(engine))
         return mailbox_post(&p->box, lane, mail);
     enum mailbox_post posted = mailbox_post_or_claim(&p->box, lane, mail, &claimed);
-    if (claimed) {
-        struct partition *held = partition_hold(p); /* the turn may answer whoever holds it for the caller */
-        run_lent_turns(p);
-        partition_drop(&held);
+    if (!claimed) {
+        engine_lent_end(engine);
+        return posted;
     }
+    struct partition *held = partition_hold(p); /* the turn may answer whoever holds it for the caller */
+    run_lent_turns(p);
+    partition_drop(&held);
     engine_lent_end(engine);
-    return posted;
+    return MAILBOX_POSTED;
 }
 
 static bool publish(struct partition *p, struct publish_request *request, bool turn)

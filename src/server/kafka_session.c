@@ -238,6 +238,7 @@ static bool call_read(struct kafka_call *call, size_t frame_bytes)
     enum kq_err err = kafka_request_open(slice_of(call->frame, frame_bytes), request);
     bool versions = request->api != NULL && request->api->key == KAFKA_API_VERSIONS;
     if (err == KQ_OK || (err == KQ_BAD_VERSION && versions)) {
+        REQUIRE(request->api != NULL);
         call->answer = kafka_make(&call->arena, request->api->response, 1);
         bool asked = err == KQ_OK;
         err = call->answer == NULL ? call->arena.err : KQ_OK;
@@ -248,7 +249,7 @@ static bool call_read(struct kafka_call *call, size_t frame_bytes)
         return true;
     if (err == KQ_OK || err == KQ_NOT_FOUND)
         (void)snprintf(why, sizeof(why), "it asks for API %d, which this broker does not speak", request->key);
-    else if (err == KQ_BAD_VERSION)
+    else if (err == KQ_BAD_VERSION && request->api != NULL)
         (void)snprintf(why, sizeof(why), "it asks for %s in version %d, which this broker does not speak",
                        request->api->name, request->version);
     else

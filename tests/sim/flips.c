@@ -99,7 +99,7 @@ static void spoil(struct sim_broker *broker, const char *path, uint64_t from, ui
     }
     for (uint64_t i = 0; i < count; i++)
         io_mem_flip_disk(mem, path, pos + i,
-                         count == 1 ? (uint8_t)(1U << chance_below(chance, 8)) : (uint8_t)chance_roll(chance));
+                         (uint8_t)(count == 1 ? 1U << chance_below(chance, 8) : chance_roll(chance)));
     done_to[broker_number(broker) - 1] = true;
     trace_say(TRACE_FAULT, "%s: %s in %s at %llu", broker_node(broker)->name,
               count == 1 ? "a bit flips" : "a sector is spoilt", path, (unsigned long long)pos);

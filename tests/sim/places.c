@@ -60,8 +60,9 @@ struct places *places_of(const uint8_t *body, size_t bytes)
             if (p == NULL || p->count == room) {
                 size_t count = p == NULL ? 0 : p->count;
                 room = room * 2 + 4;
-                p = realloc(p, sizeof *p + room * sizeof p->at[0]);
-                REQUIRE(p != NULL);
+                struct places *larger = realloc(p, sizeof *p + room * sizeof p->at[0]);
+                REQUIRE(larger != NULL);
+                p = larger;
                 p->count = count;
             }
             p->at[p->count++] = (struct place){value, record.off};
