@@ -44,7 +44,7 @@ struct places *places_of(const uint8_t *body, size_t bytes)
 {
     struct places *p = NULL;
     struct cursor at = cursor_over(body, bytes);
-    size_t room = 0;
+    size_t room = 0, count = 0;
     while (cursor_left(&at) > 0) {
         struct batch_info info;
         const uint8_t *batch;
@@ -57,15 +57,15 @@ struct places *places_of(const uint8_t *body, size_t bytes)
             uint64_t value = value_of(record.value);
             if (value == 0)
                 continue;
-            if (p == NULL || p->count == room) {
-                size_t count = p == NULL ? 0 : p->count;
+            if (count == room) {
                 room = room * 2 + 4;
                 struct places *larger = realloc(p, sizeof *p + room * sizeof p->at[0]);
                 REQUIRE(larger != NULL);
                 p = larger;
-                p->count = count;
             }
-            p->at[p->count++] = (struct place){value, record.off};
+            REQUIRE(p != NULL);
+            p->at[count++] = (struct place){value, record.off};
+            p->count = count;
         }
     }
     return p;
