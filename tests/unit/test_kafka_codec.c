@@ -229,7 +229,7 @@ static void flip_bits(const struct kafka_api *api, int16_t version, const struct
     for (int round = 0; round < 64 && size_bytes > 0; round++) {
         size_t at = kafka_maker_below(&maker, (uint32_t)size_bytes);
         uint8_t was = bytes[at];
-        bytes[at] = round % 4 == 0 ? 0xff : (uint8_t)(was ^ 1 << kafka_maker_below(&maker, 8));
+        bytes[at] = (uint8_t)(round % 4 == 0 ? 0xff : was ^ 1 << kafka_maker_below(&maker, 8));
         struct kafka_arena arena;
         struct buf again, third;
         struct cursor in = cursor_over(bytes, size_bytes);
