@@ -7,11 +7,6 @@
 
 enum { FIRST_WITH_GROUPS = 8, FIRST_WITH_ALL = 2 };
 
-static struct slice present(struct slice text)
-{
-    return slice_is_absent(text) ? slice_of("", 0) : text;
-}
-
 bool kafka_name_offset(const struct image *image, struct slice topic, int32_t p, struct classic_offset *to)
 {
     const struct image_topic *found = image_find(image, (const char *)topic.data, topic.len);
@@ -70,7 +65,7 @@ static bool commit_offsets(struct kafka_call *call, struct group_item *item)
             bool known = kafka_name_offset(item->work->image, asked->topics.at[t].name, from->partition_index, to);
             to->off = from->committed_offset;
             to->leader_epoch = from->committed_leader_epoch;
-            to->metadata = present(from->committed_metadata);
+            to->metadata = kafka_present(from->committed_metadata);
             if (known && to->off < 0)
                 to->answer = CLASSIC_BAD_OFFSET;
         }
@@ -125,14 +120,12 @@ static bool fetch_offsets(struct kafka_call *call, struct group_item *item,
     return true;
 }
 
-static void tell_partition(struct kafka_call *call, const struct classic_offset *from,
-                           struct kafka_offset_fetch_response_group_partition *to)
+static void tell_partition(const struct classic_offset *from, struct kafka_offset_fetch_response_group_partition *to)
 {
-    (void)call;
     to->partition_index = (int32_t)from->partition;
     to->committed_offset = from->off;
     to->committed_leader_epoch = from->leader_epoch;
-    to->metadata = present(from->metadata);
+    to->metadata = kafka_present(from->metadata);
 }
 
 /* Rows of one topic follow each other. */
@@ -154,7 +147,7 @@ static struct kafka_offset_fetch_response_group_topic *tell_topics(struct kafka_
         if (!KAFKA_FILL(&call->arena, list[t].partitions, kafka_offset_fetch_response_group_partition, end - at))
             break;
         for (uint32_t i = at; i < end; i++)
-            tell_partition(call, &from->offsets[i], &list[t].partitions.at[i - at]);
+            tell_partition(&from->offsets[i], &list[t].partitions.at[i - at]);
         at = end;
     }
     return list;

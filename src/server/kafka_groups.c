@@ -240,11 +240,6 @@ void kafka_handle_find_coordinator(struct kafka_call *call, struct worker *worke
 
 /* ---- JoinGroup ------------------------------------------------------------------------------------------- */
 
-static struct slice present(struct slice text)
-{
-    return slice_is_absent(text) ? slice_of("", 0) : text;
-}
-
 static void join_members(struct kafka_call *call, const struct classic_call *from)
 {
     struct kafka_join_group_response *answer = call->answer;
@@ -253,7 +248,7 @@ static void join_members(struct kafka_call *call, const struct classic_call *fro
     for (uint32_t i = 0; i < from->member_count; i++) {
         answer->members.at[i].member_id = from->members[i].id;
         answer->members.at[i].group_instance_id = from->members[i].instance;
-        answer->members.at[i].metadata = present(from->members[i].metadata);
+        answer->members.at[i].metadata = kafka_present(from->members[i].metadata);
     }
 }
 
@@ -265,16 +260,16 @@ static void join_fill(struct group_item *item)
     const struct classic_call *from = &item->call;
     answer->error_code = group_item_code(item);
     answer->generation_id = -1;
-    answer->member_id = present(asked->member_id);
+    answer->member_id = kafka_present(asked->member_id);
     answer->leader = answer->protocol_name = slice_of("", 0);
     if (answer->error_code == KAFKA_ERR_MEMBER_ID_REQUIRED)
-        answer->member_id = present(from->member_id);
+        answer->member_id = kafka_present(from->member_id);
     if (answer->error_code != KAFKA_ERR_NONE)
         return;
     answer->generation_id = from->generation;
     answer->protocol_type = from->protocol_type;
-    answer->protocol_name = present(from->protocol);
-    answer->leader = present(from->leader);
+    answer->protocol_name = kafka_present(from->protocol);
+    answer->leader = kafka_present(from->leader);
     answer->member_id = from->member_id;
     answer->skip_assignment = from->skip;
     join_members(call, from);
@@ -309,8 +304,8 @@ static void join_begin(struct kafka_call *call, struct group_item *item)
         kafka_arena_take(&call->arena, (size_t)(asked->protocols.count + 1) * sizeof(*protocols));
     bool names_fit = protocols != NULL && asked->protocol_type.len <= CLASSIC_TEXT_MAX_BYTES;
     for (int32_t i = 0; i < asked->protocols.count && names_fit; i++) {
-        protocols[i] =
-            (struct classic_protocol){present(asked->protocols.at[i].name), present(asked->protocols.at[i].metadata)};
+        protocols[i] = (struct classic_protocol){kafka_present(asked->protocols.at[i].name),
+                                                 kafka_present(asked->protocols.at[i].metadata)};
         names_fit = protocols[i].name.len <= CLASSIC_TEXT_MAX_BYTES;
     }
     group_work_aim(item, asked->group_id);
@@ -354,7 +349,7 @@ static void sync_fill(struct group_item *item)
     answer->assignment = slice_of("", 0);
     if (answer->error_code != KAFKA_ERR_NONE)
         return;
-    answer->assignment = present(item->call.assignment);
+    answer->assignment = kafka_present(item->call.assignment);
     answer->protocol_type = item->call.protocol_type;
     answer->protocol_name = item->call.protocol;
 }
@@ -373,8 +368,8 @@ void kafka_handle_sync_group(struct kafka_call *call, struct worker *worker)
     if (item->refused == KAFKA_ERR_NONE && (rows == NULL || !ids_fit(asked->member_id, asked->group_instance_id)))
         item->refused = KAFKA_ERR_INVALID_REQUEST;
     for (size_t i = 0; i < count && rows != NULL; i++)
-        rows[i] = (struct classic_member_row){.id = present(asked->assignments.at[i].member_id),
-                                              .assignment = present(asked->assignments.at[i].assignment)};
+        rows[i] = (struct classic_member_row){.id = kafka_present(asked->assignments.at[i].member_id),
+                                              .assignment = kafka_present(asked->assignments.at[i].assignment)};
     item->call.base.verb = GROUP_SYNC;
     item->call.member_id = asked->member_id;
     item->call.instance = asked->group_instance_id;
@@ -443,8 +438,8 @@ void kafka_handle_leave_group(struct kafka_call *call, struct worker *worker)
     if (item->refused == KAFKA_ERR_NONE && rows == NULL)
         item->refused = KAFKA_ERR_INVALID_REQUEST;
     for (size_t i = 0; i < count && rows != NULL; i++)
-        rows[i] = one ? (struct classic_member_row){.id = present(asked->member_id)}
-                      : (struct classic_member_row){.id = present(asked->members.at[i].member_id),
+        rows[i] = one ? (struct classic_member_row){.id = kafka_present(asked->member_id)}
+                      : (struct classic_member_row){.id = kafka_present(asked->members.at[i].member_id),
                                                     .instance = asked->members.at[i].group_instance_id};
     item->call.base.verb = GROUP_LEAVE;
     item->call.rows = rows;

@@ -28,6 +28,12 @@ struct group_work {
     struct group_item items[];
 };
 
+/* What Kafka writes as empty, where we have nothing. */
+static inline struct slice kafka_present(struct slice text)
+{
+    return slice_is_absent(text) ? slice_of("", 0) : text;
+}
+
 /* Any thread. NULL: out of memory, and the call was ended. Items are zeroed. */
 struct group_work *group_work_new(struct kafka_call *call, uint32_t count, void (*fill)(struct group_item *item));
 /* The worker. Finds the item's coordinator; item->refused says if it cannot be asked here. */

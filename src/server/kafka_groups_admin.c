@@ -26,11 +26,6 @@ static const char *state_name(enum classic_state state)
     return names[state];
 }
 
-static struct slice present(struct slice text)
-{
-    return slice_is_absent(text) ? slice_of("", 0) : text;
-}
-
 /* ---- DescribeGroups --------------------------------------------------------------------------------- */
 
 static void describe_fill(struct group_item *item)
@@ -47,8 +42,8 @@ static void describe_fill(struct group_item *item)
     else if (to->error_code == KAFKA_ERR_NONE) {
         bool text = from->base.kind == GROUP_KIND_TEXT;
         to->group_state = slice_text(text ? "Stable" : state_name(from->state));
-        to->protocol_type = text ? slice_text("text") : present(from->protocol_type);
-        to->protocol_data = present(from->protocol);
+        to->protocol_type = text ? slice_text("text") : kafka_present(from->protocol_type);
+        to->protocol_data = kafka_present(from->protocol);
     }
     if (!KAFKA_FILL(&call->arena, to->members, kafka_describe_groups_response_member, from->member_count))
         return;
@@ -58,8 +53,8 @@ static void describe_fill(struct group_item *item)
         member->group_instance_id = from->members[i].instance;
         member->client_id = from->members[i].client_id;
         member->client_host = from->members[i].host;
-        member->member_metadata = present(from->members[i].metadata);
-        member->member_assignment = present(from->members[i].assignment);
+        member->member_metadata = kafka_present(from->members[i].metadata);
+        member->member_assignment = kafka_present(from->members[i].assignment);
     }
 }
 

@@ -83,7 +83,6 @@ void kafka_call_crowds(struct kafka_call *call);
 void kafka_call_hold(struct kafka_call *call);
 void kafka_call_drop(struct kafka_call *call);
 struct conn *kafka_call_conn(struct kafka_call *call);
-struct kafka_front *kafka_call_front(struct kafka_call *call);
 
 /* kafka_front.c */
 struct kafka_front {
