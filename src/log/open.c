@@ -93,7 +93,7 @@ static void remove_leftovers(struct place *p, const struct folder *f)
 static enum kq_err load_state(struct log *log, const struct folder *f, struct fault *fault)
 {
     struct place *p = log->place;
-    bool lost = false;
+    bool lost = log->cut_state;
     if (f->snapshot) {
         enum kq_err err = snapshot_load(p, &log->kept_idx, &log->stored, &log->stored_bytes, fault);
         if (err == KQ_BAD_VERSION || (err != KQ_OK && log_first_idx(log) > 1))

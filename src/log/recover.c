@@ -152,9 +152,22 @@ static enum kq_err open_sealed(struct log *log, struct segment *s, struct footer
     return KQ_OK;
 }
 
+/* A footer is written all at once and not spoken of before it is durable: one that the
+ * power cut off may have kept any part of it. */
+static enum kq_err footer_is_whole(struct place *p, struct io_file *file, const struct footer *footer, bool *whole)
+{
+    void *state = NULL;
+    enum kq_err err = footer_load_state(p->io, file, footer, &p->seed, &state);
+    free(state);
+    *whole = err == KQ_OK;
+    return err == KQ_CORRUPT ? KQ_OK : err;
+}
+
 /* Without a clean mark every entry of the last segment is walked. Its footer, if
- * it has one, counts only if all entries before it are there: a seal that the
- * power cut off may have left the footer and not the entries. */
+ * it has one, counts only if all entries before it are there, and all of itself: a seal
+ * that the power cut off may have left some of it and not the entries. Without a footer
+ * the segment is as before the seal: open, and the state that stood in it is made again
+ * from an older one and the entries. */
 static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t file_bytes, const struct log_mark *mark,
                                 struct footer *footer, struct log_report *report, struct fault *fault)
 {
@@ -179,7 +192,13 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
         err = corrupt_tail(log, s, &w, flushed, fault);
     log->told_flushed_idx = flushed;
     report->scanned_bytes += file_bytes;
-    if (err == KQ_OK && footer->runs != NULL && footer->end_pos == w.pos && footer->last_idx + 1 == w.next_idx) {
+    bool sealed = footer->runs != NULL && footer->end_pos == w.pos && footer->last_idx + 1 == w.next_idx;
+    if (err == KQ_OK && sealed) {
+        if ((err = footer_is_whole(p, s->file, footer, &sealed)) != KQ_OK)
+            (void)cannot(fault, err, "reading the end of the last segment in", p->dir);
+        log->cut_state = !sealed;
+    }
+    if (err == KQ_OK && sealed) {
         walk_fini(&w);
         return open_sealed(log, s, footer, fault);
     }

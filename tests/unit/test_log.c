@@ -194,6 +194,54 @@ static void a_footer_that_does_not_check_out_costs_a_walk(void)
     done();
 }
 
+static void take_second(void *context, const char *path)
+{
+    size_t length = strlen(path);
+    if (length > 4 && strcmp(path + length - 4, ".log") == 0 && strchr("0123456789", path[5]) != NULL &&
+        strcmp(path, FIRST_LOG) != 0)
+        (void)snprintf(context, 64, "%s", path);
+}
+
+/* As when the power goes while the first segment is sealed: the second has no name yet, and of
+ * the footer the trailer is there and not all of the state. That is no damage: the segment is as
+ * it was before. */
+static void a_footer_that_the_power_tore_is_cut(void)
+{
+    static char state[3000];
+    char second[64] = "";
+    memset(state, 's', sizeof state);
+    start();
+    struct io *io = io_mem_io(mem);
+    rig.roll_state = state;
+    rig.roll_state_bytes = sizeof state;
+    uint64_t end = 0;
+    int64_t next_off = 0;
+    for (; second[0] == '\0'; io_mem_each(mem, take_second, second)) {
+        end = 4096 + log_size_bytes(rig.log);
+        next_off = log_next_off(rig.log);
+        append_many(1, 3, 1000);
+    }
+    crash();
+    CU_ASSERT_EQUAL_FATAL(io->ops->unlink(io, second), 0);
+    CU_ASSERT_EQUAL_FATAL(io->ops->sync_dir(io, "/t-0"), 0);
+    CU_ASSERT_FATAL(file_size(FIRST_LOG) > end + sizeof state);
+    flip(FIRST_LOG, end + 1000);
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_TRUE(rig.report.cut_bytes > sizeof state);
+    size_t size;
+    uint64_t at_idx;
+    (void)log_stored_state(rig.log, &size, &at_idx);
+    CU_ASSERT_EQUAL(size, 0);
+    CU_ASSERT_EQUAL(log_next_off(rig.log), next_off);
+    append_many(60, 3, 1000);
+    crash();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), next_off + 180);
+    CU_ASSERT_PTR_NOT_NULL(log_stored_state(rig.log, &size, &at_idx));
+    CU_ASSERT_EQUAL(size, sizeof state);
+    done();
+}
+
 static void a_full_disk_refuses_and_then_goes_on(void)
 {
     start();
@@ -665,6 +713,7 @@ static const struct unit_case cases[] = {
     {"damage in a sealed segment takes only its range out", damage_in_a_sealed_segment_takes_only_its_range_out},
     {"an index that does not agree is built anew", an_index_that_does_not_agree_is_built_anew},
     {"a footer that does not check out costs a walk", a_footer_that_does_not_check_out_costs_a_walk},
+    {"a footer that the power tore is cut", a_footer_that_the_power_tore_is_cut},
     {"a full disk refuses and then goes on", a_full_disk_refuses_and_then_goes_on},
     {"deleting frees a full disk", deleting_frees_a_full_disk},
     {"a deletion that finds no space is undone", a_deletion_that_finds_no_space_is_undone},
