@@ -21,8 +21,8 @@ enum produce_flaw {
 
 /* Any thread. Judges the records of one partition, in Kafka's order of checks (UnifiedLog.
  * analyzeAndValidateRecords, LogValidator.validateBatch, ProducerAppendInfo); the checksum is
- * computed over all of them. zstd: whether the client may use it (Produce 7 on, KIP-110).
- * now_ms: the wall clock, for times; those of a batch are judged by its header, the first
+ * computed over all of them, and each record is looked at if they are not compressed. zstd: whether the client may use
+ * it (Produce 7 on, KIP-110). now_ms: the wall clock, for times; those of a batch are judged by its header, the first
  * record's and the newest. *info is the batch's, if good; *fault (may be NULL) says what is wrong. */
 enum produce_flaw produce_check(struct slice records, const struct partition_limits *limits, bool zstd, int64_t now_ms,
                                 struct batch_info *info, struct fault *fault);
