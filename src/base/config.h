@@ -93,6 +93,8 @@ enum {
       "a topic that a Kafka client names and that is not there is made")                                               \
     N(COUNT, LIVE, num_partitions, "num.partitions", "1", "1", "100000",                                               \
       "of topics that Kafka clients make without saying how many")                                                     \
+    N(COUNT, FIXED, kafka_fetch_sessions, "kafka.fetch.sessions", "1000", "0", "1000000",                              \
+      "Kafka consumers that need not name all their partitions in each fetch")                                         \
     N(COUNT, LIVE, default_replicas, "default.replication.factor", "0", "0", "16",                                     \
       "likewise; 0: three, or as many as there are brokers")                                                           \
     N(COUNT, LIVE, topics_max, "topics.max", "10000", "1", "1000000", "topics a cluster; CRTP is refused beyond it")   \

@@ -118,7 +118,7 @@ enum kq_err service_start(struct service **service, const struct config *cfg, co
     io_guard_install();
     enum kq_err err = text_front_new(&s->front, &s->broker, fault);
     if (err == KQ_OK)
-        err = kafka_front_new(&s->kafka, &s->broker, fault);
+        err = kafka_front_new(&s->kafka, &s->broker, cfg, fault);
     if (err != KQ_OK)
         goto free_front;
     *failed = SERVICE_LISTENERS;

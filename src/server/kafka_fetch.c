@@ -12,7 +12,7 @@
 #include "api/route.h"
 #include "base/clock.h"
 #include "base/require.h"
-#include "proto/kafka/api_fetch.h"
+#include "server/kafka_fetch_sessions.h"
 #include "server/kafka_internal.h"
 
 #include <stdlib.h>
@@ -24,8 +24,9 @@ struct fetching;
 /* One partition that was asked for. */
 struct fetch_part {
     struct fetching *fetching;
+    const struct fetch_row *row;
     const struct kafka_fetch_request_partition *asked;
-    struct kafka_fetch_response_partition *answer;
+    struct kafka_fetch_response_partition found;
     struct image_topic *topic;   /* NULL: not known; the image is held */
     struct partition *partition; /* a reference while it is waited at */
     struct wait_request wait;
@@ -35,6 +36,8 @@ struct fetch_part {
 struct fetching {
     struct kafka_call *call;
     struct image *image;
+    struct fetch_sessions *sessions;
+    struct fetch_turn turn;
     int64_t until_us;
     struct engine_deadline deadline;
     pthread_mutex_t lock;
@@ -53,8 +56,8 @@ static void fetching_fini(struct kafka_call *call)
         fetch_pieces_fini(&fetching->parts[i].pieces);
         partition_drop(&fetching->parts[i].partition);
     }
-    if (fetching->image != NULL)
-        image_drop(&fetching->image);
+    fetch_turn_end(&fetching->turn);
+    image_drop(&fetching->image);
     (void)pthread_mutex_destroy(&fetching->lock);
 }
 
@@ -62,10 +65,10 @@ static void fetching_fini(struct kafka_call *call)
 
 static void part_refuse(struct fetch_part *part, int16_t code)
 {
-    part->answer->error_code = code;
-    part->answer->high_watermark = -1;
-    part->answer->last_stable_offset = -1;
-    part->answer->log_start_offset = -1;
+    part->found.error_code = code;
+    part->found.high_watermark = -1;
+    part->found.last_stable_offset = -1;
+    part->found.log_start_offset = -1;
 }
 
 /* The replica here that leads; NULL: the answer says why not. */
@@ -86,8 +89,8 @@ static struct partition *part_leader(struct kafka_call *call, struct fetch_part 
     if (route.kind != ROUTE_LOCAL || route.local == NULL) {
         part_refuse(part, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
         if (route.kind == ROUTE_REMOTE)
-            part->answer->current_leader = (struct kafka_fetch_response_leader){.leader_id = (int32_t)route.broker_id,
-                                                                                .leader_epoch = (int32_t)route.term};
+            part->found.current_leader = (struct kafka_fetch_response_leader){.leader_id = (int32_t)route.broker_id,
+                                                                              .leader_epoch = (int32_t)route.term};
         return NULL;
     }
     (void)partition_leader(route.local, &term);
@@ -127,8 +130,8 @@ static bool part_read(struct kafka_call *call, struct fetch_part *part, size_t r
     size_t own_bytes = part->asked->partition_max_bytes < 0 ? 0 : (size_t)part->asked->partition_max_bytes;
     err = fetch_gather(&fetch, &part->pieces, own_bytes < room_bytes ? own_bytes : room_bytes, first, &fault);
     if ((err == KQ_OK || err == KQ_EOF) &&
-        fetch_bounds(partition, &part->answer->log_start_offset, &part->answer->high_watermark)) {
-        part->answer->last_stable_offset = part->answer->high_watermark;
+        fetch_bounds(partition, &part->found.log_start_offset, &part->found.high_watermark)) {
+        part->found.last_stable_offset = part->found.high_watermark;
         if (part->partition == NULL)
             part->partition = partition_hold(partition);
         part->wait.off = fetch.end_off;
@@ -153,7 +156,7 @@ static bool fetching_read(struct fetching *fetching)
         fetch_pieces_fini(&part->pieces);
         fetch_pieces_init(&part->pieces);
         partition_drop(&part->partition);
-        part->answer->error_code = KAFKA_ERR_NONE;
+        part->found.error_code = KAFKA_ERR_NONE;
         faults |= !part_read(call, part, max_bytes > got_bytes ? max_bytes - got_bytes : 0, got_bytes == 0);
         got_bytes += part->pieces.size_bytes;
     }
@@ -174,11 +177,12 @@ static void release_nothing(void *keeper)
 }
 
 /* Moves what was gathered into the answer. */
-static void part_answer(struct kafka_call *call, struct fetch_part *part)
+static void part_answer(struct kafka_call *call, struct fetch_part *part, struct kafka_fetch_response_partition *to)
 {
     static const uint8_t nothing[1];
     struct fetch_pieces *from = &part->pieces;
-    part->answer->records = slice_of(nothing, 0);
+    *to = part->found;
+    to->records = slice_of(nothing, 0);
     if (from->count == 0)
         return;
     struct kafka_pieces *pieces = kafka_arena_take(&call->arena, sizeof(*pieces));
@@ -204,15 +208,67 @@ static void part_answer(struct kafka_call *call, struct fetch_part *part)
             }
         buf_init(&from->copies, from->copies.limit);
     }
-    part->answer->records = slice_of(pieces, from->size_bytes);
+    to->records = slice_of(pieces, from->size_bytes);
     call->splices++;
+}
+
+static bool same_topic(const struct fetch_row *a, const struct fetch_row *b)
+{
+    return slice_equal(a->topic, b->topic) && uuid_equal(&a->topic_id, &b->topic_id);
+}
+
+/* The parts that are told, in their order; those of one topic that follow each other stand together. */
+static void answer_fill(struct fetching *fetching, const bool *told)
+{
+    struct kafka_call *call = fetching->call;
+    struct kafka_fetch_response *answer = call->answer;
+    const struct fetch_row *before = NULL;
+    int64_t topics = 0;
+    for (uint32_t i = 0; i < fetching->part_count; i++) {
+        if (!told[i])
+            continue;
+        topics += before == NULL || !same_topic(before, fetching->parts[i].row);
+        before = fetching->parts[i].row;
+    }
+    if (!KAFKA_FILL(&call->arena, answer->responses, kafka_fetch_response_topic, topics))
+        return;
+    struct kafka_fetch_response_topic *to = answer->responses.at;
+    for (uint32_t i = 0; i < fetching->part_count; to++) {
+        for (; i < fetching->part_count && !told[i];)
+            i++;
+        if (i == fetching->part_count)
+            break;
+        uint32_t end = i, count = 0;
+        const struct fetch_row *row = fetching->parts[i].row;
+        for (; end < fetching->part_count && (!told[end] || same_topic(row, fetching->parts[end].row)); end++)
+            count += told[end];
+        to->topic = row->topic;
+        to->topic_id = row->topic_id;
+        if (!KAFKA_FILL(&call->arena, to->partitions, kafka_fetch_response_partition, count))
+            return;
+        for (count = 0; i < end; i++)
+            if (told[i])
+                part_answer(call, &fetching->parts[i], &to->partitions.at[count++]);
+    }
 }
 
 static void fetching_answer(struct fetching *fetching)
 {
     struct kafka_call *call = fetching->call;
-    for (uint32_t i = 0; i < fetching->part_count; i++)
-        part_answer(call, &fetching->parts[i]);
+    struct kafka_fetch_response *answer = call->answer;
+    size_t count = fetching->part_count;
+    bool *told = kafka_arena_take(&call->arena, count * sizeof(*told));
+    const struct kafka_fetch_response_partition **found = kafka_arena_take(&call->arena, count * sizeof(const void *));
+    if (told != NULL && found != NULL) {
+        for (uint32_t i = 0; i < count; i++) {
+            fetching->parts[i].found.records.len = fetching->parts[i].pieces.size_bytes;
+            found[i] = &fetching->parts[i].found;
+        }
+        answer->error_code = fetch_turn_answer(fetching->sessions, &fetching->turn, found, told, clock_mono_us() / 1000,
+                                               &answer->session_id);
+        if (answer->error_code == KAFKA_ERR_NONE)
+            answer_fill(fetching, told);
+    }
     kafka_call_answered(call);
 }
 
@@ -316,58 +372,44 @@ static void fetching_go_on(struct kafka_call *call, struct worker *worker)
 
 /* ---- requests ------------------------------------------------------------------------------------- */
 
-static struct image_topic *find_topic(const struct kafka_call *call, const struct image *image,
-                                      const struct kafka_fetch_request_topic *asked)
+static struct image_topic *find_topic(const struct image *image, const struct fetch_row *row, bool by_id)
 {
-    return call->request.version >= FIRST_WITH_IDS
-               ? image_find_id(image, &asked->topic_id)
-               : image_find(image, (const char *)asked->topic.data, asked->topic.len);
+    return by_id ? image_find_id(image, &row->topic_id)
+                 : image_find(image, (const char *)row->topic.data, row->topic.len);
 }
 
-/* False: no room. */
-static bool fetching_fill(struct fetching *fetching)
+static void fetching_fill(struct fetching *fetching)
 {
-    struct kafka_call *call = fetching->call;
-    const struct kafka_fetch_request *asked = call->body;
-    struct kafka_fetch_response *answer = call->answer;
-    if (!KAFKA_FILL(&call->arena, answer->responses, kafka_fetch_response_topic, asked->topics.count))
-        return false;
-    for (int32_t t = 0; t < asked->topics.count; t++) {
-        const struct kafka_fetch_request_topic *from = &asked->topics.at[t];
-        struct kafka_fetch_response_topic *to = &answer->responses.at[t];
-        to->topic = from->topic;
-        to->topic_id = from->topic_id;
-        if (!KAFKA_FILL(&call->arena, to->partitions, kafka_fetch_response_partition, from->partitions.count))
-            return false;
-        struct image_topic *topic = find_topic(call, fetching->image, from);
-        for (int32_t p = 0; p < from->partitions.count; p++) {
-            struct fetch_part *part = &fetching->parts[fetching->part_count++];
-            part->fetching = fetching;
-            part->asked = &from->partitions.at[p];
-            part->answer = &to->partitions.at[p];
-            part->answer->partition_index = part->asked->partition;
-            part->answer->preferred_read_replica = -1;
-            part->topic = topic;
-            fetch_pieces_init(&part->pieces);
-        }
+    for (uint32_t i = 0; i < fetching->turn.count; i++) {
+        struct fetch_part *part = &fetching->parts[i];
+        part->fetching = fetching;
+        part->row = &fetching->turn.rows[i];
+        part->asked = &part->row->asked;
+        kafka_defaults(&kafka_fetch_response_partition_shape, &part->found);
+        part->found.partition_index = part->asked->partition;
+        part->topic = i > 0 && same_topic(part->row, part[-1].row)
+                          ? part[-1].topic
+                          : find_topic(fetching->image, part->row, fetching->turn.by_id);
+        fetch_pieces_init(&part->pieces);
     }
-    return true;
+    fetching->part_count = fetching->turn.count;
 }
 
-static struct fetching *fetching_new(struct kafka_call *call)
+/* Takes the turn. NULL: no room, and it is the caller's. */
+static struct fetching *fetching_new(struct kafka_call *call, struct fetch_sessions *sessions,
+                                     const struct fetch_turn *turn)
 {
     const struct kafka_fetch_request *asked = call->body;
-    size_t count = 0;
-    for (int32_t t = 0; t < asked->topics.count; t++)
-        count += (size_t)asked->topics.at[t].partitions.count;
     /* In the arena, whose limit bounds how many partitions one request can name. */
-    size_t size_bytes = sizeof(struct fetching) + count * sizeof(struct fetch_part);
-    struct fetching *fetching = kafka_arena_take(&call->arena, size_bytes);
+    size_t size_bytes = sizeof(struct fetching) + turn->count * sizeof(struct fetch_part);
+    struct fetching *fetching = call->arena.err == KQ_OK ? kafka_arena_take(&call->arena, size_bytes) : NULL;
     if (fetching == NULL)
         return NULL;
     memset(fetching, 0, size_bytes);
     int64_t wait_ms = asked->max_wait_ms < 0 ? 0 : asked->max_wait_ms;
     fetching->call = call;
+    fetching->sessions = sessions;
+    fetching->turn = *turn;
     fetching->deadline.fire = time_is_up;
     fetching->until_us = clock_mono_us() + (wait_ms < FETCH_WAIT_MAX_MS ? wait_ms : FETCH_WAIT_MAX_MS) * 1000;
     fetching->image = cluster_image(call->broker->cluster);
@@ -380,19 +422,22 @@ void kafka_handle_fetch(struct kafka_call *call, struct worker *worker)
     (void)worker;
     const struct kafka_fetch_request *asked = call->body;
     struct kafka_fetch_response *answer = call->answer;
-    if (asked->session_id != 0) { /* the answers say 0: every fetch is whole (KIP-227) */
-        answer->error_code = KAFKA_ERR_FETCH_SESSION_ID_NOT_FOUND;
+    struct fetch_sessions *sessions = kafka_call_front(call)->fetches;
+    struct fetch_turn turn;
+    answer->error_code = fetch_turn_begin(sessions, &turn, asked, call->request.version >= FIRST_WITH_IDS,
+                                          clock_mono_us() / 1000, &call->arena);
+    struct fetching *fetching = NULL;
+    if (answer->error_code == KAFKA_ERR_NONE)
+        fetching = fetching_new(call, sessions, &turn);
+    if (fetching == NULL) { /* refused; or the arena has failed: the connection ends */
+        fetch_turn_end(&turn);
         kafka_call_answered(call);
         return;
     }
-    struct fetching *fetching = fetching_new(call);
     call->own = fetching;
-    call->fini = fetching == NULL ? NULL : fetching_fini;
-    if (fetching == NULL || !fetching_fill(fetching)) {
-        kafka_call_answered(call); /* the arena has failed: the connection ends */
-        return;
-    }
+    call->fini = fetching_fini;
+    fetching_fill(fetching);
     fetching->over = !kafka_call_waits(call, fetching_cancel);
-    if (fetching_read(fetching) || !fetching_wait(fetching))
+    if (fetching_read(fetching) || fetching->part_count == 0 || !fetching_wait(fetching))
         fetching_answer(fetching);
 }

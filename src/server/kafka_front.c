@@ -1,6 +1,7 @@
 /* What the Kafka sessions of a broker share: which requests are spoken, where brokers are
  * found, how an error is told. */
 #include "base/require.h"
+#include "server/kafka_fetch_sessions.h"
 #include "server/kafka_internal.h"
 
 #include <arpa/inet.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { KAFKA_FRONT_TAG = 0x6b66726f };
+enum { KAFKA_FRONT_TAG = 0x6b66726f, FETCHES_PART_OF_MEMORY = 8 };
 
 kafka_handler *kafka_handler_of(int16_t key)
 {
@@ -49,11 +50,17 @@ kafka_handler *kafka_handler_of(int16_t key)
     return key >= 0 && key < KAFKA_KEYS ? handlers[key] : NULL;
 }
 
-enum kq_err kafka_front_new(struct kafka_front **out, struct broker *broker, struct fault *fault)
+enum kq_err kafka_front_new(struct kafka_front **out, struct broker *broker, const struct config *config,
+                            struct fault *fault)
 {
     struct kafka_front *front = calloc(1, sizeof(*front));
-    if (front == NULL)
+    if (front != NULL)
+        front->fetches = fetch_sessions_new((uint32_t)config->kafka_fetch_sessions,
+                                            config->memory_max_bytes / FETCHES_PART_OF_MEMORY);
+    if (front == NULL || front->fetches == NULL) {
+        free(front);
         return fault_set(fault, KQ_NO_MEMORY, "%s", err_text(KQ_NO_MEMORY));
+    }
     front->tag = KAFKA_FRONT_TAG;
     front->broker = broker;
     *out = front;
@@ -72,6 +79,7 @@ void kafka_front_free(struct kafka_front **out)
         return;
     TAG_CHECK(front, KAFKA_FRONT_TAG);
     front->tag = TAG_DEAD;
+    fetch_sessions_free(&front->fetches);
     free(front);
     *out = NULL;
 }

@@ -88,7 +88,9 @@ struct conn *kafka_call_conn(struct kafka_call *call);
 struct kafka_front {
     uint32_t tag;
     struct broker *broker;
+    struct fetch_sessions *fetches;
 };
+struct kafka_front *kafka_call_front(struct kafka_call *call);
 /* The address of a broker for this client: what it registered, or, of this broker where
  * nothing was set, the address that the client has reached. text has KAFKA_HOST_BYTES. */
 struct kafka_address {

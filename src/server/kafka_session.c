@@ -41,6 +41,11 @@ struct conn *kafka_call_conn(struct kafka_call *call)
     return call->session->conn;
 }
 
+struct kafka_front *kafka_call_front(struct kafka_call *call)
+{
+    return call->session->front;
+}
+
 /* ---- life of a call --------------------------------------------------------------------- */
 
 /* Records that nobody will be sent. */

@@ -15,7 +15,8 @@
 struct kafka_front;
 
 /* What the Kafka sessions of a broker share. The main thread, before the server listens. */
-enum kq_err kafka_front_new(struct kafka_front **front, struct broker *broker, struct fault *fault);
+enum kq_err kafka_front_new(struct kafka_front **front, struct broker *broker, const struct config *config,
+                            struct fault *fault);
 /* The main thread, after server_stop and before broker_stop: no timer any more. */
 void kafka_front_stop(struct kafka_front *front);
 /* The main thread, after broker_stop and server_free. */

@@ -51,19 +51,37 @@ static void take(struct kafka_caller *caller, uint8_t *to, size_t size_bytes)
     }
 }
 
-const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body)
+struct client *caller_client(struct kafka_caller *caller)
 {
-    const struct kafka_api *api = kafka_api((int16_t)key);
-    uint8_t head[KAFKA_SIZE_BYTES];
-    uint32_t size_bytes = 0;
-    int32_t id = 0;
-    void *answer = NULL;
+    return caller->client;
+}
+
+int32_t caller_frame(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body,
+                     struct buf *out)
+{
+    kafka_request_put(out, kafka_api((int16_t)key), version, ++caller->calls, slice_text("test"), body);
+    if (out->bad)
+        harness_fail("a Kafka request could not be made");
+    return caller->calls;
+}
+
+int32_t caller_send(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body)
+{
     struct buf out;
     buf_init(&out, FRAME_MAX_BYTES);
-    kafka_request_put(&out, api, version, ++caller->calls, slice_text("test"), body);
-    if (out.bad || !client_send(caller->client, out.data, out.len))
+    int32_t id = caller_frame(caller, key, version, body, &out);
+    if (!client_send(caller->client, out.data, out.len))
         harness_fail("a Kafka request could not be sent");
     buf_fini(&out);
+    return id;
+}
+
+const void *caller_take(struct kafka_caller *caller, enum kafka_key key, int16_t version, int32_t id)
+{
+    uint8_t head[KAFKA_SIZE_BYTES];
+    uint32_t size_bytes = 0;
+    int32_t got_id = 0;
+    void *answer = NULL;
     take(caller, head, sizeof(head));
     if (kafka_frame_size(head, FRAME_MAX_BYTES, &size_bytes) != KQ_OK)
         harness_fail("the frame of a Kafka answer has a size that cannot be");
@@ -73,9 +91,15 @@ const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t 
         harness_fail("out of memory");
     take(caller, caller->frame, size_bytes);
     kafka_arena_reset(&caller->arena);
-    if (kafka_answer_open(slice_of(caller->frame, size_bytes), api, version, &caller->arena, &id, &answer) != KQ_OK)
+    if (kafka_answer_open(slice_of(caller->frame, size_bytes), kafka_api((int16_t)key), version, &caller->arena,
+                          &got_id, &answer) != KQ_OK)
         harness_fail("a Kafka answer cannot be read");
-    if (id != caller->calls)
+    if (id != got_id)
         harness_fail("a Kafka answer is one to another request");
     return answer;
+}
+
+const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body)
+{
+    return caller_take(caller, key, version, caller_send(caller, key, version, body));
 }

@@ -16,4 +16,13 @@ void caller_close(struct kafka_caller **caller);
 /* body: a struct kafka_<api>_request. Gives the struct kafka_<api>_response. */
 const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body);
 
+/* The same in two halves, for requests that overlap: answers are taken in the order of the
+ * requests (those that are answered), and each has to be one to the request of that id. */
+int32_t caller_send(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body);
+const void *caller_take(struct kafka_caller *caller, enum kafka_key key, int16_t version, int32_t id);
+/* The frame of a request, in out; its id. Sent by client_send on caller_client(). */
+int32_t caller_frame(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body,
+                     struct buf *out);
+struct client *caller_client(struct kafka_caller *caller);
+
 #endif

@@ -1,0 +1,108 @@
+/*
+ * Fetch, request by request: sessions (KIP-227), their order where bytes are few, and where the
+ * leader is, told to who asks another broker (KIP-951).
+ */
+#include "e2e/cluster_case.h"
+#include "e2e/kafka_steps.h"
+#include "proto/kafka/error.h"
+
+static struct daemon *start(const char *dir)
+{
+    return daemon_start(&(struct daemon_spec){.dir = dir, .broker_id = 1});
+}
+
+static void a_session_goes_on_over_connections(void)
+{
+    struct daemon *d = start(temp_folder("fetch"));
+    struct kafka_caller *a = caller_open(daemon_kafka_port(d)), *b = caller_open(daemon_kafka_port(d));
+    step_topic(a, "t", 3, 1, NULL, NULL);
+    struct step_fetch fetch = {.topic = "t", .count = 3};
+    const struct kafka_fetch_response *got = step_fetch(a, &fetch);
+    CU_ASSERT_EQUAL(step_fetch_count(got), 3);
+    fetch = (struct step_fetch){.topic = "t", .session_id = got->session_id, .session_epoch = 1};
+    CU_ASSERT_NOT_EQUAL(fetch.session_id, 0);
+    got = step_fetch(b, &fetch);
+    CU_ASSERT_EQUAL(got->error_code, KAFKA_ERR_NONE);
+    CU_ASSERT_EQUAL(got->session_id, fetch.session_id);
+    CU_ASSERT_EQUAL(got->responses.count, 0);
+    /* A long poll of the session tells of the one partition that has something. */
+    fetch.session_epoch = 2;
+    fetch.wait_ms = STEP_TIMEOUT_MS;
+    fetch.min_bytes = 1;
+    int32_t id = step_fetch_send(b, &fetch);
+    CU_ASSERT_EQUAL(step_produce(a, &(struct step_batch){.topic = "t", .partition = 1}).error_code, 0);
+    got = step_fetched(b, 0, id);
+    CU_ASSERT_EQUAL_FATAL(step_fetch_count(got), 1);
+    CU_ASSERT_EQUAL(step_fetch_at(got, 0)->partition_index, 1);
+    CU_ASSERT(step_fetch_at(got, 0)->records.len > 0);
+    CU_ASSERT_EQUAL(step_fetch_at(got, 0)->high_watermark, 1);
+    /* It goes on behind it, and forgets another. */
+    int64_t off = 1;
+    fetch = (struct step_fetch){.topic = "t",
+                                .session_id = fetch.session_id,
+                                .session_epoch = 3,
+                                .first = 1,
+                                .count = 1,
+                                .offs = &off,
+                                .forgets = 1};
+    CU_ASSERT_EQUAL(step_fetch_count(step_fetch(a, &fetch)), 0);
+    CU_ASSERT_EQUAL(step_produce(a, &(struct step_batch){.topic = "t", .partition = 0}).error_code, 0);
+    fetch = (struct step_fetch){.session_id = fetch.session_id, .session_epoch = 4};
+    CU_ASSERT_EQUAL(step_fetch_count(step_fetch(a, &fetch)), 0);
+    /* What is wrong is refused, and does no harm. */
+    CU_ASSERT_EQUAL(step_fetch(a, &fetch)->error_code, KAFKA_ERR_INVALID_FETCH_SESSION_EPOCH);
+    fetch.session_epoch = 5;
+    fetch.version = 13;
+    CU_ASSERT_EQUAL(step_fetch(a, &fetch)->error_code, KAFKA_ERR_FETCH_SESSION_TOPIC_ID_ERROR);
+    fetch.version = 11;
+    CU_ASSERT_EQUAL(step_fetch(a, &fetch)->error_code, KAFKA_ERR_NONE);
+    fetch.session_epoch = -1;
+    fetch.wait_ms = STEP_TIMEOUT_MS;
+    fetch.min_bytes = 1;
+    got = step_fetch(a, &fetch); /* closes it, and waits for nothing */
+    CU_ASSERT_EQUAL(got->session_id, 0);
+    fetch.session_epoch = 6;
+    CU_ASSERT_EQUAL(step_fetch(a, &fetch)->error_code, KAFKA_ERR_FETCH_SESSION_ID_NOT_FOUND);
+    caller_close(&a);
+    caller_close(&b);
+    daemon_end(&d);
+}
+
+static void no_partition_of_a_session_starves(void)
+{
+    struct daemon *d = start(temp_folder("fetch"));
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d));
+    step_topic(c, "t", 3, 1, NULL, NULL);
+    struct step_fetch fetch = {.topic_id = step_topic_id(c, "t"), .version = 13, .count = 3, .max_bytes = 1};
+    int64_t next[3] = {0, 0, 0};
+    for (int32_t round = 0; round < 3; round++)
+        for (int32_t p = 0; p < 3; p++)
+            CU_ASSERT_EQUAL(
+                step_produce(c, &(struct step_batch){.topic = "t", .partition = p, .value_bytes = 8000}).error_code, 0);
+    for (int32_t n = 0; n < 9; n++) {
+        const struct kafka_fetch_response *got = step_fetch(c, &fetch);
+        int32_t given = -1;
+        for (int32_t i = 0; i < step_fetch_count(got); i++)
+            if (step_fetch_at(got, i)->records.len > 0) {
+                CU_ASSERT_EQUAL(given, -1); /* the bytes are for one batch */
+                given = step_fetch_at(got, i)->partition_index;
+            }
+        CU_ASSERT_FATAL(given >= 0);
+        CU_ASSERT_EQUAL(next[given], n / 3); /* the others had theirs before */
+        next[given]++;
+        fetch.session_id = got->session_id;
+        fetch.session_epoch = n + 1;
+        fetch.first = given;
+        fetch.count = 1;
+        fetch.offs = &next[given];
+    }
+    caller_close(&c);
+    daemon_end(&d);
+}
+
+static const struct unit_case cases[] = {
+    {"a session goes on over connections", a_session_goes_on_over_connections},
+    {"no partition of a session starves", no_partition_of_a_session_starves},
+};
+
+E2E_MAIN("kafka fetch", cases)
