@@ -53,7 +53,7 @@ enum {
 struct options {
     uint64_t seed, seeds;
     unsigned brokers;
-    bool trace, twice, first, hard;
+    bool trace, twice, once, first, hard;
     bool flush_interval;
     const struct scenario *scenario; /* in place of faults by chance */
     bool core;                       /* replicas of the consensus core alone */
@@ -353,7 +353,7 @@ static int run_all(void)
         double before = cpu_of_children();
         bool good = child(seed, &o);
         double took = cpu_of_children() - before;
-        if (good && (sim.options.twice || ran == 0))
+        if (good && (sim.options.twice || (ran == 0 && !sim.options.once)))
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
                " published, %" PRIu64 " acknowledged, %" PRIu64 " steps, %" PRIu64 " raft messages, %" PRIu64
@@ -382,7 +382,7 @@ static void usage(FILE *to)
     fprintf(to, "simulate [--world brokers|core] [--scenario NAME] [--hard] [--flush always|interval] [--seed N] "
                 "[--seeds COUNT | --hours H] [--brokers "
                 "N] [--seconds S] "
-                "[--trace] [--twice] [--first]\n"
+                "[--trace] [--twice | --once] [--first]\n"
                 "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
                 "  network, under faults drawn from the seed, and judges what clients were told.\n"
                 "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
@@ -390,6 +390,7 @@ static void usage(FILE *to)
                 "  --flush interval brokers acknowledge before the disk has it\n"
                 "  --hours H       as many as there is time for, by the real clock\n"
                 "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
+                "  --once          none twice; else it is the first\n"
                 "  --first         ends at the first seed that fails\n"
                 "  --scenario NAME a story in place of faults by chance:\n");
     list_scenarios(to);
@@ -429,14 +430,21 @@ static bool is_core(const char *world)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
-        {"brokers", required_argument, NULL, 'b'}, {"seconds", required_argument, NULL, 't'},
-        {"trace", no_argument, NULL, 'v'},         {"twice", no_argument, NULL, '2'},
-        {"hard", no_argument, NULL, 'x'},          {"first", no_argument, NULL, '1'},
-        {"hours", required_argument, NULL, 'H'},   {"scenario", required_argument, NULL, 'S'},
-        {"flush", required_argument, NULL, 'f'},   {"world", required_argument, NULL, 'w'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
+                                          {"seeds", required_argument, NULL, 'n'},
+                                          {"brokers", required_argument, NULL, 'b'},
+                                          {"seconds", required_argument, NULL, 't'},
+                                          {"trace", no_argument, NULL, 'v'},
+                                          {"twice", no_argument, NULL, '2'},
+                                          {"hard", no_argument, NULL, 'x'},
+                                          {"first", no_argument, NULL, '1'},
+                                          {"hours", required_argument, NULL, 'H'},
+                                          {"scenario", required_argument, NULL, 'S'},
+                                          {"flush", required_argument, NULL, 'f'},
+                                          {"world", required_argument, NULL, 'w'},
+                                          {"once", no_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 's')
@@ -463,6 +471,8 @@ int main(int argc, char **argv)
             sim.options.first = true;
         else if (c == '2')
             sim.options.twice = true;
+        else if (c == 'o')
+            sim.options.once = true;
         else {
             usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;

@@ -91,11 +91,11 @@ uint64_t world_term_at(const struct world_log *log, uint64_t idx)
 
 uint32_t world_conf_at(const struct world_log *log, uint64_t *idx)
 {
-    for (uint64_t i = *idx; i > log->base_idx; i--)
-        if (log->entries[i].conf != 0) {
-            *idx = i;
-            return log->entries[i].conf;
-        }
+    uint64_t conf_idx = *idx > log->base_idx ? log->entries[*idx].conf_idx : 0;
+    if (conf_idx > log->base_idx) {
+        *idx = conf_idx;
+        return log->entries[conf_idx].conf;
+    }
     *idx = log->base_conf_idx;
     return log->base_conf;
 }
@@ -108,9 +108,12 @@ uint32_t world_conf_of(const struct world_log *log, uint64_t *idx)
 
 void world_apply(struct world_log *log, const struct world_op *op)
 {
+    uint32_t before;
     switch (op->kind) {
     case OP_APPEND:
+        before = op->idx > log->base_idx + 1 ? log->entries[op->idx - 1].conf_idx : 0;
         log->entries[op->idx] = op->entry;
+        log->entries[op->idx].conf_idx = op->entry.conf != 0 ? (uint32_t)op->idx : before;
         log->last_idx = op->idx;
         break;
     case OP_CUT:

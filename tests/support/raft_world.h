@@ -44,7 +44,8 @@ struct world_conf {
 struct world_entry {
     uint64_t term;
     uint64_t content;
-    uint32_t conf; /* 0: not a configuration */
+    uint32_t conf;     /* 0: not a configuration */
+    uint32_t conf_idx; /* in a log: the newest configuration up to here; 0, or up to its base: that of the base */
 };
 
 struct world_log {
