@@ -20,7 +20,9 @@ workers=${MUTANT_JOBS:-1}
 scratch=$(mktemp -d) || exit 99
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 99' HUP INT TERM
+first_scratch=$scratch
 first_copy=${kept:-$scratch/copy-0}
+good=$first_copy.good
 copy=$first_copy
 jobs=$(nproc 2>/dev/null || echo 2)
 
@@ -47,7 +49,7 @@ stories=$(sed -n '/^for story in /,/; do$/p' "$srcdir/tests/sim/seeds.sh" | tr -
 
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
 simulate() {
-    (ulimit -c 0; exec "$copy/build/tests/sim/simulate" --first "$@") >"$scratch/said" 2>&1
+    (ulimit -c 0; exec "$copy/build/tests/sim/simulate" --first --once "$@") >"$scratch/said" 2>&1
     status=$?
     cpu_used
     if [ "$status" -ne 0 ]; then
@@ -105,24 +107,44 @@ try() {
 # The files that the patch changes, as they were; newer than what was built of them.
 restore() {
     sed -n 's/^+++ b\/\([^[:space:]]*\).*/\1/p' "$1" | while read -r file; do
-        cp "$srcdir/$file" "$copy/$file" && touch "$copy/$file"
+        cp "$good/$file" "$copy/$file" && touch "$copy/$file"
         rm -f "$copy/$file.rej" "$copy/$file.orig"
     done
 }
 
+# take_source: the source as it is now, which may be edited while this runs.
+take_source() {
+    rm -rf "$good"
+    mkdir -p "$good" || return 1
+    (cd "$srcdir" && tar cf - --exclude=./build --exclude=./build-ci --exclude=.git --exclude=autom4te.cache .) | (cd "$good" && tar xf -) || return 1
+    chmod -R u+w "$good"
+    (cd "$good" && find . -type f) >"$scratch/files"
+}
+
+# take_changes: what differs in the copy becomes as it is in the source, and newer than what was
+# built of it, whatever an earlier run left there.
+take_changes() {
+    mkdir -p "$copy/src" "$copy/tests" || return 1
+    (cd "$copy" && find ./src ./tests -type f) | grep -vxFf "$first_scratch/files" | while read -r file; do
+        rm -f "$copy/$file"
+    done
+    while read -r file; do
+        cmp -s "$good/$file" "$copy/$file" && continue
+        mkdir -p "$copy/${file%/*}" && cp -p "$good/$file" "$copy/$file" || return 1
+        case $file in ./src/* | ./tests/*) touch "$copy/$file" ;; esac
+    done <"$first_scratch/files"
+}
+
 prepare() {
-    mkdir -p "$copy" || return 1
-    rm -rf "$copy/src" "$copy/tests"
-    (cd "$srcdir" && tar cf - --exclude=./build --exclude=./build-ci --exclude=.git .) | (cd "$copy" && tar xf -) || return 1
-    chmod -R u+w "$copy"
+    take_changes || return 1
     mkdir -p "$copy/build"
     if [ ! -f "$copy/build/Makefile" ]; then
-        (cd "$copy" && { [ -f configure ] || ./bootstrap; } && cd build && ../configure -q CC="${CC:-cc}" CFLAGS="-O1 -g0 -w") >"$scratch/made" 2>&1 || return 1
+        (cd "$copy" && { [ -f configure ] || ./bootstrap; } && cd build && ../configure -q CC="${CC:-cc}" CFLAGS="-O2 -g0 -w") >"$scratch/made" 2>&1 || return 1
     fi
     build
 }
 
-if ! prepare; then
+if ! take_source || ! prepare; then
     tail -20 "$scratch/made"
     echo "the copy of the source does not build"
     exit 99
@@ -138,7 +160,7 @@ if [ -n "$found$over" ]; then
 fi
 echo "without any bug: good, $((used - begun)) CPU seconds (a bug has the first $cpu of them)"
 
-[ $# -gt 0 ] || set -- "$srcdir"/tests/mutants/*.patch
+[ $# -gt 0 ] || set -- "$good"/tests/mutants/*.patch
 count=$#
 
 # work NUMBER PATCH...: tries every patch whose turn is this worker's, in a copy of its own.
