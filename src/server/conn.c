@@ -25,8 +25,9 @@
  *
  * Sending: any thread may, one at a time (`sending`); it lets the lock go for the
  * system call. Others append meanwhile, and the sender looks again before it
- * clears the flag. EPOLLONESHOT arms input only in IDLE and writability only
- * while something waits; a worker's linger is a blocking recv(2) bounded by
+ * clears the flag. EPOLLONESHOT arms input only in IDLE, writability only while
+ * something waits, and the client's end (EPOLLRDHUP) only while a request waits for
+ * something else, so that who is gone holds neither; a worker's linger is a blocking recv(2) bounded by
  * SO_RCVTIMEO.
  */
 #include "server/conn_internal.h"
@@ -274,6 +275,15 @@ void conn_place(struct conn *conn)
     conn_arm(conn);
 }
 
+/* Lock held, let go and taken again. Nobody will ask for more: what waits for long ends. */
+static void conn_hung_up(struct conn *conn)
+{
+    conn->hung_up = true;
+    conn_unlock(conn);
+    conn->front->protocol->hangup(conn->session);
+    conn_lock(conn);
+}
+
 void conn_event(struct conn *conn, uint32_t events)
 {
     conn_lock(conn);
@@ -295,6 +305,8 @@ void conn_event(struct conn *conn, uint32_t events)
         conn->state = CONN_QUEUED; /* a worker sends, and goes on with what waited for room */
         pool_post(conn->home->pool, &conn_hold(conn)->serve_job);
     } else {
+        if (conn->state == CONN_PARKED && (events & EPOLLRDHUP) != 0)
+            conn_hung_up(conn);
         conn_flush(conn);
         conn_place(conn);
     }

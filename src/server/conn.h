@@ -78,11 +78,14 @@ struct conn_protocol {
     bool (*has_work)(const void *session, size_t output_bytes);
     /* Lock held. Nothing is unanswered. */
     bool (*settled)(const void *session);
+    /* Lock held; NULL: never. A request waits for something else than the socket, maybe for long, and
+     * the socket is not read meanwhile: should the client go away, hangup() ends that. */
+    bool (*waits)(const void *session);
     /* Lock held. A command that waited too long for its end: what the client is told, if anything. */
     void (*late)(void *session);
     /* Lock held. The client sends no more, and a command has begun: likewise. */
     void (*cut)(void *session);
-    /* The worker that holds the connection; its lock is not held. The client sends
+    /* The worker that holds the connection, or the acceptor; its lock is not held. The client sends
      * no more: what goes on until it does ends when it has caught up. */
     void (*hangup)(void *session);
     /* The acceptor; no lock held; once, when the connection is dead or the server

@@ -22,6 +22,7 @@ struct conn {
     enum conn_state state;
     uint32_t armed; /* epoll events; 0: disarmed */
     bool eof;       /* no more is read */
+    bool hung_up;   /* seen while a request waited; what was sent before is yet to be read */
     bool ending;    /* no more is understood */
     bool doomed;    /* closes now, output or not */
     bool peer_gone; /* nothing can be delivered */

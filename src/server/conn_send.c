@@ -24,6 +24,10 @@ void conn_arm(struct conn *conn)
     uint32_t wanted = conn->state == CONN_IDLE || conn->state == CONN_CLOSING ? EPOLLIN : 0;
     if (conn->out.pending_bytes > 0 && !conn->sending && !conn->flush_queued)
         wanted |= EPOLLOUT;
+    const struct conn_protocol *protocol = conn->front->protocol;
+    if (conn->state == CONN_PARKED && !conn->eof && !conn->hung_up && protocol->waits != NULL &&
+        protocol->waits(conn->session))
+        wanted |= EPOLLRDHUP;
     if ((wanted & ~conn->armed) == 0)
         return; /* an event too many does no harm */
     struct epoll_event event = {.events = wanted | EPOLLONESHOT, .data.ptr = conn};

@@ -440,6 +440,12 @@ static bool kafka_settled(const void *opaque)
     return ((const struct kafka_session *)opaque)->first == NULL;
 }
 
+static bool kafka_waits(const void *opaque)
+{
+    const struct kafka_call *running = ((const struct kafka_session *)opaque)->running;
+    return running != NULL && running->cancel != NULL;
+}
+
 /* A client that is cut off in the middle of a frame has no answer to wait for. */
 static void kafka_late(void *opaque)
 {
@@ -482,6 +488,7 @@ const struct conn_protocol *kafka_protocol(void)
         .may_linger = kafka_may_linger,
         .has_work = kafka_has_work,
         .settled = kafka_settled,
+        .waits = kafka_waits,
         .late = kafka_late,
         .cut = kafka_late,
         .hangup = kafka_cancel,

@@ -2,14 +2,12 @@
  * Kafka clients as others wrote them, on the real daemon: kcat (librdkafka) produces,
  * fetches, and reads in groups, with every codec, on one broker and across a killed leader;
  * and telnet beside it reads and writes the same messages. Without kcat (Debian: apt-get
- * install kcat) these cases are skipped. Bytes that no client would send need none.
+ * install kcat) these cases are skipped.
  */
 #include "e2e/cluster_case.h"
 
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -138,59 +136,6 @@ static void a_group_goes_on_where_it_was(void)
     broker_end(&b);
 }
 
-/* ---- bytes that no client would send ----------------------------------------------------------- */
-
-static int dial(int port)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    struct timeval patience = {.tv_sec = REPLY_MS / 1000};
-    if (connect(fd, (struct sockaddr *)&at, sizeof(at)) != 0)
-        harness_fail("connect");
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    return fd;
-}
-
-/* Closed without an answer. */
-static void expect_refused(int port, const void *bytes, size_t size)
-{
-    char answer[64];
-    int fd = dial(port);
-    CU_ASSERT_EQUAL(send(fd, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
-    CU_ASSERT(recv(fd, answer, sizeof(answer), 0) <= 0);
-    (void)close(fd);
-}
-
-static void garbage_ends_its_connection_alone(void)
-{
-    static const unsigned char huge[] = {0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 1};
-    static const unsigned char negative[] = {0xff, 0xff, 0xff, 0xf0, 0, 3, 0, 1};
-    static const unsigned char unknown_key[] = {0, 0, 0, 10, 0x12, 0x34, 0, 0, 0, 0, 0, 1, 0xff, 0xff};
-    static const unsigned char cut_body[] = {0, 0, 0, 12, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0x7f, 0xff};
-    struct broker_here b = broker_start();
-    expect_refused(b.kafka_port, huge, sizeof(huge));
-    expect_refused(b.kafka_port, negative, sizeof(negative));
-    expect_refused(b.kafka_port, unknown_key, sizeof(unknown_key));
-    expect_refused(b.kafka_port, cut_body, sizeof(cut_body));
-    expect_refused(b.kafka_port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
-    CU_ASSERT(daemon_said(b.daemon, "the connection of a Kafka client is closed", REPLY_MS));
-    /* ApiVersions in a version of the future: answered in version 0, with error 35, and it goes on. */
-    static const unsigned char future[] = {0, 0, 0, 10, 0, 18, 0, 99, 0, 0, 0, 42, 0xff, 0xff};
-    unsigned char answer[12];
-    int fd = dial(b.kafka_port);
-    for (int i = 0; i < 2; i++) {
-        CU_ASSERT_EQUAL(send(fd, future, sizeof(future), MSG_NOSIGNAL), (ssize_t)sizeof(future));
-        CU_ASSERT_EQUAL(recv(fd, answer, sizeof(answer), MSG_WAITALL), (ssize_t)sizeof(answer));
-        CU_ASSERT_EQUAL(answer[7], 42);
-        CU_ASSERT_EQUAL(answer[9], 35);
-        size_t rest = ((size_t)answer[2] << 8 | answer[3]) + 4 - sizeof(answer);
-        CU_ASSERT_EQUAL(recv(fd, output, rest, MSG_WAITALL), (ssize_t)rest);
-    }
-    (void)close(fd);
-    broker_end(&b);
-}
-
 /* ---- three brokers --------------------------------------------------------------------------------- */
 
 /* The first messages are there. */
@@ -236,7 +181,6 @@ static const struct unit_case cases[] = {
     {"every codec goes in and out", every_codec_goes_in_and_out},
     {"what telnet wrote kcat reads, and the other way round", what_telnet_wrote_kcat_reads_and_the_other_way_round},
     {"a group goes on where it was", a_group_goes_on_where_it_was},
-    {"garbage ends its connection alone", garbage_ends_its_connection_alone},
     {"an idempotent producer outlives its leader", an_idempotent_producer_outlives_its_leader},
 };
 UNIT_MAIN("Kafka clients", cases)
