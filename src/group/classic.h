@@ -88,7 +88,8 @@ enum classic_state { CLASSIC_EMPTY, CLASSIC_JOINING, CLASSIC_SYNCING, CLASSIC_ST
  *   GROUP_COMMIT_ALL member_id, instance, generation (-1: nobody's, of a group without members); offsets:
  *                    each gets its answer.
  *   GROUP_OFFSETS    offsets to be looked up; all: every one there is, in offsets.
- *   GROUP_FORGET     offsets to be forgotten: each gets its answer. all: the group itself.
+ *   GROUP_FORGET     offsets to be forgotten: each gets its answer, CLASSIC_SUBSCRIBED where a member
+ *                    reads its topic. all: the group itself.
  *   GROUP_LOOK       Answer: state, kind, protocol_type, protocol, members.
  */
 struct classic_call {

@@ -4,9 +4,12 @@
 #include "base/require.h"
 #include "group/classic_state.h"
 #include "group/group_step.h"
+#include "proto/kafka/consumer_protocol.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { SUBSCRIPTION_MAX_BYTES = 16 * 1024 * 1024 }; /* of a member, decoded: what it can say at most in its metadata */
 
 /* ---- commit ------------------------------------------------------------------------------------- */
 
@@ -153,6 +156,54 @@ static void forget_group(struct step *step, struct classic_call *call)
     step_settle(step, call->base.group);
 }
 
+/* The offsets of a topic (NULL: of all) stay: somebody reads it. */
+static void keep_offsets(struct classic_call *call, const struct slice *topic)
+{
+    for (uint32_t i = 0; i < call->offset_count; i++)
+        if (call->offsets[i].answer == CLASSIC_OK && (topic == NULL || slice_equal(*topic, call->offsets[i].topic)))
+            call->offsets[i].answer = CLASSIC_SUBSCRIBED;
+}
+
+/* What the member wants, as it has said. Where that cannot be read: all topics, as in Kafka. */
+static void keep_what_member_reads(struct classic_call *call, const struct classic *c,
+                                   const struct classic_member *member)
+{
+    struct kafka_consumer_subscription wants;
+    struct kafka_arena arena;
+    kafka_arena_init(&arena, SUBSCRIPTION_MAX_BYTES);
+    struct slice metadata =
+        c->protocol == NULL ? slice_of(NULL, 0) : classic_metadata(c, member, slice_text(c->protocol));
+    if (slice_is_absent(metadata) && member->protocol_count > 0)
+        metadata = member->protocols[0].metadata; /* no round has ended yet */
+    if (kafka_subscription_decode(metadata, &arena, &wants) == KQ_OK)
+        for (int32_t i = 0; i < wants.topics.count; i++)
+            keep_offsets(call, &wants.topics.at[i]);
+    else
+        keep_offsets(call, NULL);
+    kafka_arena_fini(&arena);
+}
+
+/* Offsets of topics that members read are not forgotten. Members of another kind than consumers
+ * read who knows what: then none is. */
+static void keep_what_is_read(struct classic_call *call, const struct group *group)
+{
+    const struct classic *c = group->classic;
+    for (const struct group_topic *t = group->topics; t != NULL; t = t->next) {
+        const struct slice name = slice_text(t->name);
+        if (t->claim_count > 0)
+            keep_offsets(call, &name);
+    }
+    if (c == NULL || c->member_count == 0)
+        return;
+    if (c->protocol_type != NULL && strcmp(c->protocol_type, "consumer") != 0) {
+        call->answer = CLASSIC_NOT_EMPTY;
+        return;
+    }
+    for (const struct classic_member *member = c->first; member != NULL; member = member->next)
+        if (!member->gone)
+            keep_what_member_reads(call, c, member);
+}
+
 void classic_forget(struct step *step, struct classic_call *call)
 {
     struct group *group = group_find(step->m, call->base.group);
@@ -160,6 +211,8 @@ void classic_forget(struct step *step, struct classic_call *call)
         call->answer = CLASSIC_UNKNOWN_GROUP;
     else if (call->all && step_has_members(group))
         call->answer = CLASSIC_NOT_EMPTY;
+    else if (!call->all)
+        keep_what_is_read(call, group);
     if (call->answer != CLASSIC_OK)
         return;
     if (call->all) {

@@ -496,6 +496,69 @@ static void commits_are_their_members(void)
     actor_free(turn);
 }
 
+static void done_nothing(struct machine_call *call)
+{
+    (void)call;
+}
+
+/* Joins a group of its own with this protocol type and metadata. */
+static void join_with(struct machine_turn *turn, const char *type, struct slice metadata)
+{
+    const struct classic_protocol protocol = {.name = slice_text("range"), .metadata = metadata};
+    struct classic_call call = {.base = {.verb = GROUP_JOIN, .group = "h"},
+                                .client_id = slice_text("c"),
+                                .host = slice_text("/"),
+                                .protocol_type = slice_text(type),
+                                .protocols = &protocol,
+                                .protocol_count = 1,
+                                .session_ms = SESSION_MS,
+                                .rebalance_ms = REBALANCE_MS};
+    call.base.call.done = done_nothing;
+    bool now = turn->machine.ops->call(turn->group, &call.base.call, turn, &turn->now);
+    if (!now)
+        pass(turn, 1000000);
+    CU_ASSERT_EQUAL(call.answer, CLASSIC_OK);
+    classic_call_fini(&call);
+}
+
+static void offsets_of_topics_that_are_read_stay(void)
+{
+    static const uint8_t wants[] = {0, 0, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255, 255};
+    static const uint8_t garbage[] = {0, 0, 0, 0, 9, 9};
+    static const struct uuid other_id = {{8}};
+    const struct {
+        const char *type;
+        struct slice metadata;
+        enum classic_answer call, t, u;
+    } rows[] = {
+        {NULL, {0}, CLASSIC_OK, CLASSIC_OK, CLASSIC_OK},
+        {"consumer", slice_of(wants, sizeof wants), CLASSIC_OK, CLASSIC_SUBSCRIBED, CLASSIC_OK},
+        {"consumer", slice_of(garbage, sizeof garbage), CLASSIC_OK, CLASSIC_SUBSCRIBED, CLASSIC_SUBSCRIBED},
+        {"connect", slice_of(wants, sizeof wants), CLASSIC_NOT_EMPTY, CLASSIC_OK, CLASSIC_OK},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct machine_turn *turn = start(7, 1, 0);
+        struct classic_offset offsets[] = {{.topic_id = topic_id, .topic = slice_text("t"), .off = 5},
+                                           {.topic_id = other_id, .topic = slice_text("u"), .off = 6}};
+        struct classic_call call = {
+            .base = {.verb = GROUP_COMMIT_ALL, .group = "h"}, .generation = -1, .offsets = offsets, .offset_count = 2};
+        CU_ASSERT_TRUE(turn->machine.ops->call(turn->group, &call.base.call, turn, &turn->now));
+        if (rows[i].type != NULL)
+            join_with(turn, rows[i].type, rows[i].metadata);
+        call.base.verb = GROUP_FORGET;
+        CU_ASSERT_TRUE(turn->machine.ops->call(turn->group, &call.base.call, turn, &turn->now));
+        CU_ASSERT_EQUAL(call.answer, rows[i].call);
+        CU_ASSERT_EQUAL(offsets[0].answer, rows[i].t);
+        CU_ASSERT_EQUAL(offsets[1].answer, rows[i].u);
+        struct classic_call look = {.base = {.verb = GROUP_OFFSETS, .group = "h"}, .all = true};
+        CU_ASSERT_TRUE(turn->machine.ops->call(turn->group, &look.base.call, turn, &turn->now));
+        bool none = rows[i].call != CLASSIC_OK;
+        CU_ASSERT_EQUAL(look.offset_count, none ? 2 : (rows[i].t != CLASSIC_OK) + (rows[i].u != CLASSIC_OK));
+        classic_call_fini(&look);
+        actor_free(turn);
+    }
+}
+
 static void the_two_kinds_refuse_each_other(void)
 {
     struct machine_turn *turn = start(6, 1, 0);
@@ -564,6 +627,7 @@ static const struct unit_case cases[] = {
     {"a static member comes back to its place", a_static_member_comes_back_to_its_place},
     {"a new coordinator goes on", a_new_coordinator_goes_on},
     {"commits are their members'", commits_are_their_members},
+    {"offsets of topics that are read stay", offsets_of_topics_that_are_read_stay},
     {"the two kinds refuse each other", the_two_kinds_refuse_each_other},
     {"chaos", chaos},
 };
