@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { FIRST_WITH_IDS = 13, FETCH_WAIT_MAX_MS = 60 * 60 * 1000 };
+enum { FIRST_WITH_IDS = 13, FIRST_WITH_NODES = 16, FETCH_WAIT_MAX_MS = 60 * 60 * 1000 };
 
 struct fetching;
 
@@ -71,6 +71,12 @@ static void part_refuse(struct fetch_part *part, int16_t code)
     part->found.log_start_offset = -1;
 }
 
+static void part_name_leader(struct fetch_part *part, uint32_t broker_id, uint64_t term)
+{
+    part->found.current_leader =
+        (struct kafka_fetch_response_leader){.leader_id = (int32_t)broker_id, .leader_epoch = (int32_t)term};
+}
+
 /* The replica here that leads; NULL: the answer says why not. */
 static struct partition *part_leader(struct kafka_call *call, struct fetch_part *part)
 {
@@ -89,8 +95,7 @@ static struct partition *part_leader(struct kafka_call *call, struct fetch_part 
     if (route.kind != ROUTE_LOCAL || route.local == NULL) {
         part_refuse(part, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
         if (route.kind == ROUTE_REMOTE)
-            part->found.current_leader = (struct kafka_fetch_response_leader){.leader_id = (int32_t)route.broker_id,
-                                                                              .leader_epoch = (int32_t)route.term};
+            part_name_leader(part, route.broker_id, route.term);
         return NULL;
     }
     (void)partition_leader(route.local, &term);
@@ -98,6 +103,8 @@ static struct partition *part_leader(struct kafka_call *call, struct fetch_part 
     if (code == KAFKA_ERR_NONE)
         return route.local;
     part_refuse(part, code);
+    if (code == KAFKA_ERR_FENCED_LEADER_EPOCH)
+        part_name_leader(part, route.broker_id, term);
     return NULL;
 }
 
@@ -157,6 +164,7 @@ static bool fetching_read(struct fetching *fetching)
         fetch_pieces_init(&part->pieces);
         partition_drop(&part->partition);
         part->found.error_code = KAFKA_ERR_NONE;
+        part->found.current_leader = (struct kafka_fetch_response_leader){.leader_id = -1, .leader_epoch = -1};
         faults |= !part_read(call, part, max_bytes > got_bytes ? max_bytes - got_bytes : 0, got_bytes == 0);
         got_bytes += part->pieces.size_bytes;
     }
@@ -252,6 +260,28 @@ static void answer_fill(struct fetching *fetching, const bool *told)
     }
 }
 
+_Static_assert(sizeof(struct kafka_node) == sizeof(struct kafka_fetch_response_node) &&
+                   offsetof(struct kafka_node, port) == offsetof(struct kafka_fetch_response_node, port),
+               "nodes have one form");
+
+/* Where the leaders are found that the answer names. */
+static void answer_nodes(struct fetching *fetching)
+{
+    struct kafka_call *call = fetching->call;
+    struct kafka_fetch_response *answer = call->answer;
+    bool any = false;
+    for (uint32_t i = 0; i < fetching->part_count; i++)
+        any |= fetching->parts[i].found.current_leader.leader_id > 0;
+    if (!any || call->request.version < FIRST_WITH_NODES ||
+        !KAFKA_FILL(&call->arena, answer->node_endpoints, kafka_fetch_response_node,
+                    image_broker_count(fetching->image)))
+        return;
+    answer->node_endpoints.count = 0;
+    for (uint32_t i = 0; i < fetching->part_count; i++)
+        kafka_add_node(call, fetching->image, fetching->parts[i].found.current_leader.leader_id,
+                       (struct kafka_node *)(void *)answer->node_endpoints.at, &answer->node_endpoints.count);
+}
+
 static void fetching_answer(struct fetching *fetching)
 {
     struct kafka_call *call = fetching->call;
@@ -268,6 +298,7 @@ static void fetching_answer(struct fetching *fetching)
                                                &answer->session_id);
         if (answer->error_code == KAFKA_ERR_NONE)
             answer_fill(fetching, told);
+        answer_nodes(fetching);
     }
     kafka_call_answered(call);
 }

@@ -145,6 +145,22 @@ bool kafka_address_of(struct kafka_call *call, const struct image *image, uint32
     return true;
 }
 
+void kafka_add_node(struct kafka_call *call, const struct image *image, int32_t broker_id, struct kafka_node *nodes,
+                    int32_t *count)
+{
+    struct kafka_address address;
+    for (int32_t i = 0; i < *count; i++)
+        if (nodes[i].node_id == broker_id)
+            return;
+    if (broker_id <= 0 || !kafka_address_of(call, image, (uint32_t)broker_id, &address))
+        return;
+    nodes[(*count)++] = (struct kafka_node){
+        .node_id = broker_id,
+        .host = kafka_arena_copy(&call->arena, address.host, strlen(address.host)),
+        .port = address.port,
+    };
+}
+
 /* ---- small things --------------------------------------------------------------------------- */
 
 int16_t kafka_code(const struct fault *fault)

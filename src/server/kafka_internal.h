@@ -101,6 +101,16 @@ struct kafka_address {
 /* Any thread. False: the broker is not known, or Kafka clients cannot reach it. */
 bool kafka_address_of(struct kafka_call *call, const struct image *image, uint32_t broker_id,
                       struct kafka_address *address);
+/* Where leaders are found that an answer names, so that newer clients go there at once (KIP-951).
+ * nodes has room for each broker of the image. */
+struct kafka_node {
+    int32_t node_id;
+    struct slice host;
+    int32_t port;
+    struct slice rack;
+};
+void kafka_add_node(struct kafka_call *call, const struct image *image, int32_t broker_id, struct kafka_node *nodes,
+                    int32_t *count);
 /* The handler of an API; NULL: it is not spoken. */
 kafka_handler *kafka_handler_of(int16_t key);
 

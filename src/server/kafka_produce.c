@@ -73,9 +73,33 @@ static void answer_fault(struct kafka_call *call, struct kafka_produce_response_
         answer->error_message = kafka_text(call, fault);
 }
 
+/* Newer clients go there at once (KIP-951). */
+static void name_leader(struct kafka_produce_response_partition *answer, uint32_t broker_id, uint64_t term)
+{
+    answer->current_leader.leader_id = (int32_t)broker_id;
+    answer->current_leader.leader_epoch = (int32_t)term;
+}
+
+static void answer_not_leader(struct kafka_call *call, struct kafka_produce_response_partition *answer,
+                              const struct route *route)
+{
+    static const struct fault elsewhere = {.err = KQ_NOT_LEADER};
+    answer_fault(call, answer, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER, &elsewhere);
+    if (route->kind == ROUTE_REMOTE)
+        name_leader(answer, route->broker_id, route->term);
+}
+
 static void answer_part(struct kafka_call *call, struct produce_part *part)
 {
     const struct publish_request *request = &part->request;
+    if (request->fault.err == KQ_NOT_LEADER) { /* no longer; perhaps another is known already */
+        uint64_t term = 0;
+        uint32_t leader = partition_leader(part->partition, &term);
+        answer_fault(call, part->answer, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER, &request->fault);
+        if (leader != 0 && leader != cluster_self(call->broker->cluster))
+            name_leader(part->answer, leader, term);
+        return;
+    }
     if (request->fault.err != KQ_OK) {
         answer_fault(call, part->answer, kafka_code(&request->fault), &request->fault);
         return;
@@ -83,6 +107,30 @@ static void answer_part(struct kafka_call *call, struct produce_part *part)
     part->answer->base_offset = request->base_off;
     part->answer->log_append_time_ms = part->append_time_ms;
     part->answer->log_start_offset = request->log_start_off;
+}
+
+_Static_assert(sizeof(struct kafka_node) == sizeof(struct kafka_produce_response_node) &&
+                   offsetof(struct kafka_node, port) == offsetof(struct kafka_produce_response_node, port),
+               "nodes have one form");
+
+/* Where the leaders are found that the answer names. */
+static void answer_nodes(struct producing *producing)
+{
+    struct kafka_call *call = producing->call;
+    struct kafka_produce_response *answer = call->answer;
+    bool any = false;
+    for (uint32_t i = 0; i < producing->part_count; i++)
+        any |= producing->parts[i].answer->current_leader.leader_id > 0;
+    if (!any || call->request.version < FIRST_WITH_LEADERS)
+        return;
+    struct image *image = cluster_image(call->broker->cluster);
+    if (KAFKA_FILL(&call->arena, answer->node_endpoints, kafka_produce_response_node, image_broker_count(image))) {
+        answer->node_endpoints.count = 0;
+        for (uint32_t i = 0; i < producing->part_count; i++)
+            kafka_add_node(call, image, producing->parts[i].answer->current_leader.leader_id,
+                           (struct kafka_node *)(void *)answer->node_endpoints.at, &answer->node_endpoints.count);
+    }
+    image_drop(&image);
 }
 
 /* The last of those that are on their way: nobody else has the call in hand. */
@@ -93,6 +141,7 @@ static void producing_end(struct producing *producing)
     for (uint32_t i = 0; i < producing->part_count; i++)
         if (producing->parts[i].partition != NULL)
             answer_part(call, &producing->parts[i]);
+    answer_nodes(producing);
     for (int32_t t = 0; call->silent && t < answer->responses.count; t++)
         for (int32_t p = 0; p < answer->responses.at[t].partition_responses.count; p++)
             call->hang_up |= answer->responses.at[t].partition_responses.at[p].error_code != KAFKA_ERR_NONE;
@@ -112,18 +161,6 @@ static void part_done(struct publish_request *request)
 }
 
 /* ---- sending ---------------------------------------------------------------------------------- */
-
-/* Who leads instead: newer clients go there at once (KIP-951). */
-static void answer_not_leader(struct kafka_call *call, struct kafka_produce_response_partition *answer,
-                              const struct route *route)
-{
-    static const struct fault elsewhere = {.err = KQ_NOT_LEADER};
-    answer_fault(call, answer, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER, &elsewhere);
-    if (route->kind == ROUTE_REMOTE) {
-        answer->current_leader.leader_id = (int32_t)route->broker_id;
-        answer->current_leader.leader_epoch = (int32_t)route->term;
-    }
-}
 
 /* Answers at once, or leaves the part ready to be sent. */
 static void part_begin(struct kafka_call *call, struct image_topic *topic, struct produce_part *part,

@@ -100,9 +100,51 @@ static void no_partition_of_a_session_starves(void)
     daemon_end(&d);
 }
 
+static void who_asks_another_broker_is_told_the_leader(void)
+{
+    struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
+    struct kafka_caller *c = caller_open(fleet_kafka_port(f, 1));
+    step_topic(c, "t", 1, 3, NULL, NULL);
+    CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
+    int leader = leader_of(f, 0, 0), other = another(f, leader);
+    CU_ASSERT_EQUAL(leader_of(f, other, 0), leader);
+    struct uuid topic_id = step_topic_id(c, "t");
+    caller_close(&c);
+    c = caller_open(fleet_kafka_port(f, other));
+    const struct step_batch batch = {.topic = "t"};
+    int32_t id = step_send(c, 10, &batch);
+    const struct kafka_produce_response *made = caller_take(c, KAFKA_PRODUCE, 10, id);
+    const struct kafka_produce_response_partition *refused = &made->responses.at[0].partition_responses.at[0];
+    CU_ASSERT_EQUAL(refused->error_code, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(refused->current_leader.leader_id, leader);
+    CU_ASSERT(refused->current_leader.leader_epoch > 0);
+    CU_ASSERT_EQUAL_FATAL(made->node_endpoints.count, 1);
+    CU_ASSERT_EQUAL(made->node_endpoints.at[0].node_id, leader);
+    CU_ASSERT_EQUAL(made->node_endpoints.at[0].port, fleet_kafka_port(f, leader));
+    CU_ASSERT(slice_equal_text(made->node_endpoints.at[0].host, "127.0.0.1"));
+    CU_ASSERT_EQUAL(step_produced(c, 9, step_send(c, 9, &batch)).error_code, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
+    const struct step_fetch fetch = {.topic_id = topic_id, .version = 16, .count = 1};
+    const struct kafka_fetch_response *got = step_fetch(c, &fetch);
+    CU_ASSERT_EQUAL(step_fetch_at(got, 0)->error_code, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
+    CU_ASSERT_EQUAL(step_fetch_at(got, 0)->current_leader.leader_id, leader);
+    CU_ASSERT(step_fetch_at(got, 0)->current_leader.leader_epoch > 0);
+    CU_ASSERT_EQUAL_FATAL(got->node_endpoints.count, 1);
+    CU_ASSERT_EQUAL(got->node_endpoints.at[0].node_id, leader);
+    CU_ASSERT_EQUAL(got->node_endpoints.at[0].port, fleet_kafka_port(f, leader));
+    caller_close(&c);
+    c = caller_open(fleet_kafka_port(f, leader));
+    got = step_fetch(c, &fetch);
+    CU_ASSERT_EQUAL(step_fetch_at(got, 0)->error_code, KAFKA_ERR_NONE);
+    CU_ASSERT_EQUAL(step_fetch_at(got, 0)->current_leader.leader_id, -1);
+    CU_ASSERT_EQUAL(got->node_endpoints.count, 0);
+    caller_close(&c);
+    fleet_end(&f);
+}
+
 static const struct unit_case cases[] = {
     {"a session goes on over connections", a_session_goes_on_over_connections},
     {"no partition of a session starves", no_partition_of_a_session_starves},
+    {"who asks another broker is told the leader", who_asks_another_broker_is_told_the_leader},
 };
 
 E2E_MAIN("kafka fetch", cases)
