@@ -6,6 +6,7 @@
 #include "sim/disk.h"
 #include "sim/frames.h"
 #include "sim/judge.h"
+#include "sim/ledger.h"
 #include "sim/net.h"
 #include "sim/trace.h"
 
@@ -21,6 +22,7 @@
  * no room for it yet says no, and gets it again. */
 enum {
     SESSIONS_S = 13,
+    WAITS_MAX = 4,
     QUIET_S = 5,
     IDLE_FRAMES = 15,
     PAYLOAD_BYTES = 1000,
@@ -116,7 +118,12 @@ static void judge_publish(unsigned asked)
 
 void budgets_judge(void)
 {
-    fiber_sleep(SESSIONS_S * S_NS);
+    uint64_t reigns;
+    int times = 0;
+    do { /* a new leader of groups waits so long for their members */
+        reigns = ledger_reigns(NULL);
+        fiber_sleep(SESSIONS_S * S_NS);
+    } while (ledger_reigns(NULL) != reigns && ++times < WAITS_MAX);
     judge_idle();
     for (unsigned i = 1; i <= brokers_count() && judge_verdict() == NULL; i++) {
         judge_publish(i);

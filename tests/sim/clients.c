@@ -16,12 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIPELINE_MAX = 12, KEYS = 5, CLIENTS_MAX = 32, COMMITTED_S = 40 };
+enum { PIPELINE_MAX = 12, KEYS = 5, CLIENTS_MAX = 32, COMMITTED_S = 40, AGAIN_IN = 4 };
 
 /* A value's send. */
 struct sent {
     uint32_t send;
     unsigned topic;
+    bool answered; /* its publisher knows what became of it, or waits no more */
 };
 
 static struct {
@@ -147,8 +148,13 @@ static uint32_t sends(uint32_t op, unsigned topic, uint32_t key, uint64_t value)
         REQUIRE(all.sent != NULL);
     }
     uint32_t send = history_send(all.history, op, key, value);
-    all.sent[value] = (struct sent){send, topic};
+    all.sent[value] = (struct sent){send, topic, false};
     return send;
+}
+
+bool client_waits_for(uint64_t value)
+{
+    return value >= 1 && value <= all.values && !all.sent[value].answered;
 }
 
 void clients_may_have_lost(int64_t from_ns, int64_t to_ns)
@@ -199,6 +205,7 @@ static void publish_end(struct client *c, uint32_t op, unsigned topic, uint64_t 
 {
     enum history_outcome outcome = client_outcome(reply);
     judge_refusal(reply);
+    all.sent[value].answered = true;
     if (outcome == HISTORY_OK)
         acks_judge(topic, value);
     history_end(all.history, op, outcome, client_now());
@@ -294,11 +301,26 @@ static bool produce_one(struct client *c, int64_t id, int64_t epoch, unsigned to
         if (outcome == HISTORY_INFO)
             fiber_sleep(chance_between(&c->chance, 5, 200) * MS_NS);
     }
+    all.sent[value].answered = true;
     if (outcome == HISTORY_OK)
         acks_judge(topic, value);
     history_end(all.history, op, outcome, client_now());
     all.acknowledged += outcome == HISTORY_OK;
     return outcome == HISTORY_OK;
+}
+
+/* The line that was Done, once more, as one does who had no answer: whoever leads by now
+ * knows it, or refuses for the time being; it is stored once. */
+static void say_it_again(struct client *c)
+{
+    fiber_sleep(chance_magnitude(&c->chance, 1, 3000) * MS_NS);
+    if (all.stop || !client_connected(c))
+        return;
+    const char *reply = session_ask(&c->session, c->line);
+    judge_refusal(reply);
+    trace_say(TRACE_CLIENT, "%u says it again: %.120s", c->number, client_shown(reply));
+    if (client_outcome(reply) == HISTORY_FAIL && (strstr(reply, "sequence") != NULL || strstr(reply, "epoch") != NULL))
+        judge_fails("a producer that says its last message again is told: %.200s", reply);
 }
 
 static void *producer(void *argument)
@@ -310,8 +332,11 @@ static void *producer(void *argument)
     while (known && !enough()) {
         unsigned topic = (unsigned)chance_below(&c->chance, all.plan.topics);
         unsigned partition = (unsigned)chance_below(&c->chance, all.plan.partitions[topic]);
-        if (produce_one(c, id, epoch, topic, partition, sequences[topic][partition]))
+        if (produce_one(c, id, epoch, topic, partition, sequences[topic][partition])) {
             sequences[topic][partition]++;
+            if (chance_once_in(&c->chance, AGAIN_IN))
+                say_it_again(c);
+        }
         fiber_sleep(chance_magnitude(&c->chance, 1, 300) * MS_NS);
     }
     client_free(c);

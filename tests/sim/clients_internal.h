@@ -36,6 +36,8 @@ static inline const char *client_shown(const char *reply)
 {
     return reply == NULL ? "no answer" : reply;
 }
+/* Its publisher has no answer yet. */
+bool client_waits_for(uint64_t value);
 /* The number behind a name in a JSON text. */
 bool client_number_in(const char *text, const char *name, int64_t *number);
 bool clients_stopping(void);

@@ -23,7 +23,7 @@ void complaints_boot(const struct node *node)
         failed_before[node->id] = io_mem_failed(disk_mem(node->disk));
 }
 
-static bool has_bad_disk(const struct node *node)
+bool complaints_has_bad_disk(const struct node *node)
 {
     struct io_mem *mem = disk_mem(node->disk);
     return io_mem_flipped(mem) > 0 || io_mem_failed(mem) > failed_before[node->id];
@@ -32,7 +32,7 @@ static bool has_bad_disk(const struct node *node)
 bool complaints_are_excused(void)
 {
     for (unsigned i = 1; i <= brokers_count(); i++)
-        if (has_bad_disk(broker_node(brokers_at(i))))
+        if (complaints_has_bad_disk(broker_node(brokers_at(i))))
             return true;
     return false;
 }
@@ -82,6 +82,6 @@ void __wrap_logger_say(struct logger_site *site, enum logger_level level, const 
     trace_say(TRACE_BROKER, "%s: %s: %s", node->name, names[level], line);
     losses_said += strstr(line, is_lost_for_good) != NULL;
     bool bad = level == LOGGER_ERROR ? !is_in_order(line) : level == LOGGER_WARNING && tells_of_damage(line);
-    if (bad && node->disk != NULL && !has_bad_disk(node))
+    if (bad && node->disk != NULL && !complaints_has_bad_disk(node))
         judge_fails("%s has a disk that keeps what it promises, and says: %s", node->name, line);
 }

@@ -14,6 +14,8 @@
 
 /* A process begins: calls of its disk that failed before are no excuse any more. */
 void complaints_boot(const struct node *node);
+/* Its disk has flipped bits, or failed calls of the process that runs. */
+bool complaints_has_bad_disk(const struct node *node);
 /* Some broker's disk has flipped bits, or failed calls of the process that runs. */
 bool complaints_are_excused(void);
 /* How often a broker said that a majority of a partition's replicas is lost for good. */

@@ -10,6 +10,7 @@
 #include "proto/peer/raft_frame.h"
 #include "sim/brokers.h"
 #include "sim/chance.h"
+#include "sim/complaints.h"
 #include "sim/disk.h"
 #include "sim/durable.h"
 #include "sim/flips.h"
@@ -149,7 +150,7 @@ uint64_t ledger_reigns(const char *topic)
 {
     uint64_t count = 0;
     for (const struct group *g = ledger.groups; g != NULL; g = g->next)
-        for (const struct reign *r = g->reigns; r != NULL && is_of(g, topic); r = r->next)
+        for (const struct reign *r = g->reigns; r != NULL && (topic == NULL || is_of(g, topic)); r = r->next)
             count++;
     return count;
 }
@@ -427,6 +428,12 @@ static uint64_t sent_term(const struct group *g, uint64_t idx, uint64_t leader_t
     return 0;
 }
 
+/* Who has a disk that failed calls is looked at each time. */
+static bool is_to_be_looked_at(unsigned broker)
+{
+    return complaints_has_bad_disk(broker_node(brokers_at(broker))) || chance_once_in(&ledger.chance, ledger.look_in);
+}
+
 static void promise_match(struct group *g, const struct raft_message *m)
 {
     struct durable disk;
@@ -498,8 +505,7 @@ static void take_message(struct group *g, const struct raft_frame *f)
         break;
     case RAFT_MSG_APPEND_REPLY:
         promise_term(g, m, "an acknowledgement", NULL);
-        if (!m->refused && m->match_idx > 0 && !variant()->flush_interval &&
-            chance_once_in(&ledger.chance, ledger.look_in))
+        if (!m->refused && m->match_idx > 0 && !variant()->flush_interval && is_to_be_looked_at(m->from.broker_id))
             promise_match(g, m);
         break;
     case RAFT_MSG_PREVOTE:

@@ -37,7 +37,7 @@ struct raft_frame;
 bool ledger_is_of(const struct raft_frame *frame, const char *topic);
 /* Who leads partition 0 of this topic, the newest that any message showed; 0: nobody yet. */
 unsigned ledger_leader(const char *topic);
-/* Leaders of all partitions of a topic so far, each term's. */
+/* Leaders of all partitions of a topic (NULL: of all topics) so far, each term's. */
 uint64_t ledger_reigns(const char *topic);
 /* For the last line of a run: messages looked at, promises checked on disks. */
 uint64_t ledger_messages(void);

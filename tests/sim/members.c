@@ -4,6 +4,7 @@
  * subscription at a time is judged here.
  */
 #include "base/require.h"
+#include "sim/acks.h"
 #include "sim/calm.h"
 #include "sim/clients_internal.h"
 #include "sim/judge.h"
@@ -79,6 +80,8 @@ static bool take_records(const char *reply, uint32_t op, const struct claim *cla
         if (strncmp(at, " probe\"", 7) != 0 && (*at != ' ' || at[1 + strspn(at + 1, "x")] != '"'))
             judge_fails("t%u/%u shows at offset %" PRId64 " what nobody wrote: v%" PRIu64 "%.60s", claim->topic,
                         claim->partition, offset, value, at);
+        if (client_waits_for(value))
+            acks_judge_shown(claim->topic, value);
         history_read(clients_history(), op, key, offset, value);
         if (*first < 0)
             *first = offset;
