@@ -5,61 +5,34 @@
  * partitions' actors, all at once; the last to answer answers the client.
  */
 #include "api/fetch.h"
+#include "api/find_time.h"
 #include "api/route.h"
 #include "base/clock.h"
 #include "base/require.h"
 #include "proto/kafka/api_offsets.h"
 #include "server/kafka_asking.h"
 
-#include <sched.h>
 #include <stdlib.h>
 
-enum { TIME_LATEST = -1, TIME_EARLIEST = -2, TIME_MAX = -3, TIME_EARLIEST_LOCAL = -4, VIEW_TRIES = 100 };
+enum { TIME_LATEST = -1, TIME_EARLIEST = -2, TIME_MAX = -3, TIME_EARLIEST_LOCAL = -4 };
 
 /* ---- ListOffsets ----------------------------------------------------------------------------------- */
-
-static enum kq_err find_time(struct log_view *view, int64_t time_ms, struct kafka_list_offsets_response_partition *to,
-                             struct fault *fault)
-{
-    int64_t wanted_ms = time_ms;
-    enum kq_err err = time_ms == TIME_MAX ? log_view_max_time(view, &wanted_ms, fault) : KQ_OK;
-    if (err != KQ_OK)
-        return err;
-    if (time_ms == TIME_MAX && wanted_ms < 0) { /* nothing is in it */
-        to->offset = to->timestamp = -1;
-        return KQ_OK;
-    }
-    err = log_view_find_time(view, wanted_ms, &to->offset, &to->timestamp, fault);
-    if (err == KQ_OK && to->timestamp < 0)
-        to->offset = -1;
-    return err;
-}
 
 static int16_t list_offset(struct partition *partition, int64_t time_ms,
                            struct kafka_list_offsets_response_partition *to)
 {
-    struct fault fault = {.err = KQ_AGAIN};
-    for (int tries = 0; tries < VIEW_TRIES; tries++) {
-        struct log_view *view = partition_view(partition);
-        if (view == NULL)
+    struct fault fault = {.err = KQ_OK};
+    if (time_ms >= 0 || time_ms == TIME_MAX) {
+        fault.err =
+            find_time(partition, time_ms == TIME_MAX ? FIND_TIME_NEWEST : time_ms, &to->offset, &to->timestamp, &fault);
+    } else if (time_ms == TIME_LATEST || time_ms == TIME_EARLIEST || time_ms == TIME_EARLIEST_LOCAL) {
+        int64_t start_off, end_off;
+        if (!fetch_bounds(partition, &start_off, &end_off))
             return KAFKA_ERR_NOT_LEADER_OR_FOLLOWER; /* it opens */
-        enum kq_err err = KQ_OK;
-        if (time_ms == TIME_LATEST)
-            to->offset = log_view_high_watermark(view);
-        else if (time_ms == TIME_EARLIEST || time_ms == TIME_EARLIEST_LOCAL)
-            to->offset = log_view_start_off(view);
-        else if (time_ms >= 0 || time_ms == TIME_MAX)
-            err = find_time(view, time_ms, to, &fault);
-        else
-            to->offset = -1; /* nothing is stored elsewhere */
-        log_view_drop(&view);
-        if (err != KQ_AGAIN) {
-            fault.err = err;
-            return err == KQ_OK ? KAFKA_ERR_NONE : kafka_code(&fault);
-        }
-        (void)sched_yield(); /* segments came or went while it was taken */
+        to->offset = time_ms == TIME_LATEST ? end_off : start_off;
     }
-    return kafka_code(&fault);
+    /* else: nothing is stored elsewhere */
+    return fault.err == KQ_OK ? KAFKA_ERR_NONE : kafka_code(&fault);
 }
 
 static void list_partition(struct kafka_call *call, const struct image *image, struct slice topic,

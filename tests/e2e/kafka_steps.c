@@ -1,6 +1,7 @@
 #include "e2e/kafka_steps.h"
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "e2e/harness.h"
 #include "log/batch.h"
 #include "proto/kafka/api_metadata.h"
@@ -38,10 +39,47 @@ struct uuid step_topic_id(struct kafka_caller *c, const char *name)
     return answer->topics.at[0].topic_id;
 }
 
+/* CRC-32 as gzip has it. */
+static uint32_t crc32_of(const uint8_t *data, size_t size_bytes)
+{
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < size_bytes; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ ((crc & 1) != 0 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+/* Puts the batch's records into gzip's envelope, as one stored block. */
+static void batch_gzip(struct buf *out)
+{
+    static const uint8_t head[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3};
+    size_t size_bytes = out->len - BATCH_HEADER_BYTES;
+    uint8_t *plain = malloc(size_bytes);
+    if (plain == NULL || size_bytes > UINT16_MAX)
+        harness_fail("too much for one stored block");
+    memcpy(plain, out->data + BATCH_HEADER_BYTES, size_bytes);
+    out->len = BATCH_HEADER_BYTES;
+    buf_put(out, head, sizeof(head));
+    buf_u8(out, 1);
+    buf_le16(out, (uint16_t)size_bytes);
+    buf_le16(out, (uint16_t)~size_bytes);
+    buf_put(out, plain, size_bytes);
+    buf_le32(out, crc32_of(plain, size_bytes));
+    buf_le32(out, (uint32_t)size_bytes);
+    free(plain);
+    put_be32(out->data + 8, (uint32_t)(out->len - 12));
+    out->data[22] |= 1;
+    put_be32(out->data + 17, crc32c(0, out->data + BATCH_CRC_FROM, out->len - BATCH_CRC_FROM));
+}
+
 static void batch_make(struct buf *out, const struct step_batch *batch)
 {
     struct batch_maker maker;
-    int64_t time_ms = batch->time_ms != 0 ? batch->time_ms : clock_wall_ms();
+    int64_t time_ms = batch->times_ms != NULL ? batch->times_ms[0]
+                      : batch->time_ms != 0   ? batch->time_ms
+                                              : clock_wall_ms();
     uint8_t *value = malloc(batch->value_bytes + 1);
     if (value == NULL)
         harness_fail("out of memory");
@@ -49,10 +87,13 @@ static void batch_make(struct buf *out, const struct step_batch *batch)
     struct slice said = batch->value_bytes == 0 ? slice_text("value") : slice_of(value, batch->value_bytes);
     batch_begin(&maker, out, time_ms);
     for (int32_t i = 0; i == 0 || i < batch->records; i++)
-        batch_add(&maker, time_ms + i, slice_text("key"), said, NULL, slice_of(NULL, 0));
+        batch_add(&maker, batch->times_ms != NULL ? batch->times_ms[i] : time_ms + i, slice_text("key"), said, NULL,
+                  slice_of(NULL, 0));
     bool numbered = batch->producer_id != 0;
     batch_end(&maker, numbered ? batch->producer_id : -1, batch->producer_epoch, numbered ? batch->sequence : -1);
     free(value);
+    if (batch->gzip)
+        batch_gzip(out);
 }
 
 int32_t step_send(struct kafka_caller *c, int16_t version, const struct step_batch *batch)

@@ -24,8 +24,10 @@ struct step_batch {
     int64_t producer_id; /* 0: none */
     int16_t producer_epoch;
     int32_t sequence;
-    int16_t acks; /* 0 is -1; silent: 0 */
-    bool silent;  /* acks 0 */
+    int16_t acks;            /* 0 is -1; silent: 0 */
+    bool silent;             /* acks 0 */
+    bool gzip;               /* in gzip's envelope */
+    const int64_t *times_ms; /* of each record; NULL: as above */
 };
 /* Sends it in this version; its id. */
 int32_t step_send(struct kafka_caller *c, int16_t version, const struct step_batch *batch);

@@ -2,8 +2,10 @@
  * Fetch, request by request: sessions (KIP-227), their order where bytes are few, and where the
  * leader is, told to who asks another broker (KIP-951).
  */
+#include "config.h"
 #include "e2e/cluster_case.h"
 #include "e2e/kafka_steps.h"
+#include "proto/kafka/api_offsets.h"
 #include "proto/kafka/error.h"
 
 static struct daemon *start(const char *dir)
@@ -100,6 +102,57 @@ static void no_partition_of_a_session_starves(void)
     daemon_end(&d);
 }
 
+#if HAVE_ZLIB
+/* Offset and time that ListOffsets tells. */
+static struct kafka_list_offsets_response_partition list(struct kafka_caller *c, int64_t time_ms)
+{
+    struct kafka_list_offsets_request_partition partition = {.current_leader_epoch = -1, .timestamp = time_ms};
+    struct kafka_list_offsets_request_topic topic = {.name = slice_text("t")};
+    topic.partitions.at = &partition;
+    topic.partitions.count = 1;
+    struct kafka_list_offsets_request ask = {.replica_id = -1};
+    ask.topics.at = &topic;
+    ask.topics.count = 1;
+    const struct kafka_list_offsets_response *answer = caller_ask(c, KAFKA_LIST_OFFSETS, 7, &ask);
+    return answer->topics.at[0].partitions.at[0];
+}
+
+static void is_found(struct kafka_caller *c, int64_t time_ms, int64_t off, int64_t found_ms)
+{
+    struct kafka_list_offsets_response_partition found = list(c, time_ms);
+    CU_ASSERT_EQUAL(found.error_code, KAFKA_ERR_NONE);
+    CU_ASSERT_EQUAL(found.offset, off);
+    CU_ASSERT_EQUAL(found.timestamp, found_ms);
+}
+
+static void times_are_found_inside_of_compressed_batches(void)
+{
+    static const int64_t base_ms = 1700000000000;
+    const int64_t times_ms[] = {base_ms, base_ms + 50, base_ms + 20, base_ms + 90, base_ms + 90, base_ms + 10};
+    struct daemon *d = start(temp_folder("fetch"));
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d));
+    step_topic(c, "t", 1, 1, NULL, NULL);
+    is_found(c, -3, -1, -1); /* nothing is in it */
+    struct step_batch batch = {.topic = "t", .time_ms = base_ms - 100, .records = 3};
+    CU_ASSERT_EQUAL(step_produce(c, &batch).error_code, KAFKA_ERR_NONE);
+    is_found(c, base_ms - 99, 1, base_ms - 99);
+    batch = (struct step_batch){.topic = "t", .times_ms = times_ms, .records = 6, .gzip = true};
+    CU_ASSERT_EQUAL(step_produce(c, &batch).base_offset, 3);
+    batch = (struct step_batch){.topic = "t", .time_ms = base_ms + 70};
+    CU_ASSERT_EQUAL(step_produce(c, &batch).base_offset, 9);
+    is_found(c, base_ms, 3, base_ms);
+    is_found(c, base_ms + 1, 4, base_ms + 50);
+    is_found(c, base_ms + 51, 6, base_ms + 90);
+    is_found(c, base_ms + 91, -1, -1);
+    is_found(c, -3, 6, base_ms + 90); /* the first of the newest */
+    is_found(c, -1, 10, -1);
+    is_found(c, -2, 0, -1);
+    caller_close(&c);
+    daemon_end(&d);
+}
+
+#endif
+
 static void who_asks_another_broker_is_told_the_leader(void)
 {
     struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
@@ -144,6 +197,9 @@ static void who_asks_another_broker_is_told_the_leader(void)
 static const struct unit_case cases[] = {
     {"a session goes on over connections", a_session_goes_on_over_connections},
     {"no partition of a session starves", no_partition_of_a_session_starves},
+#if HAVE_ZLIB
+    {"times are found inside of compressed batches", times_are_found_inside_of_compressed_batches},
+#endif
     {"who asks another broker is told the leader", who_asks_another_broker_is_told_the_leader},
 };
 
