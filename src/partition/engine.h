@@ -80,8 +80,8 @@ struct engine_deadline {
 /* Any thread. Sets or moves it. CLOCK_NEVER takes it back; one that fires just
  * now may still fire. */
 void engine_set_deadline(struct engine *engine, struct engine_deadline *deadline, int64_t due_us);
-/* Any thread but the timer's. Takes it back and waits for a fire under way, so
- * that the deadline's memory may go. */
+/* Any thread; the timer's only in this deadline's own fire. Takes it back and waits for a
+ * fire under way elsewhere, so that the deadline's memory may go. */
 void engine_cancel_deadline(struct engine *engine, struct engine_deadline *deadline);
 
 /* ---- for partition.c -------------------------------------------------------------- */

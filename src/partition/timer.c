@@ -101,7 +101,8 @@ void timer_set(struct timer *timer, struct engine_deadline *deadline, int64_t du
 void timer_cancel(struct timer *timer, struct engine_deadline *deadline)
 {
     (void)pthread_mutex_lock(&timer->lock);
-    while (timer->firing == deadline)
+    bool fires_here = pthread_equal(pthread_self(), timer->thread) != 0;
+    while (timer->firing == deadline && !fires_here)
         (void)pthread_cond_wait(&timer->fired, &timer->lock);
     if (deadline->place != 0)
         heap_remove(timer, deadline);

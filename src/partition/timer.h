@@ -16,7 +16,7 @@ enum kq_err timer_start(struct timer **timer, size_t stack_bytes, _Atomic uint64
 void timer_stop(struct timer **timer);
 /* Any thread; see engine_set_deadline. */
 void timer_set(struct timer *timer, struct engine_deadline *deadline, int64_t due_us);
-/* Any thread but the timer's. Takes it back and waits for a fire under way, so
+/* Any thread; see engine_cancel_deadline. Takes it back and waits for a fire under way, so
  * that the deadline's memory may go. */
 void timer_cancel(struct timer *timer, struct engine_deadline *deadline);
 

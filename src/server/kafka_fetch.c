@@ -52,6 +52,7 @@ struct fetching {
 static void fetching_fini(struct kafka_call *call)
 {
     struct fetching *fetching = call->own;
+    engine_cancel_deadline(call->broker->engine, &fetching->deadline); /* a connection that died has not gone on */
     for (uint32_t i = 0; i < fetching->part_count; i++) {
         fetch_pieces_fini(&fetching->parts[i].pieces);
         partition_drop(&fetching->parts[i].partition);

@@ -3,7 +3,8 @@
  * announced and never sent, batches that cannot be, floods whose answers nobody reads, and
  * real clients' frames with one bit flipped. Each is refused as Kafka refuses it, or its
  * connection is closed; memory stays bounded, nothing that was written is lost, and the
- * others go on. */
+ * others go on.
+ */
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "e2e/e2e.h"
