@@ -97,6 +97,8 @@ static struct publish_part *fold_new_part(struct publish_fold *fold, struct imag
     size_t first_bytes = PART_FIRST_BYTES + expected_bytes / image_topic_partitions(topic);
     (void)buf_reserve(&part->batches, first_bytes < EXPECTED_MAX_BYTES ? first_bytes : EXPECTED_MAX_BYTES);
     batch_begin(&part->maker, &part->batches, fold->time_ms);
+    if (image_topic_limits(topic)->log_append_time)
+        part->maker.attributes = BATCH_LOG_APPEND_TIME; /* the time is the broker's in any case */
     fold->parts[fold->part_count++] = part;
     return part;
 }

@@ -83,7 +83,7 @@ void batch_end(struct batch_maker *m, int64_t producer_id, int16_t producer_epoc
     put_be32(batch + AT_LENGTH, (uint32_t)(size - BYTES_BEFORE_LENGTH_ENDS));
     put_be32(batch + AT_EPOCH, 0);
     batch[AT_MAGIC] = BATCH_MAGIC;
-    put_be16(batch + AT_ATTRIBUTES, 0);
+    put_be16(batch + AT_ATTRIBUTES, m->attributes);
     put_be32(batch + AT_LAST_DELTA, (uint32_t)(m->record_count - 1));
     put_be64(batch + AT_BASE_TIME, (uint64_t)m->base_time_ms);
     put_be64(batch + AT_MAX_TIME, (uint64_t)m->max_time_ms);

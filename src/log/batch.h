@@ -64,6 +64,7 @@ struct batch_maker {
     int64_t base_time_ms;
     int64_t max_time_ms;
     int32_t record_count;
+    uint16_t attributes; /* 0 when begun; whoever makes the batch may set BATCH_LOG_APPEND_TIME */
 };
 
 /* Any thread. Begins a batch at the end of out (failure is in out->bad). */

@@ -5,6 +5,7 @@
 #include "config.h"
 #include "e2e/cluster_case.h"
 #include "e2e/kafka_steps.h"
+#include "log/batch.h"
 #include "proto/kafka/api_offsets.h"
 #include "proto/kafka/error.h"
 
@@ -153,6 +154,31 @@ static void times_are_found_inside_of_compressed_batches(void)
 
 #endif
 
+static void what_telnet_writes_bears_the_type_of_its_time(void)
+{
+    struct daemon *d = start(temp_folder("fetch"));
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d));
+    struct client *text = client_open(daemon_port(d));
+    step_topic(c, "t", 1, 1, "message.timestamp.type", "LogAppendTime");
+    step_topic(c, "u", 1, 1, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        const char *topic = i == 0 ? "t" : "u";
+        publish_range(text, topic, "message", 0, 3, 3);
+        struct kafka_fetch_response_partition got =
+            *step_fetch_at(step_fetch(c, &(struct step_fetch){.topic = topic, .count = 1}), 0);
+        struct cursor records = cursor_over(got.records.data, got.records.len);
+        struct batch_info info;
+        const uint8_t *batch;
+        CU_ASSERT_EQUAL_FATAL(batch_next(&records, &info, &batch), KQ_OK);
+        CU_ASSERT_TRUE(batch_crc_ok(batch, &info));
+        CU_ASSERT_EQUAL(info.attributes, i == 0 ? BATCH_LOG_APPEND_TIME : 0);
+        CU_ASSERT(info.max_time_ms > 1700000000000);
+    }
+    client_close(&text);
+    caller_close(&c);
+    daemon_end(&d);
+}
+
 static void who_asks_another_broker_is_told_the_leader(void)
 {
     struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
@@ -200,6 +226,7 @@ static const struct unit_case cases[] = {
 #if HAVE_ZLIB
     {"times are found inside of compressed batches", times_are_found_inside_of_compressed_batches},
 #endif
+    {"what telnet writes bears the type of its time", what_telnet_writes_bears_the_type_of_its_time},
     {"who asks another broker is told the leader", who_asks_another_broker_is_told_the_leader},
 };
 
