@@ -218,7 +218,7 @@ static void send_once(struct group_request *request)
     case ROUTE_GONE:
         if (peek(request, topic, route.local))
             return;
-        (void)route_fault(topic, request->coordinator, ROUTE_GONE, fault);
+        (void)route_fault(topic, request->coordinator, &route, fault);
         finish(request);
         return;
     }

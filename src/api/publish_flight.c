@@ -209,7 +209,7 @@ static enum lane_route find_leader(struct publish_lane *lane, struct image *imag
         return LANE_NOBODY_EVER;
     }
     route_find(broker, topic, lane->number, route);
-    (void)route_fault(topic, lane->number, route->kind == ROUTE_GONE ? ROUTE_GONE : ROUTE_NOBODY, gone);
+    (void)route_fault(topic, lane->number, route, gone);
     if (route->kind == ROUTE_GONE)
         return LANE_NOBODY_EVER;
     return route->kind == ROUTE_NOBODY ? LANE_NOBODY : LANE_TO;

@@ -110,7 +110,7 @@ static bool send_first(struct publish_part *part)
     route_find(part->fold->flight->broker, topic, part->number, &route);
     if (route.kind == ROUTE_LOCAL || route.kind == ROUTE_REMOTE)
         return publish_part_send(part, &route, route.term, part->fold->part_count == 1);
-    (void)route_fault(topic, part->number, route.kind, &part->request.fault);
+    (void)route_fault(topic, part->number, &route, &part->request.fault);
     publish_part_answered(part);
     return false;
 }

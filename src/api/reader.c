@@ -233,7 +233,7 @@ void reader_step(struct reader *reader)
         break;
     case ROUTE_NOBODY:
     case ROUTE_GONE:
-        (void)route_fault(topic, reader->number, route.kind, &fault);
+        (void)route_fault(topic, reader->number, &route, &fault);
         if (route.kind == ROUTE_GONE && reader->purpose != READER_WAITS) {
             reader->fault = fault;
             reader_finish(reader);

@@ -49,25 +49,33 @@ void route_find(struct broker *broker, const struct image_topic *topic, uint32_t
         route->broker_id = self; /* it opens: what is posted waits for that */
     if (route->broker_id == self && route->local == NULL)
         route->broker_id = 0;
+    route->lost = route->broker_id == 0 && cluster_is_lost(broker->cluster, image_topic_id(topic), p);
     if (route->broker_id == self)
         route->kind = ROUTE_LOCAL;
     else if (route->broker_id != 0)
         route->kind = ROUTE_REMOTE;
+    else if (route->lost || !cluster_majority_alive(broker->cluster, topic, p))
+        route->kind = ROUTE_GONE;
     else
-        route->kind = cluster_majority_alive(broker->cluster, topic, p) ? ROUTE_NOBODY : ROUTE_GONE;
+        route->kind = ROUTE_NOBODY;
     if (alone && route->kind == ROUTE_LOCAL)
         route->term = 0;
 }
 
-enum kq_err route_fault(const struct image_topic *topic, uint32_t p, enum route_kind kind, struct fault *fault)
+enum kq_err route_fault(const struct image_topic *topic, uint32_t p, const struct route *route, struct fault *fault)
 {
-    REQUIRE(kind == ROUTE_NOBODY || kind == ROUTE_GONE);
     uint32_t count;
     const uint32_t *replicas = image_replicas(topic, p, &count);
     char brokers[128] = "";
     for (uint32_t i = 0, at = 0; i < count && at + 16 < sizeof(brokers); i++)
         at += (uint32_t)snprintf(brokers + at, sizeof(brokers) - at, "%s%u", i == 0 ? "" : ", ", replicas[i]);
-    if (kind == ROUTE_GONE)
+    if (route->lost)
+        return fault_set(
+            fault, KQ_NOT_ENOUGH_REPLICAS,
+            "not enough replicas: of partition %u of topic %s (on brokers %s) a majority of the replicas "
+            "is lost for good; what is left is read, and `kafkaesque cluster status` says what can be done",
+            p, image_topic_name(topic), brokers);
+    if (route->kind == ROUTE_GONE)
         return fault_set(fault, KQ_NOT_ENOUGH_REPLICAS,
                          "not enough replicas: partition %u of topic %s is on broker%s %s, and %s; try again", p,
                          image_topic_name(topic), count == 1 ? "" : "s", brokers,

@@ -17,6 +17,7 @@ struct route {
     struct partition *local; /* the replica here, whoever leads; borrowed while the image is held; NULL: none */
     uint32_t broker_id;      /* LOCAL, REMOTE: the leader */
     uint64_t term;           /* LOCAL, REMOTE: in which it leads, to bind publishes to; 0: to none */
+    bool lost;               /* GONE: for good */
 };
 
 /* Any thread. KQ_UNKNOWN_TOPIC; the fault may be NULL. Internal topics are as good
@@ -30,8 +31,8 @@ enum kq_err route_unknown(const char *name, const struct fault *caught_up, struc
 void route_find(struct broker *broker, const struct image_topic *topic, uint32_t p, struct route *route);
 /* Any thread. KQ_BAD_PARTITIONS: there is no such partition. */
 enum kq_err route_check(const struct image_topic *topic, uint32_t p, struct fault *fault);
-/* Any thread. What to say of ROUTE_NOBODY after waiting and of ROUTE_GONE:
- * KQ_NO_LEADER, KQ_NOT_ENOUGH_REPLICAS. */
-enum kq_err route_fault(const struct image_topic *topic, uint32_t p, enum route_kind kind, struct fault *fault);
+/* Any thread. What to say of ROUTE_GONE: KQ_NOT_ENOUGH_REPLICAS; else, after waiting:
+ * KQ_NO_LEADER. */
+enum kq_err route_fault(const struct image_topic *topic, uint32_t p, const struct route *route, struct fault *fault);
 
 #endif

@@ -31,6 +31,7 @@ static void write_partition(const struct cluster_survey_partition *partition, st
     json_put_number(json, "Partition", partition->partition);
     put_number_or_null(json, "Leader", partition->leader != 0, partition->leader);
     json_put_bool(json, "Moving", partition->moving);
+    json_put_bool(json, "Lost", partition->lost);
     json_key(json, "Replicas");
     json_open(json, '[');
     for (uint32_t i = 0; i < partition->replica_count; i++) {
@@ -61,6 +62,7 @@ void survey_write(const struct cluster_survey *survey, struct json *json)
     json_put_number(json, "Leaderless", survey->leaderless);
     json_put_number(json, "Lacking", survey->lacking);
     json_put_number(json, "Moving", survey->moving);
+    json_put_number(json, "Lost", survey->lost);
     json_close(json, '}');
     json_key(json, "Partitions");
     json_open(json, '[');

@@ -44,7 +44,8 @@ static enum kq_err read_partition(struct placement_partition *partition, yajl_va
     yajl_val replicas = member(from, "Replicas", yajl_t_array);
     *partition = (struct placement_partition){.number = number_of(from, "Partition", -1),
                                               .leader = number_of(from, "Leader", 0),
-                                              .moving = is_true(from, "Moving")};
+                                              .moving = is_true(from, "Moving"),
+                                              .lost = is_true(from, "Lost")};
     if (topic == NULL || partition->number < 0 || replicas == NULL)
         return KQ_GARBAGE;
     for (size_t i = 0; i < replicas->u.array.len && i < PLACEMENT_REPLICAS_MAX; i++) {
@@ -68,7 +69,8 @@ enum kq_err placement_read(struct placement *placement, yajl_val data, struct fa
     *placement = (struct placement){.total = number_of(totals, "Partitions", -1),
                                     .leaderless = number_of(totals, "Leaderless", 0),
                                     .lacking = number_of(totals, "Lacking", 0),
-                                    .moving = number_of(totals, "Moving", 0)};
+                                    .moving = number_of(totals, "Moving", 0),
+                                    .lost = number_of(totals, "Lost", 0)};
     if (brokers == NULL || partitions == NULL || placement->total < 0)
         return fault_set(fault, KQ_GARBAGE, "the broker's reply to CLUS STATUS is not of the protocol");
     placement->brokers = calloc(brokers->u.array.len + 1, sizeof(*placement->brokers));
@@ -177,6 +179,8 @@ static void show_sentence(struct buf *out, const struct placement *p)
     else
         buf_printf(out, "%lld without a leader, %lld lacking replicas, %lld moving", (long long)p->leaderless,
                    (long long)p->lacking, (long long)p->moving);
+    if (p->lost > 0)
+        buf_printf(out, ", %lld lost for good", (long long)p->lost);
     buf_u8(out, '\n');
 }
 
@@ -248,6 +252,21 @@ static void show_partitions(struct buf *out, const struct placement *placement)
     buf_fini(&rows);
 }
 
+/* What is lost for good, and what can be done. */
+static void show_losses(struct buf *out, const struct placement *placement)
+{
+    if (placement->lost == 0)
+        return;
+    buf_text(out, "\nLost for good:");
+    for (size_t i = 0; i < placement->partition_count; i++)
+        if (placement->partitions[i].lost)
+            buf_printf(out, " %s/%lld", placement->partitions[i].topic, (long long)placement->partitions[i].number);
+    buf_text(out,
+             "\nA majority of the replicas is gone with brokers that were removed or came back with an empty disk.\n"
+             "They take no messages any more, unless such a broker gets its old data folder back. What is left is\n"
+             "read as before: read it out, delete the topic and make it anew.\n");
+}
+
 void placement_show(struct buf *out, const struct placement *placement)
 {
     show_brokers(out, placement);
@@ -257,6 +276,7 @@ void placement_show(struct buf *out, const struct placement *placement)
         buf_u8(out, '\n');
         show_partitions(out, placement);
     }
+    show_losses(out, placement);
 }
 
 /* ---- comparing ----------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ struct placement_partition {
     int64_t number;
     int64_t leader; /* 0: none */
     bool moving;
+    bool lost; /* for good */
     uint32_t replica_count;
     struct placement_replica replicas[PLACEMENT_REPLICAS_MAX];
 };
@@ -40,7 +41,7 @@ struct placement {
     size_t broker_count;
     struct placement_partition *partitions; /* as the broker sent them: by topic and number */
     size_t partition_count;
-    int64_t total, leaderless, lacking, moving;
+    int64_t total, leaderless, lacking, moving, lost;
 };
 
 /* The Data of a reply to CLUS STATUS. KQ_GARBAGE: it is none. Fini it in any case. */

@@ -202,6 +202,15 @@ uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, ui
     return leader;
 }
 
+bool cluster_is_lost(struct cluster *cluster, const struct uuid *topic_id, uint32_t p)
+{
+    (void)pthread_mutex_lock(&cluster->lock);
+    const struct hosted *h = reconcile_find(cluster, topic_id);
+    bool lost = h != NULL && p < h->part_count && h->parts[p]->lost;
+    (void)pthread_mutex_unlock(&cluster->lock);
+    return lost;
+}
+
 bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p)
 {
     uint32_t count;

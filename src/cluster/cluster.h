@@ -126,6 +126,9 @@ struct links *cluster_links(struct cluster *cluster);
 uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, uint32_t p, uint64_t *term);
 /* False: a majority of the brokers that hold partition p is known to be gone. */
 bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p);
+/* True: a majority of its voters is lost for good, as the replica here has found out (within some
+ * seconds): it can never have a leader again. */
+bool cluster_is_lost(struct cluster *cluster, const struct uuid *topic_id, uint32_t p);
 /* Done when the local image has all that was committed when this was asked: before a
  * negative answer ("topic does not exist") is given. KQ_NO_LEADER, KQ_TIMEOUT: not known, as
  * nobody controls the cluster; KQ_NOT_ENOUGH_REPLICAS: and nobody will, with so many of its
@@ -176,6 +179,7 @@ struct cluster_survey_partition {
     uint32_t partition;
     uint32_t leader; /* 0: none */
     bool moving;     /* the configuration in force is not the target yet */
+    bool lost;       /* none, and for good: a majority of its replicas is gone */
     struct cluster_survey_replica replicas[16];
     uint32_t replica_count;
 };
@@ -191,7 +195,7 @@ struct cluster_survey {
     uint32_t broker_count;
     struct cluster_survey_partition *partitions;
     uint32_t partition_count;
-    uint32_t total, leaderless, lacking, moving; /* of all partitions */
+    uint32_t total, leaderless, lacking, moving, lost; /* of all partitions */
     void *owner;
     void *own;
 };

@@ -79,7 +79,8 @@ struct part {
     struct fault *fault;     /* FAILED */
     struct stalled *stalled; /* others' replicas; lock */
     int64_t leaderless_us;   /* keeper (lost.c): since then; 0: it has a leader */
-    bool loss_told;          /* and it was looked why */
+    uint64_t loss_version;   /* keeper: of the image with which it was looked why; 0: not yet */
+    bool lost;               /* lock: and it can never have one again */
 };
 
 /* A topic, from its first sight until its folders are gone or the cluster stops; also
@@ -343,8 +344,9 @@ void stalled_forget(struct part *part);
 
 /* ---- lost.c ------------------------------------------------------------------------------------ */
 
-/* Keeper. Says it in the log, if a replica here has had no leader for long and can have none any more. */
-void lost_look_at(struct cluster *c, struct part *part, int64_t now_us);
+/* Keeper. Finds out, and says in the log, if a replica here has had no leader for long and can have none
+ * any more. */
+void lost_look_at(struct cluster *c, struct part *part, const struct image *image, int64_t now_us);
 
 /* ---- catch_up.c -------------------------------------------------------------------------------- */
 

@@ -465,7 +465,7 @@ static bool look_at_parts(struct cluster *c, const struct image *image, int64_t 
         for (uint32_t p = 0; h != NULL && !h->ending && p < h->part_count; p++) {
             if (scan) {
                 look_for_failure(c, h->parts[p], now_us);
-                lost_look_at(c, h->parts[p], now_us);
+                lost_look_at(c, h->parts[p], image, now_us);
             }
             pending |= look_at_part(c, h->parts[p], image, topic, now_us, &left);
         }

@@ -32,6 +32,7 @@ struct gathering {
     bool all;
     void (*done)(struct gathering *gathering, struct buf *rows);
     void *owner;
+    struct buf lost; /* names */
     _Atomic uint32_t left;
     uint32_t count;
     struct gathered *asks;
@@ -121,13 +122,14 @@ static void end_gathering(struct gathering *g)
             continue;
         struct survey_row row = row_of(&g->asks[i]);
         if (!g->all && is_well(&row) && is_as_wanted(image, &row)) {
-            survey_wire_add_well(&row, &well);
+            survey_wire_add_name(&row, &well);
             continue;
         }
         survey_wire_add(&row, &rows);
         count++;
     }
-    survey_wire_end(&rows, count, &well);
+    survey_wire_end(&rows, count, &well, &g->lost);
+    buf_fini(&g->lost);
     buf_fini(&well);
     for (uint32_t i = 0; i < g->count; i++)
         partition_drop(&g->asks[i].partition);
@@ -159,14 +161,18 @@ static size_t count_parts(const struct cluster *c)
     return count;
 }
 
-/* Lock held. Those that lead, each with a reference. */
-static void list_leaders(struct cluster *c, struct gathering *g)
+/* Lock held. Those that lead, each with a reference, and those that nobody can lead any more. */
+static void list_parts(struct cluster *c, struct gathering *g)
 {
     struct map_walk w;
     for (map_walk_init(&w, &c->hosted_by_id); map_walk_next(&w);) {
         struct hosted *h = w.value;
         for (uint32_t p = 0; p < h->part_count && !h->ending; p++) {
             const struct part *part = h->parts[p];
+            if (part->lost) {
+                struct survey_row row = {.group = {.topic_id = h->id, .partition = p}};
+                survey_wire_add_name(&row, &g->lost);
+            }
             if (part->partition == NULL || partition_leader(part->partition, NULL) != c->identity.broker_id)
                 continue;
             g->asks[g->count++] = (struct gathered){.gathering = g,
@@ -184,10 +190,11 @@ static bool gather(struct cluster *c, bool all, int64_t deadline_us,
     if (g == NULL)
         return false;
     *g = (struct gathering){.cluster = c, .all = all, .done = done, .owner = owner};
+    buf_init(&g->lost, ANSWER_BYTES_MAX);
     (void)pthread_mutex_lock(&c->lock);
     g->asks = calloc(count_parts(c) + 1, sizeof *g->asks);
     if (g->asks != NULL)
-        list_leaders(c, g);
+        list_parts(c, g);
     (void)pthread_mutex_unlock(&c->lock);
     if (g->asks == NULL) {
         free(g);
@@ -256,7 +263,7 @@ struct surveying {
 static void take_row(struct surveying *s, const struct survey_row *row)
 {
     struct survey_row *known = map_get(&s->by_group, &row->group, sizeof row->group);
-    if (known != NULL && known->term < row->term)
+    if (known != NULL && (known->lost || known->term < row->term) && !row->lost)
         *known = *row;
     if (known != NULL)
         return;
@@ -278,9 +285,15 @@ static void take_rows(struct surveying *s, struct question *q)
         row.leader = q->broker;
         take_row(s, &row);
     }
-    q->answered = q->answered && survey_wire_open_well(&c, &count);
-    for (uint32_t i = 0; q->answered && i < count && survey_wire_next_well(&c, &row); i++) {
+    q->answered = q->answered && survey_wire_open_names(&c, &count);
+    for (uint32_t i = 0; q->answered && i < count && survey_wire_next_name(&c, &row); i++) {
         row.leader = q->broker;
+        row.well = true;
+        take_row(s, &row);
+    }
+    q->answered = q->answered && survey_wire_open_names(&c, &count);
+    for (uint32_t i = 0; q->answered && i < count && survey_wire_next_name(&c, &row); i++) {
+        row.lost = true; /* said of what nobody else says to lead */
         take_row(s, &row);
     }
 }
@@ -368,11 +381,13 @@ static void describe_partition(struct surveying *s, const struct image_topic *to
     struct group_id group = {.topic_id = *image_topic_id(topic), .partition = p};
     struct image_holders holders = image_holders(topic, p);
     const struct survey_row *row = map_get(&s->by_group, &group, sizeof group);
-    struct cluster_survey_partition to = {.partition = p};
+    struct cluster_survey_partition to = {.partition = p, .lost = row != NULL && row->lost};
+    row = to.lost ? NULL : row;
     (void)snprintf(to.topic, sizeof to.topic, "%s", image_topic_name(topic));
     to.leader = row != NULL ? row->leader : cluster_leader(s->cluster, &group.topic_id, p, NULL);
     if (row == NULL && has_answered(s, to.leader))
         to.leader = 0; /* it did, as far as it is known here, and does not say so any more */
+    to.lost = to.lost && to.leader == 0;
     to.moving = holders.moving || (row != NULL && !row->well && !row->as_target);
     bool whole =
         describe_replicas(s, &holders, row, &to) && holders.wanted_count >= image_topic_desired_replicas(topic);
@@ -381,6 +396,7 @@ static void describe_partition(struct surveying *s, const struct image_topic *to
         leader->leaders++;
     survey->total++;
     survey->leaderless += to.leader == 0;
+    survey->lost += to.lost;
     survey->lacking += !whole;
     survey->moving += to.moving;
     if (survey->all || to.leader == 0 || !whole || to.moving)

@@ -2,7 +2,7 @@
 
 #include "base/require.h"
 
-enum { VERSION = 2, COUNT_AT = 1, AS_TARGET = 1, VOTER = 1, IN_SYNC = 2, HEAD_BYTES = UUID_BYTES + 4 + 8 };
+enum { VERSION = 3, COUNT_AT = 1, AS_TARGET = 1, VOTER = 1, IN_SYNC = 2, HEAD_BYTES = UUID_BYTES + 4 + 8 };
 
 void survey_wire_question(const struct survey_question *question, uint8_t body[SURVEY_QUESTION_BYTES])
 {
@@ -50,18 +50,25 @@ void survey_wire_add(const struct survey_row *row, struct buf *out)
     }
 }
 
-void survey_wire_add_well(const struct survey_row *row, struct buf *well)
+void survey_wire_add_name(const struct survey_row *row, struct buf *names)
 {
-    put_head(row, well);
+    put_head(row, names);
 }
 
-void survey_wire_end(struct buf *out, uint32_t count, const struct buf *well)
+static void put_names(struct buf *out, const struct buf *names)
+{
+    buf_le32(out, (uint32_t)(names->len / HEAD_BYTES));
+    if (names->len > 0)
+        buf_put(out, names->data, names->len);
+    out->bad |= names->bad;
+}
+
+void survey_wire_end(struct buf *out, uint32_t count, const struct buf *well, const struct buf *lost)
 {
     if (!out->bad)
         put_le32(out->data + COUNT_AT, count);
-    buf_le32(out, (uint32_t)(well->len / HEAD_BYTES));
-    buf_put(out, well->data, well->len);
-    out->bad |= well->bad;
+    put_names(out, well);
+    put_names(out, lost);
 }
 
 bool survey_wire_open(struct cursor *c, uint32_t *count)
@@ -98,15 +105,14 @@ bool survey_wire_next(struct cursor *c, struct survey_row *row)
     return !c->bad;
 }
 
-bool survey_wire_open_well(struct cursor *c, uint32_t *count)
+bool survey_wire_open_names(struct cursor *c, uint32_t *count)
 {
     *count = cursor_le32(c);
     return !c->bad;
 }
 
-bool survey_wire_next_well(struct cursor *c, struct survey_row *row)
+bool survey_wire_next_name(struct cursor *c, struct survey_row *row)
 {
     take_head(c, row);
-    row->well = true;
     return !c->bad;
 }

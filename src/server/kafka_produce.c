@@ -162,6 +162,21 @@ static void part_done(struct publish_request *request)
 
 /* ---- sending ---------------------------------------------------------------------------------- */
 
+/* Of a part that is not led here. Of one whose majority is gone a client learns what it waits for, if
+ * it wanted a majority. */
+static void answer_elsewhere(struct kafka_call *call, const struct image_topic *topic, struct produce_part *part,
+                             const struct kafka_produce_request_partition *asked, const struct route *route)
+{
+    const struct kafka_produce_request *request = call->body;
+    struct fault fault;
+    if (route->kind != ROUTE_GONE || request->acks != -1) {
+        answer_not_leader(call, part->answer, route);
+        return;
+    }
+    (void)route_fault(topic, (uint32_t)asked->index, route, &fault);
+    answer_fault(call, part->answer, KAFKA_ERR_NOT_ENOUGH_REPLICAS, &fault);
+}
+
 /* Answers at once, or leaves the part ready to be sent. */
 static void part_begin(struct kafka_call *call, struct image_topic *topic, struct produce_part *part,
                        const struct kafka_produce_request_partition *asked)
@@ -183,7 +198,7 @@ static void part_begin(struct kafka_call *call, struct image_topic *topic, struc
     }
     route_find(call->broker, topic, (uint32_t)asked->index, &route);
     if (route.kind != ROUTE_LOCAL || route.local == NULL) {
-        answer_not_leader(call, part->answer, &route);
+        answer_elsewhere(call, topic, part, asked, &route);
         return;
     }
     const struct kafka_produce_request *request = call->body;

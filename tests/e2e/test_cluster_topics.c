@@ -182,6 +182,59 @@ static void without_a_majority_publishes_are_refused_and_reads_go_on(void)
     fleet_end(&f);
 }
 
+static bool refuses_as_lost(void *arg)
+{
+    struct client *c = arg;
+    const char *reply = client_ask(c, "PUBS pair {\"Body\":\"never\"}");
+    return strstr(reply, "not enough replicas") != NULL && strstr(reply, "lost for good") != NULL;
+}
+
+static int64_t replica_of(struct client *c, const char *topic, int at)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "Data.Partitions.0.Replicas.%d", at);
+    struct json j = json_open(client_ask(c, "DESC %s", topic));
+    int64_t broker = json_number(&j, path);
+    json_close(&j);
+    return broker;
+}
+
+/* A disk with one of two replicas is lost. */
+static void what_is_lost_for_good_refuses_at_once_and_is_named(void)
+{
+    struct fleet *f = fleet_with_topic(3, 1, NULL, false);
+    struct client *c = fleet_client(f, 1);
+    char id[ID_BYTES];
+    REPLY_IS(client_ask(c, "CRTP pair 1 2"), "Done");
+    publish_range(c, "pair", "m", 0, 20, 0);
+    int lost = (int)replica_of(c, "pair", 0), left = (int)replica_of(c, "pair", 1);
+    struct beats beats = {.c = c, .until = info_number(c, "beats_out") + 20};
+    CU_ASSERT_FATAL(wait_until(have_gone, &beats, GO_ON_MS)); /* both know what is committed */
+    client_close(&c);
+    fleet_kill(f, lost);
+    fleet_wipe(f, lost);
+    fleet_start(f, lost);
+    c = fleet_client(f, left);
+    CU_ASSERT_FATAL(wait_until(refuses_as_lost, c, WHOLE_MS));
+    int64_t begin_us = now_us();
+    CU_ASSERT(refuses_as_lost(c));
+    subscribe(c, "pair", "g", id);
+    expect_range(c, "pair", id, 0, "m", 0, 20);
+    CU_ASSERT(SANITIZED || now_us() - begin_us < 1000000);
+    struct json j = json_open(client_ask(c, "CLUS STATUS"));
+    CU_ASSERT_EQUAL(json_number(&j, "Data.Totals.Lost"), 1);
+    CU_ASSERT_EQUAL(json_number(&j, "Data.Totals.Leaderless"), 1);
+    json_close(&j);
+    /* All else goes on. */
+    publish_range(c, "t", "m", 0, 20, 0);
+    REPLY_IS(client_ask(c, "DELE pair"), "Done");
+    REPLY_IS(client_ask(c, "CRTP pair 1 2"), "Done");
+    publish_range(c, "pair", "m", 0, 20, 0);
+    client_close(&c);
+    CU_ASSERT(fleet_whole(f, 3, WHOLE_MS));
+    fleet_end(&f);
+}
+
 static const struct unit_case cases[] = {
     {"a broker is away while a topic is deleted and made again",
      a_broker_is_away_while_a_topic_is_deleted_and_made_again},
@@ -189,5 +242,6 @@ static const struct unit_case cases[] = {
     {"the broker with a last replica is not removed", the_broker_with_a_last_replica_is_not_removed},
     {"without a majority publishes are refused and reads go on",
      without_a_majority_publishes_are_refused_and_reads_go_on},
+    {"what is lost for good refuses at once and is named", what_is_lost_for_good_refuses_at_once_and_is_named},
 };
 E2E_MAIN("cluster: topics", cases)

@@ -448,6 +448,37 @@ static void three_brokers_grow_refuse_and_elect(void)
     fleet_end(&f);
 }
 
+struct survivor {
+    const struct fleet *fleet;
+    int id;
+};
+
+static bool lacks_a_majority(void *arg)
+{
+    const struct survivor *s = arg;
+    struct kafka_caller *c = caller_open(fleet_kafka_port(s->fleet, s->id));
+    int16_t all = produce(c, "t", clock_wall_ms(), -1, -1).error_code;
+    int16_t one = produce(c, "t", clock_wall_ms(), 1, -1).error_code;
+    caller_close(&c);
+    return all == KAFKA_ERR_NOT_ENOUGH_REPLICAS && one == KAFKA_ERR_NOT_LEADER_OR_FOLLOWER;
+}
+
+static void a_producer_is_told_that_a_majority_is_gone(void)
+{
+    struct fleet *f = fleet_with_topic(3, 1, NULL, false);
+    struct survivor s = {.fleet = f, .id = leader_of(f, 1, 0)};
+    for (int id = 1; id <= 3; id++)
+        if (id != s.id)
+            fleet_kill(f, id);
+    CU_ASSERT(wait_until(lacks_a_majority, &s, GO_ON_MS));
+    fleet_start_all(f);
+    CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
+    struct kafka_caller *c = caller_open(fleet_kafka_port(f, leader_of(f, 1, 0)));
+    CU_ASSERT_EQUAL(produce(c, "t", clock_wall_ms(), -1, -1).error_code, KAFKA_ERR_NONE);
+    caller_close(&c);
+    fleet_end(&f);
+}
+
 /* What is added is held by those that are there, as what they are now. */
 static void brokers_that_were_wiped_or_away_hold_new_partitions(void)
 {
@@ -483,6 +514,7 @@ static const struct unit_case cases[] = {
     {"settings are told and changed", settings_are_told_and_changed},
     {"times are the producer's or the broker's", times_are_the_producers_or_the_brokers},
     {"tools see logs, producers and the quorum", tools_see_logs_producers_and_the_quorum},
+    {"a producer is told that a majority is gone", a_producer_is_told_that_a_majority_is_gone},
     {"brokers that were wiped or away hold new partitions", brokers_that_were_wiped_or_away_hold_new_partitions},
     {"three brokers grow, refuse and elect", three_brokers_grow_refuse_and_elect},
 };

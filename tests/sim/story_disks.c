@@ -235,6 +235,10 @@ static bool must_stand_still(unsigned left, const char *answer, const char *when
     if (reply == NULL || strstr(reply, answer) == NULL)
         judge_fails("%s: a publish is answered: %.200s", when, reply == NULL ? "nothing" : reply);
     free(reply);
+    reply = clients_ask(left, "PUBS pair {\"Body\":\"once more\"}", S_NS); /* nor does it wait any more */
+    if (reply == NULL || strstr(reply, answer) == NULL)
+        judge_fails("%s: another publish is answered: %.200s", when, reply == NULL ? "nothing" : reply);
+    free(reply);
     int count = story_count(left, "pair", "of both");
     if (count != 1 && judge_verdict() == NULL)
         judge_fails("%s: of two replicas, the one left shows an acknowledged message %d times", when, count);
@@ -260,7 +264,7 @@ bool story_two_replicas_and_one_is_lost(struct chance *chance)
     broker_wipe(brokers_at(lost));
     broker_boot(brokers_at(lost));
     story_load(8000);
-    if (!must_stand_still(left, "no leader", "one of two came back with an empty disk") ||
+    if (!must_stand_still(left, "lost for good", "one of two came back with an empty disk") ||
         !story_takes_messages("one of two replicas is lost", 10))
         return false;
     if (complaints_of_loss() != 1) /* not while it was only away */

@@ -206,6 +206,14 @@ uint32_t cluster_leader(struct cluster *cluster, const struct uuid *topic_id, ui
     return rig_leader.broker_id;
 }
 
+bool cluster_is_lost(struct cluster *cluster, const struct uuid *topic_id, uint32_t p)
+{
+    (void)cluster;
+    (void)topic_id;
+    (void)p;
+    return rig_leader.lost;
+}
+
 bool cluster_majority_alive(struct cluster *cluster, const struct image_topic *topic, uint32_t p)
 {
     (void)cluster;

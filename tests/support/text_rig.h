@@ -40,6 +40,7 @@ struct rig_leader {
     uint32_t broker_id; /* 0: nobody */
     uint64_t term;
     bool majority;
+    bool lost; /* for good */
 };
 extern struct rig_leader rig_leader;
 

@@ -127,6 +127,24 @@ static void what_is_missing_is_listed_by_partition(void)
     placement_fini(&placement);
 }
 
+static void what_is_lost_for_good_is_named_with_what_can_be_done(void)
+{
+    struct placement placement = placement_of(
+        "{\"Brokers\":[],\"Totals\":{\"Partitions\":2,\"Leaderless\":1,\"Lacking\":1,\"Moving\":0,\"Lost\":1},"
+        "\"Partitions\":[{\"Topic\":\"pair\",\"Partition\":4,\"Leader\":null,\"Moving\":false,\"Lost\":true,"
+        "\"Replicas\":[]}]}");
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    placement_show(&out, &placement);
+    buf_u8(&out, 0);
+    CU_ASSERT_FALSE(out.bad);
+    CU_ASSERT_PTR_NOT_NULL(strstr((const char *)out.data, "1 lacking replicas, 0 moving, 1 lost for good\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr((const char *)out.data, "\nLost for good: pair/4\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr((const char *)out.data, "delete the topic and make it anew"));
+    buf_fini(&out);
+    placement_fini(&placement);
+}
+
 static void what_moved_is_told_by_partition(void)
 {
 #define HEAD "{\"Brokers\":[],\"Totals\":{\"Partitions\":3},\"Partitions\":["
@@ -177,6 +195,7 @@ static const struct unit_case cases[] = {
     {"patience ends sooner where others may answer", patience_ends_sooner_where_others_may_answer},
     {"a healthy cluster is brokers and a sentence", a_healthy_cluster_is_brokers_and_a_sentence},
     {"what is missing is listed by partition", what_is_missing_is_listed_by_partition},
+    {"what is lost for good is named with what can be done", what_is_lost_for_good_is_named_with_what_can_be_done},
     {"what moved is told by partition", what_moved_is_told_by_partition},
     {"what is no status is refused", what_is_no_status_is_refused},
 };

@@ -20,7 +20,7 @@ static void is(const struct cluster_survey *survey, const char *want)
 static void nothing_is_three_empty_things(void)
 {
     struct cluster_survey survey = {0};
-    is(&survey, "{\"Brokers\":[],\"Totals\":{\"Partitions\":0,\"Leaderless\":0,\"Lacking\":0,\"Moving\":0},"
+    is(&survey, "{\"Brokers\":[],\"Totals\":{\"Partitions\":0,\"Leaderless\":0,\"Lacking\":0,\"Moving\":0,\"Lost\":0},"
                 "\"Partitions\":[]}");
 }
 
@@ -37,7 +37,10 @@ static void what_is_not_known_is_null(void)
          .moving = true,
          .replica_count = 2,
          .replicas = {{.broker = 2, .wanted = true, .voter = true, .in_sync = true}, {.broker = 1, .lag = 17}}},
-        {.topic = "u", .replica_count = 1, .replicas = {{.broker = 1, .wanted = true, .voter = true, .lag = -1}}},
+        {.topic = "u",
+         .lost = true,
+         .replica_count = 1,
+         .replicas = {{.broker = 1, .wanted = true, .voter = true, .lag = -1}}},
     };
     struct cluster_survey survey = {.brokers = brokers,
                                     .broker_count = 2,
@@ -46,18 +49,20 @@ static void what_is_not_known_is_null(void)
                                     .total = 4,
                                     .leaderless = 1,
                                     .lacking = 2,
-                                    .moving = 3};
-    is(&survey, "{\"Brokers\":["
-                "{\"Broker\":1,\"Host\":\"a\",\"Port\":8081,\"RaftPort\":7071,\"Alive\":true,\"Draining\":false,"
-                "\"Controller\":true,\"Replicas\":2,\"Leaders\":0},"
-                "{\"Broker\":2,\"Host\":\"b\\\"\",\"Port\":8082,\"RaftPort\":7072,\"Alive\":false,\"Draining\":true,"
-                "\"Controller\":false,\"Replicas\":1,\"Leaders\":1}],"
-                "\"Totals\":{\"Partitions\":4,\"Leaderless\":1,\"Lacking\":2,\"Moving\":3},"
-                "\"Partitions\":[{\"Topic\":\"t\",\"Partition\":3,\"Leader\":2,\"Moving\":true,\"Replicas\":["
-                "{\"Broker\":2,\"Wanted\":true,\"Voter\":true,\"InSync\":true,\"Lag\":0},"
-                "{\"Broker\":1,\"Wanted\":false,\"Voter\":false,\"InSync\":false,\"Lag\":17}]},"
-                "{\"Topic\":\"u\",\"Partition\":0,\"Leader\":null,\"Moving\":false,\"Replicas\":["
-                "{\"Broker\":1,\"Wanted\":true,\"Voter\":true,\"InSync\":false,\"Lag\":null}]}]}");
+                                    .moving = 3,
+                                    .lost = 1};
+    is(&survey,
+       "{\"Brokers\":["
+       "{\"Broker\":1,\"Host\":\"a\",\"Port\":8081,\"RaftPort\":7071,\"Alive\":true,\"Draining\":false,"
+       "\"Controller\":true,\"Replicas\":2,\"Leaders\":0},"
+       "{\"Broker\":2,\"Host\":\"b\\\"\",\"Port\":8082,\"RaftPort\":7072,\"Alive\":false,\"Draining\":true,"
+       "\"Controller\":false,\"Replicas\":1,\"Leaders\":1}],"
+       "\"Totals\":{\"Partitions\":4,\"Leaderless\":1,\"Lacking\":2,\"Moving\":3,\"Lost\":1},"
+       "\"Partitions\":[{\"Topic\":\"t\",\"Partition\":3,\"Leader\":2,\"Moving\":true,\"Lost\":false,\"Replicas\":["
+       "{\"Broker\":2,\"Wanted\":true,\"Voter\":true,\"InSync\":true,\"Lag\":0},"
+       "{\"Broker\":1,\"Wanted\":false,\"Voter\":false,\"InSync\":false,\"Lag\":17}]},"
+       "{\"Topic\":\"u\",\"Partition\":0,\"Leader\":null,\"Moving\":false,\"Lost\":true,\"Replicas\":["
+       "{\"Broker\":1,\"Wanted\":true,\"Voter\":true,\"InSync\":false,\"Lag\":null}]}]}");
 }
 
 static const struct unit_case cases[] = {

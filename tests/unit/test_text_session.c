@@ -359,10 +359,16 @@ static void without_a_majority_publishes_are_refused_at_once(void)
     lead(rig, 0, 0);
     const char *second = strchr(rig_replies(rig), '\n');
     CU_ASSERT_NSTRING_EQUAL(second, "\nError, not enough replicas", 27);
-    rig_leader.majority = true;
-    lead(rig, 1, 2);
+    rig_leader.majority = true; /* of brokers; not of the replicas that they had */
+    rig_leader.lost = true;
+    rig_text(rig, "PUBS one {\"Body\":\"b\"}\n");
+    const char *lost = strstr(rig_replies(rig), "\nError, not enough replicas: of partition 0");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(lost);
+    CU_ASSERT_PTR_NOT_NULL(strstr(lost, "lost for good"));
+    lead(rig, 1, 2); /* as after its old disk is back */
     rig_text(rig, "PUBS one {\"Body\":\"c\"}\n");
     CU_ASSERT_EQUAL(rig_asked.count, 1);
+    rig_leader.lost = false;
     rig_answer_all(rig);
     rig_free(rig);
 }
