@@ -40,7 +40,12 @@ enum exit_code {
 
 /* Open files that are not clients: logs, timers, the two of each partition are
  * beside it. */
-enum { FILES_BESIDE_CLIENTS = 64, ARENAS = 2, STOP_GRACE_S = 10 };
+enum { FILES_BESIDE_CLIENTS = 64, STOP_GRACE_S = 10 };
+
+/* What the heap keeps of memory that was given back: enough for the requests that are on their
+ * way to a busy partition, so that their pages are not given to the system and taken from it
+ * again with each of them, and little enough for a small process. */
+enum { ARENAS = 2, HEAP_PIECE_MAX_BYTES = 4 << 20, HEAP_KEPT_BYTES = 12 << 20 };
 
 static int say_and_fail(const struct fault *fault, int code)
 {
@@ -233,6 +238,13 @@ static void hurry_look_ups(void)
     (void)setenv("RES_OPTIONS", "timeout:1 attempts:1", 0); /* resolv.conf(5) */
 }
 
+static void tune_heap(void)
+{
+    (void)mallopt(M_ARENA_MAX, ARENAS); /* one a core is many for so many threads */
+    (void)mallopt(M_MMAP_THRESHOLD, HEAP_PIECE_MAX_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES);
+}
+
 static int start(const struct options *options)
 {
     struct fault fault = {.err = KQ_OK};
@@ -251,7 +263,7 @@ static int start(const struct options *options)
     raise_file_limit(&cfg);
     thread_be_prompt();
     hurry_look_ups();
-    (void)mallopt(M_ARENA_MAX, ARENAS); /* one a core is many for so many threads */
+    tune_heap();
     int code = serve(options, &cfg, &waited);
     logger_close();
     return code;
