@@ -1,6 +1,8 @@
 /* The table and its numbers; which rows run. */
 #include "bench/bench.h"
 
+#include "bench/kafka_rd.h"
+#include "bench/kafka_site.h"
 #include "bench/trio.h"
 #include "e2e/harness.h"
 
@@ -85,6 +87,8 @@ static const struct {
     {"thousand3", rows_thousand_replicated},
     {"refill", rows_refill},
     {"failover", rows_failover},
+    {"kafka", rows_kafka_produce},
+    {"kafka3", rows_kafka_produce_three},
 };
 
 static void say_what_is_missing(void)
@@ -96,6 +100,11 @@ static void say_what_is_missing(void)
     for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
         if (!have_kind(peers[i].kind))
             fprintf(stderr, "bench: no %s here, so nothing is compared with it\n", peers[i].name);
+    if (site_apache_version() == NULL)
+        fprintf(stderr,
+                "bench: no Apache Kafka here (tests/bench/kafka-peer.sh fetch), so nothing is compared with it\n");
+    if (rd_version() == NULL)
+        fprintf(stderr, "bench: no librdkafka here, so its rows are left out\n");
 }
 
 static void fail_naming_rows(void)

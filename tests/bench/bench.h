@@ -77,5 +77,8 @@ void rows_failover(void);
 void rows_thousand_replicated(void);
 void rows_costs_replicated(void);
 void rows_refill(void);
+/* Kafka clients. */
+void rows_kafka_produce(void);
+void rows_kafka_produce_three(void);
 
 #endif

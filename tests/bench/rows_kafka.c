@@ -1,0 +1,131 @@
+/* Rows about Kafka clients: produce and fetch, beside Apache Kafka. */
+#include "bench/bench.h"
+#include "bench/kafka_raw.h"
+#include "bench/kafka_rd.h"
+#include "bench/kafka_site.h"
+#include "e2e/harness.h"
+
+#include <stdio.h>
+
+enum { ROUNDS = 3, ROUND_US = 1500000, ROUND_QUICK_US = 500000, WARM_US = 3000000 };
+enum { BATCH_BYTES = 64 << 10, IN_FLIGHT = 32, GIB = 1 << 30 };
+
+static const char topic[] = "bench";
+static const char *const always[] = {"flush=always", NULL};
+static const char *const interval[] = {"flush=interval", NULL};
+
+/* ---- produce -------------------------------------------------------------------------------- */
+
+enum who { OURS_ALWAYS, OURS_INTERVAL, APACHE, SITES };
+
+struct produce_rounds {
+    double rate[SITES][ROUNDS]; /* MB/s */
+    double cpu[SITES][ROUNDS];  /* seconds of all brokers a GB */
+    bool broken;
+};
+
+struct client_kind {
+    const char *name;
+    struct raw_result (*produce)(const struct raw_load *load);
+};
+
+static void produce_round(struct produce_rounds *r, int i, enum who who, const struct kafka_site *site,
+                          const struct client_kind *client, struct raw_load load)
+{
+    load.port = site_leader_port(site, topic, 0);
+    int64_t cpu = site_cpu_us(site);
+    struct raw_result got = client->produce(&load);
+    cpu = site_cpu_us(site) - cpu;
+    r->broken = r->broken || got.broken || got.bytes == 0;
+    double bytes = (double)(got.bytes + (got.bytes == 0));
+    r->rate[who][i] = bytes / (double)got.us;
+    r->cpu[who][i] = (double)cpu * 1e3 / bytes;
+}
+
+static void produce_rows(struct produce_rounds *r, enum who who, const char *what, bool there)
+{
+    struct row row = {0};
+    double ratio[ROUNDS], cpu_ratio[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        ratio[i] = there ? r->rate[who][i] / r->rate[APACHE][i] : 0;
+        cpu_ratio[i] = there ? r->cpu[who][i] / r->cpu[APACHE][i] : 0;
+    }
+    double rate = median(ratio, ROUNDS), cpu = median(cpu_ratio, ROUNDS);
+    ROW_SET(row.what, "%s, flush=%s", what, who == OURS_ALWAYS ? "always" : "interval");
+    ROW_SET(row.aim, ">= Kafka's, which does not flush");
+    ROW_SET(row.figure, "%.0f MB/s", median(r->rate[who], ROUNDS));
+    if (there) {
+        ROW_SET(row.peer, "%.0f MB/s", median(r->rate[APACHE], ROUNDS));
+        ROW_SET(row.ratio, "%.2f", rate);
+    }
+    row.verdict = r->broken ? ROW_BROKEN : !there ? ROW_SHOWN : verdict(rate >= 1.0);
+    table_add(&row);
+    ROW_SET(row.what, "  the same: CPU of all brokers a GB");
+    ROW_SET(row.aim, "<= a quarter of Kafka's");
+    ROW_SET(row.figure, "%.2f s", median(r->cpu[who], ROUNDS));
+    if (there) {
+        ROW_SET(row.peer, "%.2f s", median(r->cpu[APACHE], ROUNDS));
+        ROW_SET(row.ratio, "%.2f", cpu);
+    }
+    row.verdict = r->broken ? ROW_BROKEN : !there ? ROW_SHOWN : verdict(cpu <= 0.25);
+    table_add(&row);
+}
+
+static void produce_with(const struct kafka_site *sites, const struct client_kind *client, size_t record_bytes)
+{
+    struct produce_rounds r = {0};
+    char what[80];
+    struct raw_load load = {.topic = topic, .record_bytes = record_bytes, .batch_bytes = BATCH_BYTES};
+    load.in_flight = IN_FLIGHT;
+    load.run_us = bench_quick() ? ROUND_QUICK_US : ROUND_US;
+    bool there = sites[APACHE].pids[0] != 0;
+    for (int i = 0; i < ROUNDS; i++)
+        for (int who = 0; who < SITES; who++)
+            if (sites[who].pids[0] != 0)
+                produce_round(&r, i, (enum who)who, &sites[who], client, load);
+    (void)snprintf(what, sizeof(what), "Kafka produce, %d broker%s, %zu B, %s", sites[OURS_ALWAYS].count,
+                   sites[OURS_ALWAYS].count > 1 ? "s" : "", record_bytes, client->name);
+    produce_rows(&r, OURS_ALWAYS, what, there);
+    produce_rows(&r, OURS_INTERVAL, what, there);
+}
+
+/* A virtual machine is as fast as it gets only after a while. */
+static void warm_up(const struct kafka_site *site)
+{
+    struct raw_load load = {.topic = topic, .record_bytes = 1024, .batch_bytes = BATCH_BYTES, .in_flight = IN_FLIGHT};
+    load.port = site_leader_port(site, topic, 0);
+    load.run_us = bench_quick() ? WARM_US / 3 : WARM_US;
+    (void)raw_produce(&load);
+}
+
+static void produce_brokers(int count)
+{
+    static const size_t sizes[] = {1024, 100};
+    struct kafka_site sites[SITES];
+    site_start_ours(&sites[OURS_ALWAYS], count, always);
+    site_start_ours(&sites[OURS_INTERVAL], count, interval);
+    bool there = site_start_apache(&sites[APACHE], count);
+    for (int who = 0; who < (there ? SITES : APACHE); who++)
+        site_create(&sites[who], topic, 1);
+    if (there)
+        warm_up(&sites[APACHE]);
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        struct client_kind raw = {"raw", raw_produce};
+        struct client_kind rd = {"librdkafka", rd_produce};
+        produce_with(sites, &raw, sizes[s]);
+        if (rd_version() != NULL)
+            produce_with(sites, &rd, sizes[s]);
+    }
+    for (int who = 0; who < SITES; who++)
+        site_stop(&sites[who]);
+}
+
+void rows_kafka_produce(void)
+{
+    produce_brokers(1);
+}
+
+void rows_kafka_produce_three(void)
+{
+    produce_brokers(3);
+}
