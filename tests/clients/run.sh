@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Kafka client that others wrote, on real brokers: tests/clients/run.sh CLIENT BROKERS
+# A Kafka client that others wrote, on real brokers: tests/clients/run.sh CLIENT BROKERS [CASE...]
 #
 # Starts 1 or 3 brokers on free ports of 127.0.0.1, runs tests/clients/CLIENT/run, and ends
 # the brokers. A line a case: `ok  NAME`, or `FAILED  NAME: why`. Exit code 0; 1 if a case
@@ -20,7 +20,8 @@
 #                lie in the log (none gzip snappy lz4 zstd), each once, in order
 #   KQ_TEXT      a command: $KQ_TEXT LINE... sends these to the text port of a broker that
 #                runs, and prints an answer a line
-# It prints a line a case and exits with 0, 1 (a case failed) or 77 (the client is not there).
+# Its arguments, if any, name the cases to run, as it names them. It prints a line a case and
+# exits with 0, 1 (a case failed) or 77 (the client is not there).
 # Error lines that its cases bring about match one of CLIENT/expected's patterns, if it exists.
 #
 # One broker is as unconfigured but for waits that would only take time: it makes topics that
@@ -28,8 +29,8 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
-[ $# -eq 2 ] && [ -x "$here/$1/run" ] && { [ "$2" = 1 ] || [ "$2" = 3 ]; } || {
-    echo "usage: tests/clients/run.sh CLIENT 1|3; there are: $(cd "$here" && ls -d -- */ | tr -d '/\n' | tr '\n' ' ')" >&2
+[ $# -ge 2 ] && [ -x "$here/$1/run" ] && { [ "$2" = 1 ] || [ "$2" = 3 ]; } || {
+    echo "usage: tests/clients/run.sh CLIENT 1|3 [CASE...]; there are: $(cd "$here" && ls -d -- */ | tr -d '/\n' | tr '\n' ' ')" >&2
     exit 2
 }
 client=$1
@@ -77,7 +78,7 @@ export BOOTSTRAP TEXT_PORTS
 # ---- the client ----------------------------------------------------------------------------
 
 cd "$CLIENT_DIR" || exit 1
-timeout -k 5 "$patience" "$here/$client/run" </dev/null
+timeout -k 5 "$patience" "$here/$client/run" "${@:3}" </dev/null
 status=$?
 failed=0
 case $status in
@@ -97,7 +98,7 @@ esac
 # A broker that runs no more and that nobody killed: nothing wrote its number into `killed`.
 for ((id = 1; id <= BROKERS; id++)); do
     pid=$(cat "$KQ_DIR/broker-$id.pid" 2>/dev/null)
-    grep -qs '^State:[[:space:]]*[^ZX]' "/proc/${pid:-none}/status" && continue
+    grep -qs '^State:[[:space:]]*[RSDTt]' "/proc/${pid:-none}/status" && continue
     grep -qx "$id" "$KQ_DIR/killed" 2>/dev/null && continue
     say FAILED "broker $id died"
     failed=1
