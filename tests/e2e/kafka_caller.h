@@ -20,9 +20,10 @@ const void *caller_ask(struct kafka_caller *caller, enum kafka_key key, int16_t 
  * requests (those that are answered), and each has to be one to the request of that id. */
 int32_t caller_send(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body);
 const void *caller_take(struct kafka_caller *caller, enum kafka_key key, int16_t version, int32_t id);
-/* The frame of a request, in out; its id. Sent by client_send on caller_client(). */
+/* The frame of a request, in out; its id. Sent by caller_give, in any pieces. */
 int32_t caller_frame(struct kafka_caller *caller, enum kafka_key key, int16_t version, const void *body,
                      struct buf *out);
+void caller_give(struct kafka_caller *caller, const uint8_t *from, size_t size_bytes);
 struct client *caller_client(struct kafka_caller *caller);
 
 #endif

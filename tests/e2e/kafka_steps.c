@@ -89,7 +89,7 @@ static void batch_make(struct buf *out, const struct step_batch *batch)
     for (int32_t i = 0; i == 0 || i < batch->records; i++)
         batch_add(&maker, batch->times_ms != NULL ? batch->times_ms[i] : time_ms + i, slice_text("key"), said, NULL,
                   slice_of(NULL, 0));
-    bool numbered = batch->producer_id != 0;
+    bool numbered = batch->numbered;
     batch_end(&maker, numbered ? batch->producer_id : -1, batch->producer_epoch, numbered ? batch->sequence : -1);
     free(value);
     if (batch->gzip)

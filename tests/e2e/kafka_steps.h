@@ -20,8 +20,9 @@ struct step_batch {
     int32_t partition;
     int32_t records;
     size_t value_bytes;
-    int64_t time_ms;     /* of the first; each next is one later; 0: the wall clock */
-    int64_t producer_id; /* 0: none */
+    int64_t time_ms; /* of the first; each next is one later; 0: the wall clock */
+    bool numbered;   /* by this producer: */
+    int64_t producer_id;
     int16_t producer_epoch;
     int32_t sequence;
     int16_t acks;            /* 0 is -1; silent: 0 */
