@@ -28,7 +28,8 @@ struct group_machine;
 enum {
     GROUP_NAME_MAX_BYTES = 249,
     GROUP_METADATA_MAX_BYTES = 4096,
-    GROUP_GROUPS_MAX = 100000,       /* a coordinator; beyond it KQ_LIMIT */
+    GROUP_OFFSET_LEAST = -2,   /* Kafka clients commit -2 for the log's start, whatever that is, and -1 for its end */
+    GROUP_GROUPS_MAX = 100000, /* a coordinator; beyond it KQ_LIMIT */
     SUBSCRIPTION_ID_TEXT_BYTES = 56, /* with its NUL */
 };
 
@@ -139,7 +140,7 @@ struct group_partition_row {
     bool live;                  /* its member's session is connected */
     struct group_session owner; /* if owned */
     int64_t idle_ms;            /* if owned: since it was last used */
-    int64_t committed_off;      /* -1: none */
+    int64_t committed_off;      /* below 0: none */
     int64_t committed_time_ms;
 };
 
@@ -151,7 +152,7 @@ struct group_partition_row {
  *                   `wanted` partitions more. Answer: ids[id_count].
  *                   KQ_ALL_ASSIGNED, KQ_GROUP_KIND, KQ_LIMIT, KQ_INVALID (name).
  *   RESOLVE         topic, id: for CONS and TAIL, renews. Answer: topic_id,
- *                   partition, committed_off (-1: none), group_name.
+ *                   partition, committed_off (below 0: none), group_name.
  *                   KQ_UNKNOWN_SUBSCRIPTION. The caller compares topic_id with its
  *                   image: another one means that the topic was deleted.
  *   RENEW           all subscriptions that `session` owns or used last (PING).

@@ -151,7 +151,7 @@ static void decode_value(struct group_record *r, uint8_t version, struct cursor 
         r->metadata_bytes = cursor_le16(c);
         r->metadata = cursor_bytes(c, r->metadata_bytes);
         r->leader_epoch = version == VERSION ? -1 : (int32_t)cursor_le32(c);
-        if (r->off < 0 || r->metadata_bytes > GROUP_METADATA_MAX_BYTES)
+        if (r->off < GROUP_OFFSET_LEAST || r->metadata_bytes > GROUP_METADATA_MAX_BYTES)
             c->bad = true;
         break;
     case GROUP_RECORD_MEMBER: {

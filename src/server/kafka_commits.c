@@ -66,7 +66,7 @@ static bool commit_offsets(struct kafka_call *call, struct group_item *item)
             to->off = from->committed_offset;
             to->leader_epoch = from->committed_leader_epoch;
             to->metadata = kafka_present(from->committed_metadata);
-            if (known && to->off < 0)
+            if (known && to->off < GROUP_OFFSET_LEAST)
                 to->answer = CLASSIC_BAD_OFFSET;
         }
     return true;

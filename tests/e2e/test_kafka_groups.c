@@ -1,0 +1,85 @@
+/* The offsets of groups, request by request. */
+#include "e2e/cluster_case.h"
+#include "e2e/kafka_steps.h"
+#include "proto/kafka/api_commits.h"
+#include "proto/kafka/api_groups.h"
+#include "proto/kafka/error.h"
+
+static bool has_coordinator(void *caller)
+{
+    struct kafka_find_coordinator_request ask = {.key = slice_text("any")};
+    const struct kafka_find_coordinator_response *answer = caller_ask(caller, KAFKA_FIND_COORDINATOR, 2, &ask);
+    return answer->error_code == KAFKA_ERR_NONE;
+}
+
+/* Commits for t/0 as who is no member does; its error code. */
+static int16_t commit(struct kafka_caller *c, const char *group, int64_t off, const char *metadata)
+{
+    struct kafka_offset_commit_request_partition partition = {
+        .committed_offset = off, .committed_leader_epoch = -1, .committed_metadata = slice_text(metadata)};
+    struct kafka_offset_commit_request_topic topic = {.name = slice_text("t")};
+    topic.partitions.at = &partition;
+    topic.partitions.count = 1;
+    struct kafka_offset_commit_request ask = {
+        .group_id = slice_text(group), .generation_id_or_member_epoch = -1, .member_id = slice_text("")};
+    ask.topics.at = &topic;
+    ask.topics.count = 1;
+    const struct kafka_offset_commit_response *answer = caller_ask(c, KAFKA_OFFSET_COMMIT, 8, &ask);
+    return answer->topics.at[0].partitions.at[0].error_code;
+}
+
+struct expected {
+    struct kafka_caller *caller;
+    const char *group;
+    int64_t off;
+    const char *metadata;
+};
+
+/* Whether that is committed for t/0. */
+static bool is_committed(void *arg)
+{
+    const struct expected *e = arg;
+    int32_t partition = 0;
+    struct kafka_offset_fetch_request_topic topic = {.name = slice_text("t")};
+    topic.partition_indexes.at = &partition;
+    topic.partition_indexes.count = 1;
+    struct kafka_offset_fetch_request ask = {.group_id = slice_text(e->group)};
+    ask.topics.at = &topic;
+    ask.topics.count = 1;
+    const struct kafka_offset_fetch_response *answer = caller_ask(e->caller, KAFKA_OFFSET_FETCH, 7, &ask);
+    if (answer->error_code != KAFKA_ERR_NONE)
+        return false; /* it reads what it knows */
+    const struct kafka_offset_fetch_response_partition *p = &answer->topics.at[0].partitions.at[0];
+    return p->committed_offset == e->off && slice_equal_text(p->metadata, e->metadata);
+}
+
+/* -2 and -1 are the log's start and its end, as clients understand them that commit so (kafkajs). */
+static void ends_of_the_log_are_committed_by_their_names(void)
+{
+    const char *dir = temp_folder("groups");
+    struct daemon *d = daemon_start(&(struct daemon_spec){.dir = dir, .broker_id = 1});
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d));
+    step_topic(c, "t", 1, 1, NULL, NULL);
+    CU_ASSERT_FATAL(wait_until(has_coordinator, c, STEP_TIMEOUT_MS));
+    CU_ASSERT_EQUAL(commit(c, "start", -2, "from the start"), KAFKA_ERR_NONE);
+    CU_ASSERT_EQUAL(commit(c, "end", -1, "from the end"), KAFKA_ERR_NONE);
+    CU_ASSERT_EQUAL(commit(c, "end", -3, ""), KAFKA_ERR_OFFSET_OUT_OF_RANGE);
+    for (int round = 0; round < 2; round++) { /* and the same from disk */
+        struct expected start = {c, "start", -2, "from the start"}, end = {c, "end", -1, "from the end"};
+        CU_ASSERT(wait_until(is_committed, &start, STEP_TIMEOUT_MS));
+        CU_ASSERT(wait_until(is_committed, &end, STEP_TIMEOUT_MS));
+        caller_close(&c);
+        daemon_end(&d);
+        d = daemon_start(&(struct daemon_spec){.dir = dir, .broker_id = 1});
+        c = caller_open(daemon_kafka_port(d));
+        CU_ASSERT_FATAL(wait_until(has_coordinator, c, STEP_TIMEOUT_MS));
+    }
+    caller_close(&c);
+    daemon_end(&d);
+}
+
+static const struct unit_case cases[] = {
+    {"ends of the log are committed by their names", ends_of_the_log_are_committed_by_their_names},
+};
+
+E2E_MAIN("kafka groups", cases)
