@@ -27,7 +27,7 @@ extern const struct one_case record_cases[], offset_cases[], group_cases[], once
 /* ---- failing ------------------------------------------------------------------------ */
 
 /* Prints why, and ends the case. */
-_Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 #define WANT(condition) ((condition) ? (void)0 : fail("%s:%d: not so: %s", __FILE_NAME__, __LINE__, #condition))
 void want_int(int64_t wanted, int64_t got, const char *what);
 void want_text(const char *wanted, const char *got, const char *what);
