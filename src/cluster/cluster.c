@@ -285,12 +285,6 @@ void cluster_post_job(struct cluster *c, struct job *job, bool *posted)
 
 /* ---- what tools ask --------------------------------------------------------------------- */
 
-void cluster_ask_metadata(struct cluster *cluster, struct partition_ask *ask)
-{
-    TAG_CHECK(cluster, CLUSTER_TAG);
-    partition_ask(cluster->metadata_partition, ask);
-}
-
 const char *cluster_data_dir(const struct cluster *cluster, int64_t *free_bytes)
 {
     uint64_t bytes;

@@ -16,6 +16,7 @@
 #include "base/config.h"
 #include "base/err.h"
 #include "cluster/image.h"
+#include "cluster/links.h"
 #include "cluster/topic_config.h"
 #include "group/group.h"
 #include "partition/engine.h"
@@ -101,8 +102,20 @@ void cluster_delete_topic(struct cluster *cluster, struct cluster_request *reque
 void cluster_grow_topic(struct cluster *cluster, struct cluster_request *request);
 /* KQ_UNKNOWN_TOPIC. */
 void cluster_topic_config(struct cluster *cluster, struct cluster_request *request);
-/* Any thread. A question to this broker's replica of the metadata; see partition_ask(). */
-void cluster_ask_metadata(struct cluster *cluster, struct partition_ask *ask);
+/* Any thread. Who votes on the metadata: asked of the controller, or, where that cannot be
+ * reached, of the replica here, which knows of itself alone what it has. Zeroed, then filled; the
+ * cluster's until done, on any thread. */
+struct cluster_quorum {
+    void (*done)(struct cluster_quorum *quorum);
+    int64_t deadline_us;
+    /* the answer */
+    struct partition_ask told; /* as PARTITION_ASK_MEMBERS: fault, leader, term, off, members */
+    bool by_leader;
+    /* the cluster's */
+    struct cluster *cluster;
+    struct ask ask;
+};
+void cluster_ask_quorum(struct cluster *cluster, struct cluster_quorum *quorum);
 /* Any thread; asks the disk. The broker's folder, and how much is free there; -1: not known. */
 const char *cluster_data_dir(const struct cluster *cluster, int64_t *free_bytes);
 /* Any thread. What a topic that sets nothing has. */

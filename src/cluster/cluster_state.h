@@ -356,10 +356,11 @@ void catch_up_fire(struct engine_deadline *deadline);
 /* Main thread, at stop. */
 void catch_up_stop(struct cluster *c);
 
-/* ---- orders.c, survey.c ------------------------------------------------------------------------- */
+/* ---- orders.c, quorum.c, survey.c ------------------------------------------------------------------------- */
 
-/* Receiver thread: ASK_TRANSFER, ASK_STATUS. */
+/* Receiver thread: ASK_TRANSFER, ASK_QUORUM, ASK_STATUS. */
 void orders_serve_transfer(void *context, struct asked *asked);
+void quorum_serve(void *context, struct asked *asked);
 void survey_serve(void *context, struct asked *asked);
 /* Any thread. Asks the leader of the partition, if one is known, to hand over to `to` (0: the
  * best), after `to` said that it hears a majority of those that hold it; done(transfer). */

@@ -107,6 +107,7 @@ enum ask_verb {
     ASK_STATUS = 7,   /* cluster: partitions' members and lag as their leader knows them */
     ASK_TRANSFER = 8, /* cluster: hand over leadership */
     ASK_ENTRIES = 9,  /* cluster: entries by index, to repair damage */
+    ASK_QUORUM = 10,  /* cluster: the metadata's voters, as the controller knows them */
     ASK_VERB_COUNT,
 };
 

@@ -292,6 +292,7 @@ static void serve(struct cluster *c)
     links_serve(c->links, ASK_METADATA, calls_serve, c);
     links_serve(c->links, ASK_TRANSFER, orders_serve_transfer, c);
     links_serve(c->links, ASK_STATUS, survey_serve, c);
+    links_serve(c->links, ASK_QUORUM, quorum_serve, c);
 }
 
 /* ---- registration --------------------------------------------------------------------------------- */

@@ -260,9 +260,11 @@ void kafka_handle_elect_leaders(struct kafka_call *call, struct worker *worker)
 
 /* ---- DescribeQuorum ---------------------------------------------------------------------------------- */
 
+enum { QUORUM_WAIT_US = 5 * 1000 * 1000 };
+
 struct quorum {
     struct kafka_call *call;
-    struct partition_ask ask;
+    struct cluster_quorum asked;
     struct kafka_describe_quorum_response_partition *to;
 };
 
@@ -271,7 +273,7 @@ static void quorum_fini(struct kafka_call *call)
     free(call->own);
 }
 
-static void fill_replica(const struct quorum *q, const struct partition_member_row *row, bool known,
+static void fill_replica(const struct partition_member_row *row, bool known,
                          struct kafka_describe_quorum_response_replica *to)
 {
     int64_t now_ms = clock_wall_ms();
@@ -280,13 +282,13 @@ static void fill_replica(const struct quorum *q, const struct partition_member_r
     to->log_end_offset = known ? row->end_off : -1;
     to->last_fetch_timestamp = known && row->linked ? now_ms : -1;
     to->last_caught_up_timestamp = known && row->in_sync ? now_ms : -1;
-    (void)q;
 }
 
-/* The metadata actor's turn. What others have is known to the leader alone. */
-static void quorum_told(struct partition_ask *ask)
+/* Any thread. What others have is known to the leader alone. */
+static void quorum_told(struct cluster_quorum *asked)
 {
-    struct quorum *q = CONTAINER_OF(ask, struct quorum, ask);
+    struct quorum *q = CONTAINER_OF(asked, struct quorum, asked);
+    const struct partition_ask *ask = &asked->told;
     struct kafka_call *call = q->call;
     struct kafka_describe_quorum_response_partition *to = q->to;
     uint32_t self = cluster_self(call->broker->cluster);
@@ -307,9 +309,9 @@ static void quorum_told(struct partition_ask *ask)
     to->current_voters.count = to->observers.count = 0;
     for (uint32_t i = 0; i < ask->member_count; i++) {
         const struct partition_member_row *row = &ask->members[i];
-        bool known = ask->leader.broker_id == self || row->member.broker_id == self;
+        bool known = asked->by_leader || row->member.broker_id == self;
         bool votes = (row->kinds & RAFT_SEAT_VOTER) != 0;
-        fill_replica(q, row, known,
+        fill_replica(row, known,
                      votes ? &to->current_voters.at[to->current_voters.count++]
                            : &to->observers.at[to->observers.count++]);
     }
@@ -371,8 +373,9 @@ void kafka_handle_describe_quorum(struct kafka_call *call, struct worker *worker
         kafka_call_answered(call);
         return;
     }
-    *q = (struct quorum){.call = call, .to = to, .ask = {.question = PARTITION_ASK_MEMBERS, .done = quorum_told}};
-    cluster_ask_metadata(call->broker->cluster, &q->ask);
+    *q = (struct quorum){.call = call, .to = to};
+    q->asked = (struct cluster_quorum){.deadline_us = clock_mono_us() + QUORUM_WAIT_US, .done = quorum_told};
+    cluster_ask_quorum(call->broker->cluster, &q->asked);
 }
 
 /* ---- DescribeProducers --------------------------------------------------------------------------------- */

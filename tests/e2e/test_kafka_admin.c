@@ -479,6 +479,45 @@ static void a_producer_is_told_that_a_majority_is_gone(void)
     fleet_end(&f);
 }
 
+/* The controller alone knows what each voter has; whoever is asked asks it. */
+static bool quorum_is_told_by(struct kafka_caller *c, int32_t *leader)
+{
+    struct kafka_describe_quorum_request_partition zero = {0};
+    struct kafka_describe_quorum_request_topic metadata = {.topic_name = slice_text("__cluster_metadata")};
+    metadata.partitions.at = &zero;
+    metadata.partitions.count = 1;
+    struct kafka_describe_quorum_request ask = {.topics = {.at = &metadata, .count = 1}};
+    const struct kafka_describe_quorum_response *answer = caller_ask(c, KAFKA_DESCRIBE_QUORUM, 2, &ask);
+    CU_ASSERT_EQUAL_FATAL(answer->topics.count, 1);
+    const struct kafka_describe_quorum_response_partition *p = &answer->topics.at[0].partitions.at[0];
+    bool whole = p->error_code == KAFKA_ERR_NONE && p->current_voters.count == 3;
+    for (int32_t i = 0; i < p->current_voters.count; i++)
+        whole &= p->current_voters.at[i].log_end_offset >= p->high_watermark &&
+                 p->current_voters.at[i].last_caught_up_timestamp > 0;
+    *leader = p->leader_id;
+    CU_ASSERT(p->leader_epoch > 0 && p->high_watermark > 0);
+    return whole;
+}
+
+static bool every_broker_tells_the_quorum(void *fleet)
+{
+    bool whole = true;
+    int32_t leaders[4];
+    for (int id = 1; id <= 3; id++) {
+        struct kafka_caller *c = caller_open(fleet_kafka_port(fleet, id));
+        whole &= quorum_is_told_by(c, &leaders[id]);
+        caller_close(&c);
+    }
+    return whole && leaders[1] > 0 && leaders[1] == leaders[2] && leaders[1] == leaders[3];
+}
+
+static void any_broker_describes_the_quorum(void)
+{
+    struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
+    CU_ASSERT(wait_until(every_broker_tells_the_quorum, f, GO_ON_MS));
+    fleet_end(&f);
+}
+
 /* What is added is held by those that are there, as what they are now. */
 static void brokers_that_were_wiped_or_away_hold_new_partitions(void)
 {
@@ -516,6 +555,7 @@ static const struct unit_case cases[] = {
     {"tools see logs, producers and the quorum", tools_see_logs_producers_and_the_quorum},
     {"a producer is told that a majority is gone", a_producer_is_told_that_a_majority_is_gone},
     {"brokers that were wiped or away hold new partitions", brokers_that_were_wiped_or_away_hold_new_partitions},
+    {"any broker describes the quorum", any_broker_describes_the_quorum},
     {"three brokers grow, refuse and elect", three_brokers_grow_refuse_and_elect},
 };
 
