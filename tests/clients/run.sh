@@ -14,6 +14,7 @@
 #                or installs lies there
 #   KQ_FAULT     a command:
 #     $KQ_FAULT kill-leader TOPIC PARTITION   kill -9, and waits for nothing
+#     $KQ_FAULT kill BROKER                   likewise, the one of that number
 #     $KQ_FAULT kill-all                      likewise, every broker
 #     $KQ_FAULT restart                       starts what was killed; returns once it answers
 #   KQ_CODECS    a command: $KQ_CODECS TOPIC PARTITION prints the codecs of the batches that

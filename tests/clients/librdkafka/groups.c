@@ -190,6 +190,35 @@ static void with_cooperative_sticky(void)
     three_members("cooperative", "partition.assignment.strategy=cooperative-sticky");
 }
 
+static int coordinator_of(const char *group)
+{
+    size_t count = 0;
+    struct asked a = ask_begin();
+    rd_kafka_DescribeConsumerGroups(a.client, &group, 1, a.options, a.queue);
+    const rd_kafka_ConsumerGroupDescription_t **all = rd_kafka_DescribeConsumerGroups_result_groups(
+        rd_kafka_event_DescribeConsumerGroups_result(ask_end(&a, 0)), &count);
+    want_int(1, (int64_t)count, "groups");
+    const rd_kafka_Node_t *node = rd_kafka_ConsumerGroupDescription_coordinator(all[0]);
+    WANT(node != NULL);
+    return rd_kafka_Node_id(node);
+}
+
+/* What is stable is replicated: members go on at the next coordinator. */
+static void a_group_outlives_its_coordinator(void)
+{
+    struct team t = {.topic = topic_new("coordinator", PARTITIONS), .options = "session.timeout.ms=6000"};
+    for (int i = 0; i < 3; i++)
+        join(&t, i, "");
+    settle(&t, "to three");
+    read_once(&t, 0, 59, "by three");
+    for (int round = 1; round <= 2; round++) {
+        (void)command("KQ_FAULT", "kill %d", coordinator_of(t.topic));
+        settle(&t, "when the coordinator is dead");
+        read_once(&t, 60 * round, 60 * round + 59, "when the coordinator is dead");
+        (void)command("KQ_FAULT", "restart");
+    }
+}
+
 /* ---- static members ---------------------------------------------------------------------------- */
 
 static void static_members_come_back(void)
@@ -247,6 +276,7 @@ const struct one_case group_cases[] = {
     {"a group of three, range", with_range, 1},
     {"a group of three, roundrobin", with_roundrobin, 3},
     {"a group of three, cooperative-sticky", with_cooperative_sticky, 0},
+    {"a group outlives its coordinator, twice", a_group_outlives_its_coordinator, 3},
     {"static members come back to what they had", static_members_come_back, 0},
     {"a second member with one name fences the first", a_second_with_one_name_fences_the_first, 0},
     {NULL, NULL, 0},
