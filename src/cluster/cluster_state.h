@@ -81,6 +81,7 @@ struct part {
     int64_t leaderless_us;   /* keeper (lost.c): since then; 0: it has a leader */
     uint64_t loss_version;   /* keeper: of the image with which it was looked why; 0: not yet */
     bool lost;               /* lock: and it can never have one again */
+    bool lost_told;          /* keeper: LOST, and the operator knows */
 };
 
 /* A topic, from its first sight until its folders are gone or the cluster stops; also
@@ -298,6 +299,10 @@ void replica_title(const struct part *part, char title[CLUSTER_TITLE_BYTES]);
 bool replica_prepare(struct part *part, const struct replica_wish *wish);
 void replica_start(struct part *part, const struct replica_wish *wish, const struct partition_limits *limits);
 void replica_refuse(struct part *part, const struct fault *fault);
+/* Its folder is gone, by metadata that is current: said once. */
+void replica_tell_lost(struct part *part);
+/* It failed and may be started once more: by the next reconcile. */
+void replica_try_again(struct part *part);
 /* It runs, and is not noted though it must be; it is with the next flush. */
 bool replica_must_be_noted(struct part *part, const struct replica_wish *wish);
 /* It runs under a name from before clusters, which the metadata is to be told. */

@@ -24,8 +24,9 @@ enum {
     CALL_US = 5 * 1000 * 1000,
     POKE_US = 1000 * 1000,
     SCAN_US = 5 * 1000 * 1000,
-    ALONE_US = 3 * 1000 * 1000, /* without a controller: what this broker knows of its peers may be old */
-    GRACE_US = 3 * 1000 * 1000, /* a replica that failed is left alone for so long */
+    ALONE_US = 3 * 1000 * 1000,       /* without a controller: what this broker knows of its peers may be old */
+    GRACE_US = 3 * 1000 * 1000,       /* a replica that failed is left alone for so long */
+    FULL_AGAIN_US = 10 * 1000 * 1000, /* one that did not start for want of room */
     REPORTS_A_RUN = 64,
     METADATA_SEATS_MAX = RAFT_SEATS_MAX - 16, /* a change needs room for those that leave */
 };
@@ -366,6 +367,7 @@ struct part_now {
     enum part_state state;
     enum kq_err err; /* FAILED: why */
     int64_t failed_us;
+    bool current; /* the metadata is */
 };
 
 static struct part_now part_now(struct cluster *c, const struct part *part)
@@ -373,7 +375,8 @@ static struct part_now part_now(struct cluster *c, const struct part *part)
     (void)pthread_mutex_lock(&c->lock);
     struct part_now now = {.state = part->state,
                            .err = part->fault == NULL ? KQ_NO_MEMORY : part->fault->err,
-                           .failed_us = part->failed_us};
+                           .failed_us = part->failed_us,
+                           .current = c->current};
     (void)pthread_mutex_unlock(&c->lock);
     return now;
 }
@@ -423,6 +426,12 @@ static bool look_at_part(struct cluster *c, struct part *part, const struct imag
     struct replica_wish wish = replica_wish(c, image, topic, part->number);
     struct part_now now = part_now(c, part);
     bool pending = now.state == PART_LOST || now.state == PART_FAILED;
+    if (now.state == PART_FAILED && now.err == KQ_NO_SPACE && now_us >= now.failed_us + FULL_AGAIN_US) {
+        replica_try_again(part);
+        return true;
+    }
+    if (now.state == PART_LOST && now.current)
+        replica_tell_lost(part);
     if (pending && *left > 0 && may_be_replaced(c, part, &now, now_us)) {
         (*left)--;
         report_own(c, part, METADATA_REPLACE, &wish.mix);

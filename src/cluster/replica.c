@@ -179,8 +179,7 @@ bool replica_prepare(struct part *part, const struct replica_wish *wish)
         part->state = PART_LOST;
         part->failed_us = clock_mono_us();
         unlock(c);
-        SAY_ERROR("%s: the partition's folder is gone; a new replica will take its place and be filled by the others",
-                  title);
+        part->lost_told = false;
         duties_post(c);
         return false;
     }
@@ -245,6 +244,17 @@ void replica_refuse(struct part *part, const struct fault *fault)
 {
     part->noted = false;
     mark_failed(part, fault);
+}
+
+/* What is known of the metadata after a start may be from before the replica was moved away. */
+void replica_tell_lost(struct part *part)
+{
+    char title[CLUSTER_TITLE_BYTES];
+    replica_title(part, title);
+    if (!part->lost_told)
+        SAY_ERROR("%s: the partition's folder is gone; a new replica will take its place and be filled by the others",
+                  title);
+    part->lost_told = true;
 }
 
 /* ---- while it runs ------------------------------------------------------------------------ */
@@ -389,4 +399,20 @@ void replica_stop(struct part *part, enum part_end end)
     struct partition *partition = part->partition;
     unlock(c);
     partition_stop(partition, KQ_NOT_LEADER, replica_stopped, part);
+}
+
+void replica_try_again(struct part *part)
+{
+    struct cluster *c = part->hosted->cluster;
+    if (part->partition != NULL) {
+        replica_stop(part, PART_STAYS);
+        return;
+    }
+    lock(c);
+    part->hosted->failed_count--;
+    part->state = PART_NONE;
+    free(part->fault);
+    part->fault = NULL;
+    unlock(c);
+    cluster_publish(c, forget_handle, part);
 }
