@@ -245,6 +245,11 @@ void broker_die_at_rare_call(struct sim_broker *broker, uint64_t skip, enum brok
     disk_crash_at_rare(broker->node->disk, skip, die_here, broker);
 }
 
+void broker_die_at_no_call(struct sim_broker *broker)
+{
+    disk_crash_at(broker->node->disk, UINT64_MAX, die_here, broker);
+}
+
 void broker_wipe(struct sim_broker *broker)
 {
     REQUIRE(!broker->node->up);

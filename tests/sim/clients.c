@@ -16,7 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIPELINE_MAX = 12, KEYS = 5, CLIENTS_MAX = 32, COMMITTED_S = 40, AGAIN_IN = 4 };
+enum {
+    PIPELINE_MAX = 12,
+    KEYS = 5,
+    CLIENTS_MAX = 32,
+    COMMITTED_S = 40,
+    AGAIN_IN = 4,
+    POUR_BYTES = 7000,
+    READS_FROM = 100
+};
 
 /* A value's send. */
 struct sent {
@@ -419,16 +427,20 @@ static void key_for(unsigned partition, unsigned partitions, char key[16])
     }
 }
 
-/* False: this try did not do it. */
-static bool probe_once(struct client *c, unsigned topic, unsigned partition)
+/* With so many bytes behind its number (0: it says that it is a probe). False: this try did not do it. */
+static bool probe_once(struct client *c, unsigned topic, unsigned partition, size_t bytes)
 {
-    char key[16];
+    char key[16], more[POUR_BYTES + 1] = "probe";
     key_for(partition, all.plan.partitions[topic], key);
     if (!client_connected(c))
         return false;
+    if (bytes > 0) {
+        memset(more, 'x', bytes);
+        more[bytes] = '\0';
+    }
     uint64_t value = ++all.values;
-    (void)snprintf(c->line, sizeof c->line, "PUBS t%u {\"Key\":\"%s\",\"Body\":\"v%" PRIu64 " probe\"}", topic, key,
-                   value);
+    (void)snprintf(c->line, sizeof c->line, "PUBS t%u {\"Key\":\"%s\",\"Body\":\"v%" PRIu64 " %s\"}", topic, key, value,
+                   more);
     uint32_t op = history_begin(all.history, c->session.process, client_now());
     (void)sends(op, topic, client_key(topic, partition), value);
     const char *reply = session_ask(&c->session, c->line);
@@ -450,11 +462,35 @@ int64_t clients_probe(int64_t within_ns)
     all.timeout_ns = S_NS;
     for (unsigned topic = 0; topic < all.plan.topics; topic++)
         for (unsigned p = 0; p < all.plan.partitions[topic] && good; p++)
-            while (good && !probe_once(c, topic, p))
+            while (good && !probe_once(c, topic, p, 0))
                 good = client_now() < began_ns + within_ns;
     all.timeout_ns = timeout_ns;
     client_free(c);
     return good ? client_now() - began_ns : -1;
+}
+
+bool clients_pour(unsigned topic, unsigned count, int64_t within_ns)
+{
+    static unsigned pours;
+    struct client *c = client_new(CLIENTS_MAX + ++pours);
+    int64_t until_ns = client_now() + within_ns;
+    bool good = true;
+    all.running++;
+    for (unsigned i = 0; i < count * all.plan.partitions[topic] && good; i++)
+        while (good && !probe_once(c, topic, i % all.plan.partitions[topic], POUR_BYTES))
+            good = client_now() < until_ns;
+    client_free(c);
+    return good;
+}
+
+bool clients_read_topic(unsigned topic, int64_t within_ns)
+{
+    static unsigned reads;
+    struct client *c = client_new(2 * CLIENTS_MAX + ++reads);
+    all.running++;
+    bool good = member_read_topic(c, topic, READS_FROM + reads, client_now() + within_ns);
+    client_free(c);
+    return good;
 }
 
 bool clients_read_all(int64_t within_ns, const char **why)

@@ -35,6 +35,10 @@ void clients_stop(void);
 /* Publishes once to every partition, of whatever broker takes it. The longest that one
  * of them took; below 0: not all within the time. */
 int64_t clients_probe(int64_t within_ns);
+/* Publishes so many large messages to each partition of a topic, one after the other. False: not within the time. */
+bool clients_pour(unsigned topic, unsigned count, int64_t within_ns);
+/* Reads all of a topic from the start, as somebody new. False: not within the time. */
+bool clients_read_topic(unsigned topic, int64_t within_ns);
 /* Asks a broker one thing, over a connection of its own. NULL: no answer in time. The
  * answer is the caller's (free(3)). */
 char *clients_ask(unsigned broker, const char *line, int64_t timeout_ns);

@@ -42,11 +42,13 @@ uint64_t complaints_of_loss(void)
     return losses_said;
 }
 
-/* Errors that are no fault of the broker: of a folder whose topic was deleted meanwhile, of a
- * majority of disks that were exchanged, and with flush = interval of a replica that has what the others lost with
- * their power. */
-static bool is_in_order(const char *line)
+/* Errors that are no fault of the broker: of what a disk without room does not take, of a folder whose topic was
+ * deleted meanwhile, of a majority of disks that were exchanged, and with flush = interval of a replica that has what
+ * the others lost with their power. */
+static bool is_in_order(const struct node *node, const char *line)
 {
+    if (node->disk != NULL && io_mem_capacity(disk_mem(node->disk)) > 0 && strstr(line, "disk full") != NULL)
+        return true;
     return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0 || strstr(line, is_lost_for_good) != NULL ||
            strstr(line, "they go on without messages that this replica still has") != NULL;
 }
@@ -81,7 +83,7 @@ void __wrap_logger_say(struct logger_site *site, enum logger_level level, const 
     va_end(arguments);
     trace_say(TRACE_BROKER, "%s: %s: %s", node->name, names[level], line);
     losses_said += strstr(line, is_lost_for_good) != NULL;
-    bool bad = level == LOGGER_ERROR ? !is_in_order(line) : level == LOGGER_WARNING && tells_of_damage(line);
+    bool bad = level == LOGGER_ERROR ? !is_in_order(node, line) : level == LOGGER_WARNING && tells_of_damage(line);
     if (bad && node->disk != NULL && !complaints_has_bad_disk(node))
         judge_fails("%s has a disk that keeps what it promises, and says: %s", node->name, line);
 }

@@ -11,14 +11,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum scenario_world {
+    WORLD_DRAWN,     /* with or without retention, as the seed has it */
+    WORLD_KEEPS_ALL, /* no retention: the story has topics of its own that it reads from the start */
+    WORLD_DELETES,   /* as little is kept as may be: who is away for some seconds is left behind */
+    WORLD_INTERVAL,  /* flush = interval */
+};
+
 struct scenario {
     const char *name;
     const char *what;
     unsigned brokers;
     unsigned replicas; /* of the clients' topics; 0: as the broker chooses */
-    bool keeps_all;    /* no retention: it has topics of its own that it reads from the start */
+    enum scenario_world world;
     /* False: judge_fails was called, or the story cannot be told. */
     bool (*play)(struct chance *chance);
+    /* In place of starting all brokers, whose disks are empty; NULL: all are started. */
+    void (*begin)(struct chance *chance);
 };
 
 /* The table; *count rows. */
@@ -33,10 +42,16 @@ bool story_a_disk_stalls_for_good(struct chance *chance);
 bool story_a_bit_flips(struct chance *chance);
 bool story_a_replica_is_quarantined(struct chance *chance);
 bool story_two_replicas_and_one_is_lost(struct chance *chance);
+bool story_disks_are_full(struct chance *chance);
 /* ---- story_memory.c ---- */
 bool story_a_folder_is_lost(struct chance *chance);
 bool story_a_leader_sleeps(struct chance *chance);
+bool story_one_forgets_what_it_promised(struct chance *chance);
+/* ---- story_left.c ---- */
+bool story_one_is_left_behind(struct chance *chance);
 /* ---- story_persist.c ---- */
+void story_power_goes_while_a_cluster_is_founded(struct chance *chance);
+bool story_a_cluster_was_founded(struct chance *chance);
 bool story_power_goes_between_steps(struct chance *chance);
 bool story_calls_of_a_disk_fail(struct chance *chance);
 /* ---- story_members.c ---- */
@@ -45,6 +60,7 @@ bool story_a_new_member_is_cut_off(struct chance *chance);
 bool story_a_topic_is_made_again_while_one_is_away(struct chance *chance);
 bool story_a_leader_is_moved_away(struct chance *chance);
 bool story_the_controller_is_removed(struct chance *chance);
+bool story_leaders_change_all_the_while(struct chance *chance);
 /* ---- story_terms.c ---- */
 bool story_figure_8(struct chance *chance);
 bool story_same_index_another_term(struct chance *chance);

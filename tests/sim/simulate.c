@@ -148,15 +148,18 @@ static bool judged(void)
 static bool play(void)
 {
     const char *why = "";
-    for (unsigned i = 1; i <= brokers_count(); i++)
-        broker_boot(brokers_at(i));
+    struct chance chance = chance_of(sim.seed, 80);
+    if (sim.options.scenario != NULL && sim.options.scenario->begin != NULL)
+        sim.options.scenario->begin(&chance);
+    else
+        for (unsigned i = 1; i <= brokers_count(); i++)
+            broker_boot(brokers_at(i));
     if (!clients_make_topics(MAKE_TOPICS_S * S_NS)) {
         failed("topics could not be created");
         return false;
     }
     clients_start();
     if (sim.options.scenario != NULL) {
-        struct chance chance = chance_of(sim.seed, 80);
         if (!sim.options.scenario->play(&chance))
             return false;
     } else {
@@ -251,6 +254,23 @@ static void run_core(void)
     o->ended = true;
 }
 
+static void draw_world(void)
+{
+    switch (sim.options.scenario == NULL ? WORLD_DRAWN : sim.options.scenario->world) {
+    case WORLD_DRAWN:
+        variant_draw(sim.seed, sim.options.flush_interval, sim.options.brokers == 1);
+        break;
+    case WORLD_KEEPS_ALL:
+        break;
+    case WORLD_DELETES:
+        variant_deletes(sim.seed);
+        break;
+    case WORLD_INTERVAL:
+        variant_flushes_late();
+        break;
+    }
+}
+
 static int run_seed(void)
 {
     struct rlimit cpu = {.rlim_cur = CPU_LIMIT_S, .rlim_max = CPU_LIMIT_S + 10};
@@ -262,8 +282,7 @@ static int run_seed(void)
     }
     trace_start(sim.options.trace);
     machine_start(sim.seed);
-    if (sim.options.scenario == NULL || !sim.options.scenario->keeps_all)
-        variant_draw(sim.seed, sim.options.flush_interval, sim.options.brokers == 1);
+    draw_world();
     net_start(sim.seed);
     sim.harness = node_new("clients");
     net_add(sim.harness);

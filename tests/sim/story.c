@@ -1,6 +1,7 @@
 #include "sim/story.h"
 
 #include "sim/clients.h"
+#include "sim/disk.h"
 #include "sim/judge.h"
 #include "sim/net.h"
 #include "sim/scenarios.h"
@@ -11,7 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_S = 2, SETTLE_S = 240, LEADER_S = 30, READ_S = 15, LINE_BYTES = 256, TRIES_MS = 100 };
+enum {
+    ASK_S = 2,
+    SETTLE_S = 240,
+    LEADER_S = 30,
+    READ_S = 15,
+    LINE_BYTES = 256,
+    TRIES_MS = 100,
+    DEATHS_MAX = 4,
+    TRIES = 20
+};
 
 /* ---- asking ------------------------------------------------------------------------------ */
 
@@ -187,6 +197,40 @@ void story_boot_all(void)
 enum broker_death story_death(struct chance *chance)
 {
     return chance_once_in(chance, 2) ? DEATH_POWER : DEATH_KILL;
+}
+
+void story_dies_at_steps(unsigned broker, unsigned steps, struct chance *chance)
+{
+    struct sim_broker *b = brokers_at(broker);
+    for (int deaths = 1 + (int)chance_below(chance, DEATHS_MAX); deaths > 0; deaths--) {
+        broker_die_at_rare_call(b, chance_below(chance, steps), DEATH_POWER);
+        for (int i = 0; i < TRIES && broker_is_up(b); i++)
+            story_load(50);
+        broker_die_at_no_call(b);
+        if (!broker_is_up(b))
+            broker_boot(b);
+    }
+    story_load(300);
+    if (!broker_is_up(b))
+        broker_boot(b);
+}
+
+void story_fill_disk(unsigned broker, uint64_t left_bytes)
+{
+    static const uint64_t huge = UINT64_C(1) << 40;
+    struct io_mem *mem = disk_mem(broker_node(brokers_at(broker))->disk);
+    struct io *io = io_mem_io(mem);
+    uint64_t free_bytes = 0;
+    io_mem_set_capacity(mem, huge);
+    (void)io->ops->space(io, "/", &free_bytes);
+    io_mem_set_capacity(mem, huge - free_bytes + left_bytes);
+    trace_say(TRACE_FAULT, "broker %u has a full disk", broker);
+}
+
+void story_empty_disk(unsigned broker)
+{
+    io_mem_set_capacity(disk_mem(broker_node(brokers_at(broker))->disk), 0);
+    trace_say(TRACE_FAULT, "broker %u has room again", broker);
 }
 
 void story_cut(unsigned from, unsigned to, bool cut)

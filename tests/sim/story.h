@@ -40,6 +40,12 @@ void story_load(int64_t ms);
 unsigned story_another(unsigned than, struct chance *chance);
 void story_boot_all(void);
 enum broker_death story_death(struct chance *chance);
+/* Its power goes at one of its next steps on the disk, so many at most, and perhaps again while it recovers from
+ * that; it is up in the end. */
+void story_dies_at_steps(unsigned broker, unsigned steps, struct chance *chance);
+/* Its disk takes so many bytes more. */
+void story_fill_disk(unsigned broker, uint64_t left_bytes);
+void story_empty_disk(unsigned broker);
 /* What one broker sends does not reach the other; or does again. */
 void story_cut(unsigned from, unsigned to, bool cut);
 /* Both ways. */

@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* A little more than publish.timeout. */
-enum { PUBLISH_S = 35 };
+enum { PUBLISH_S = 35, FULL_ROUNDS = 6 };
 
 /* The first log of a data partition that a later one follows. */
 struct sealed {
@@ -122,6 +122,34 @@ bool story_a_bit_flips(struct chance *chance)
     }
     story_load(25000); /* the scrubber comes by */
     return story_takes_messages("a bit flipped on one disk", 20);
+}
+
+/* What is not taken is refused, and not for longer than there is no room: a full disk damages
+ * nothing, ends nothing, and asks for nobody to come. */
+bool story_disks_are_full(struct chance *chance)
+{
+    for (int i = 0; i < FULL_ROUNDS; i++) {
+        unsigned full = story_wait_for_leader("t0", 0);
+        bool all = chance_once_in(chance, 3);
+        if (full == 0)
+            return false;
+        for (unsigned n = 1; n <= brokers_count(); n++)
+            if (all || n == full)
+                story_fill_disk(n, (uint64_t)chance_magnitude(chance, 1, 128 * 1024));
+        story_load(chance_between(chance, 500, 4000));
+        if (chance_once_in(chance, 3)) {
+            broker_die(brokers_at(full), story_death(chance));
+            broker_boot(brokers_at(full));
+            story_load(1000);
+        }
+        for (unsigned n = 1; n <= brokers_count(); n++)
+            story_empty_disk(n);
+        if (!broker_is_up(brokers_at(full))) /* it may not start without room, and says so */
+            broker_boot(brokers_at(full));
+        if (!story_takes_messages("disks were full and have room again", 20))
+            return false;
+    }
+    return story_settles("disks were full and have room again");
 }
 
 /* Everybody's power, twice. */

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FILLS_SEGMENTS = 24, POURED = 60, HANDOVERS = 80, READ_IN = 8 };
+
 bool story_a_leader_is_drained(struct chance *chance)
 {
     unsigned leader = story_wait_for_leader("t0", 0);
@@ -72,6 +74,19 @@ bool story_a_topic_is_made_again_while_one_is_away(struct chance *chance)
 
 /* ---- removal of whoever leads --------------------------------------------------------------- */
 
+/* After so much that who is a member stands in an older segment. */
+static bool all_start_again(const char *when)
+{
+    if (!clients_pour(0, FILLS_SEGMENTS, 30 * S_NS)) {
+        judge_fails("%s, and t0 takes no messages", when);
+        return false;
+    }
+    for (unsigned i = 1; i <= brokers_count(); i++)
+        broker_die(brokers_at(i), DEATH_KILL);
+    story_boot_all();
+    return story_takes_messages(when, 20) && story_settles(when);
+}
+
 /* The leader is not among those that are to hold it: it hands over and goes. */
 bool story_a_leader_is_moved_away(struct chance *chance)
 {
@@ -92,6 +107,8 @@ bool story_a_leader_is_moved_away(struct chance *chance)
             return false;
         if (story_holds("t0", 0, leader) || story_leader(0, "t0", 0) == leader)
             judge_fails("t0/0 was moved away from broker %u, which has it still", leader);
+        if (!all_start_again("a leader was moved away"))
+            return false;
     }
     return judge_verdict() == NULL;
 }
@@ -143,4 +160,22 @@ bool story_the_controller_is_removed(struct chance *chance)
     broker_wipe(brokers_at(controller));
     broker_boot(brokers_at(controller));
     return story_settles("its computer is back as a new broker");
+}
+
+/* ---- leaders that hand over --------------------------------------------------------------------- */
+
+/* What was taken under one leader is shown by each later one, whoever is asked: brokers that hold
+ * nothing of it fetch it from whoever leads by then. */
+bool story_leaders_change_all_the_while(struct chance *chance)
+{
+    if (!clients_pour(0, POURED, 30 * S_NS))
+        judge_fails("a cluster at rest takes no messages");
+    for (int i = 0; i < HANDOVERS && judge_verdict() == NULL; i++) {
+        unsigned p = (unsigned)chance_below(chance, clients_plan()->partitions[0]);
+        free(story_ask("CLUS TRANSFER t0 %u %u", p, 1 + (unsigned)chance_below(chance, brokers_count())));
+        fiber_sleep(chance_magnitude(chance, 1, 300) * MS_NS);
+        if (i % READ_IN == 0 && !clients_read_topic(0, 30 * S_NS))
+            judge_fails("t0 cannot be read while its leaders hand over");
+    }
+    return judge_verdict() == NULL && story_takes_messages("leaders handed over all the while", 10);
 }

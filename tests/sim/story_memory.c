@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_S = 4, LOST_ROUNDS = 2, SLEEPS = 4 };
+enum { ASK_S = 4, LOST_ROUNDS = 2, SLEEPS = 4, FORGETS = 4, FLUSHED_S = 6 };
 
 /* One broker lacks what the two others took meanwhile. Of those one loses its replica's
  * folder, and nothing else, and comes back without the other: what it promised is known to
@@ -40,6 +40,38 @@ bool story_a_folder_is_lost(struct chance *chance)
         broker_boot(brokers_at(keeper));
         if (!story_settles("all are back, one without a folder") || !story_takes_messages("all are back", 20))
             return false;
+    }
+    return true;
+}
+
+/* flush = interval: what a leader has acknowledged one follower forgets with its power, the other
+ * never had, and the leader sleeps. The two that are there must not elect. */
+bool story_one_forgets_what_it_promised(struct chance *chance)
+{
+    for (int i = 0; i < FORGETS; i++) {
+        if (!story_settles("it begins"))
+            return false;
+        unsigned leader = story_wait_for_leader("t0", 0), forgets = leader % brokers_count() + 1;
+        unsigned lags = forgets % brokers_count() + 1;
+        if (leader == 0)
+            return false;
+        if (chance_once_in(chance, 2)) {
+            unsigned other = forgets;
+            forgets = lags;
+            lags = other;
+        }
+        struct node *node = broker_node(brokers_at(leader));
+        story_isolate(lags, false, false);
+        story_load(chance_between(chance, 200, 1500));
+        node_pause(node, true);
+        broker_die(brokers_at(forgets), DEATH_POWER);
+        story_isolate(lags, true, true);
+        broker_boot(brokers_at(forgets));
+        story_load(chance_between(chance, 1000, 6000));
+        node_pause(node, false);
+        if (!story_takes_messages("one forgot, and its leader goes on", 20))
+            return false;
+        story_load(FLUSHED_S * 1000);
     }
     return true;
 }

@@ -9,24 +9,7 @@
 
 #include <errno.h>
 
-enum { ROUNDS = 14, STEPS_MAX = 12, DEATHS_MAX = 4, TRIES = 20, PARTITION_ROUNDS_MS = 1200 };
-
-/* It dies at one of its next steps, and again while it recovers from that. */
-static void dies_and_comes_back(unsigned broker, struct chance *chance)
-{
-    struct sim_broker *b = brokers_at(broker);
-    for (int deaths = 1 + (int)chance_below(chance, DEATHS_MAX); deaths > 0; deaths--) {
-        broker_die_at_rare_call(b, chance_below(chance, STEPS_MAX), DEATH_POWER);
-        for (int i = 0; i < TRIES && broker_is_up(b); i++)
-            story_load(50);
-        disk_crash_at(broker_node(b)->disk, 0, NULL, NULL);
-        if (!broker_is_up(b))
-            broker_boot(b);
-    }
-    story_load(300);
-    if (!broker_is_up(b))
-        broker_boot(b);
-}
+enum { ROUNDS = 14, STEPS_MAX = 12, PARTITION_ROUNDS_MS = 1200, FIRST_DEATHS = 12, FIRST_CALLS = 200 };
 
 /* A leader goes on appending while the others elect another: when it is joined again, its log
  * is cut, and in the middle of that its power goes. */
@@ -42,7 +25,7 @@ bool story_power_goes_between_steps(struct chance *chance)
             story_load(chance_between(chance, 200, PARTITION_ROUNDS_MS));
             story_isolate(broker, true, true);
         }
-        dies_and_comes_back(broker, chance);
+        story_dies_at_steps(broker, STEPS_MAX, chance);
         if (judge_verdict() != NULL)
             return false;
     }
@@ -76,4 +59,35 @@ bool story_calls_of_a_disk_fail(struct chance *chance)
             return false;
     }
     return story_takes_messages("calls of disks failed", 30);
+}
+
+/* ---- the first steps of all ------------------------------------------------------------------ */
+
+/* Whatever was written of who a broker is, which cluster it belongs to and which replicas it
+ * has, is there or is not, and is written again. */
+void story_power_goes_while_a_cluster_is_founded(struct chance *chance)
+{
+    story_boot_all();
+    for (int i = 0; i < FIRST_DEATHS; i++) {
+        struct sim_broker *b = brokers_at(1 + (unsigned)chance_below(chance, brokers_count()));
+        broker_die_at_call(b, (uint64_t)chance_magnitude(chance, 1, FIRST_CALLS), DEATH_POWER);
+        story_load(chance_magnitude(chance, 1, 500));
+        broker_die_at_no_call(b);
+        if (chance_once_in(chance, 2))
+            story_boot_all();
+    }
+    story_boot_all();
+}
+
+bool story_a_cluster_was_founded(struct chance *chance)
+{
+    for (int i = 0; i < 3; i++) {
+        for (unsigned n = 1; n <= brokers_count(); n++)
+            broker_die(brokers_at(n), DEATH_POWER);
+        story_boot_all();
+        if (!story_takes_messages("a cluster was founded, and all lost power", 30))
+            return false;
+        story_load(chance_between(chance, 100, 1000));
+    }
+    return story_settles("a cluster was founded");
 }

@@ -26,6 +26,19 @@ void variant_draw(uint64_t seed, bool flush_interval, bool alone)
                   (long long)drawn.retention_ms);
 }
 
+void variant_deletes(uint64_t seed)
+{
+    struct chance chance = chance_of(seed, 91);
+    drawn.retention_bytes = chance_magnitude(&chance, SMALLEST_BYTES, 2 * SMALLEST_BYTES);
+    trace_say(TRACE_FAULT, "retention: %lld bytes", (long long)drawn.retention_bytes);
+}
+
+void variant_flushes_late(void)
+{
+    drawn.flush_interval = true;
+    trace_say(TRACE_FAULT, "flush = interval; the power fails for one at a time");
+}
+
 const struct variant *variant(void)
 {
     return &drawn;

@@ -18,6 +18,9 @@ struct variant {
 
 /* Once, before the brokers are made. */
 void variant_draw(uint64_t seed, bool flush_interval, bool alone);
+/* In its place, for a story that is about one kind. */
+void variant_deletes(uint64_t seed);
+void variant_flushes_late(void);
 const struct variant *variant(void);
 /* The log start moves in this world: what lies below it is gone in order. */
 bool variant_forgets(void);

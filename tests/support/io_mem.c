@@ -496,6 +496,11 @@ void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes)
     m->capacity = size_bytes;
 }
 
+uint64_t io_mem_capacity(const struct io_mem *m)
+{
+    return m->capacity;
+}
+
 uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes)
 {
     struct entry *e = names_find(&m->live, path);

@@ -82,6 +82,7 @@ void io_mem_fail_not(struct io_mem *m);
 void io_mem_short(struct io_mem *m, bool on);
 /* All files together may take so many bytes; 0: no limit. */
 void io_mem_set_capacity(struct io_mem *m, uint64_t size_bytes);
+uint64_t io_mem_capacity(const struct io_mem *m);
 
 /* The live bytes of a file, borrowed; NULL: no such file. */
 uint8_t *io_mem_bytes(struct io_mem *m, const char *path, uint64_t *size_bytes);
