@@ -220,6 +220,51 @@ static void who_asks_another_broker_is_told_the_leader(void)
     fleet_end(&f);
 }
 
+struct begun {
+    struct client *client;
+    int64_t least;
+};
+
+static bool has_begun(void *arg)
+{
+    struct begun *begun = arg;
+    return info_number(begun->client, "commands") >= begun->least;
+}
+
+/* Behind so many unanswered ones no more of a client is looked at. */
+static void unanswered_produces_of_a_client_are_bounded(void)
+{
+    enum { MOST = 1000, SENT = 1500 };
+    struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3, .settings = {"election.timeout=8s"}});
+    struct kafka_caller *c = caller_open(fleet_kafka_port(f, 1));
+    step_topic(c, "t", 1, 3, NULL, NULL);
+    CU_ASSERT_FATAL(fleet_whole(f, 3, 2 * WHOLE_MS));
+    int leader = leader_of(f, 0, 0);
+    caller_close(&c);
+    c = caller_open(fleet_kafka_port(f, leader));
+    struct client *text = fleet_client(f, leader);
+    CU_ASSERT_EQUAL(step_produce(c, &(struct step_batch){.topic = "t"}).base_offset, 0);
+    for (int id = 1; id <= 3; id++)
+        if (id != leader)
+            fleet_pause(f, id); /* nothing is committed, and the leader waits for them for a while */
+    struct begun begun = {.client = text, .least = info_number(text, "commands") + MOST};
+    int64_t before = begun.least - MOST;
+    int32_t ids[SENT];
+    for (int i = 0; i < SENT; i++)
+        ids[i] = step_send(c, 9, &(struct step_batch){.topic = "t"});
+    CU_ASSERT_TRUE(wait_until(has_begun, &begun, GO_ON_MS));
+    CU_ASSERT_TRUE(client_quiet(caller_client(c), 100));
+    CU_ASSERT(info_number(text, "commands") < before + MOST + 200); /* some are INFO */
+    for (int id = 1; id <= 3; id++)
+        if (id != leader)
+            fleet_resume(f, id);
+    for (int i = 0; i < SENT; i++)
+        CU_ASSERT_EQUAL(step_produced(c, 9, ids[i]).base_offset, i + 1);
+    client_close(&text);
+    caller_close(&c);
+    fleet_end(&f);
+}
+
 static const struct unit_case cases[] = {
     {"a session goes on over connections", a_session_goes_on_over_connections},
     {"no partition of a session starves", no_partition_of_a_session_starves},
@@ -227,6 +272,7 @@ static const struct unit_case cases[] = {
     {"times are found inside of compressed batches", times_are_found_inside_of_compressed_batches},
 #endif
     {"what telnet writes bears the type of its time", what_telnet_writes_bears_the_type_of_its_time},
+    {"unanswered produces of a client are bounded", unanswered_produces_of_a_client_are_bounded},
     {"who asks another broker is told the leader", who_asks_another_broker_is_told_the_leader},
 };
 
