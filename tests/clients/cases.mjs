@@ -46,15 +46,36 @@ export async function until(seconds, what, check) {
 }
 
 export async function caseOf(name, body, seconds = 60) {
+    const from = Date.now()
     try {
         await within(seconds, 'the whole case', body())
-        console.log(`ok      ${name}`)
+        console.log(`ok      ${name} (${((Date.now() - from) / 1000).toFixed(1)} s)`)
     } catch (e) {
         failed = true
         const said = e.cause ? `${e.stack}\n  cause: ${e.cause.stack}` : e.stack
         console.log(`FAILED  ${name}: ${said ?? e}`)
         for (const at of e.errors ?? []) console.log(`    ${at.message} ${at.apiCode ?? at.apiId ?? ''}`)
     }
+}
+
+// Sends numbers, `send(from, to)`, while the leader of that topic's one partition is killed, and
+// some more. With three brokers another leads on, a single one starts again. How many were sent.
+export async function acrossFault(topic, send) {
+    let n = 0
+    let over = false
+    const more = async (count) => {
+        for (const end = n + count; n < end; n += 20) await send(n, n + 20)
+    }
+    await more(100)
+    const happens = (async () => {
+        await fault('kill-leader', topic, '0')
+        if (brokers === 1) await fault('restart')
+        over = true
+    })()
+    while (!over) await more(20)
+    await happens
+    await more(100)
+    return n
 }
 
 // Not at once: a client whose case failed may hold the event loop for ever.
