@@ -236,7 +236,8 @@ static bool needs_to_lead(const struct actor *actor)
            raft->config.idx != 0;
 }
 
-/* Another leads, and is known: whoever asks had better ask there. */
+/* Another leads, and is known: whoever asks had better ask there. Nobody does, and it takes others to
+ * change that: who publishes knows better than a replica whether these are there. */
 static void send_elsewhere(struct actor *actor)
 {
     const struct raft *raft = &actor->raft;
@@ -245,6 +246,8 @@ static void send_elsewhere(struct actor *actor)
     bool other = raft->role != RAFT_LEADER && raft->leader.broker_id != 0;
     if (other || actor->parting)
         actor_refuse_waiting(actor, KQ_NOT_LEADER, NULL);
+    else if (raft->role != RAFT_LEADER && !actor_is_alone(actor))
+        actor_refuse_publishes(actor, KQ_NOT_LEADER);
 }
 
 static void append_what_waits(struct actor *actor)

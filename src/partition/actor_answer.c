@@ -153,6 +153,21 @@ void actor_refuse_waiting(struct actor *actor, enum kq_err err, const struct fau
     actor_refuse_list(&actor->waiting, err, fault);
 }
 
+void actor_refuse_publishes(struct actor *actor, enum kq_err err)
+{
+    struct mail_list kept = {0};
+    struct mail *mail;
+    while ((mail = mail_list_take(&actor->waiting)) != NULL) {
+        if (mail->kind != MAIL_PUBLISH) {
+            mail_list_append(&kept, mail);
+            continue;
+        }
+        CONTAINER_OF(mail, struct publish_request, mail)->term = actor->raft.term;
+        actor_refuse(mail, err, NULL);
+    }
+    actor->waiting = kept;
+}
+
 /* ---- answers ------------------------------------------------------------------------ */
 
 void actor_finish_committed(struct actor *actor)

@@ -175,6 +175,7 @@ uint64_t actor_wait_idx(const struct mail *mail);
 void actor_refuse_list(struct mail_list *list, enum kq_err err, const struct fault *fault);
 /* As actor_refuse_list; a publish is told the term, too. */
 void actor_refuse_waiting(struct actor *actor, enum kq_err err, const struct fault *fault);
+void actor_refuse_publishes(struct actor *actor, enum kq_err err); /* of those that wait */
 void actor_expire(struct actor *actor);
 void actor_finish_committed(struct actor *actor);
 void actor_answer_finished(struct actor *actor);

@@ -58,9 +58,9 @@ static void without_a_majority_nothing_is_acknowledged(void)
     CU_ASSERT_TRUE(publish->publish.done);
     CU_ASSERT_EQUAL(publish->publish.err, KQ_OUTCOME_UNKNOWN);
     late = group_publish(group, leader, 100, -1, 0);
-    group_run(group, 6000);
+    group_run(group, 100); /* at once, not at its deadline: whoever sent it knows whether to wait */
     CU_ASSERT_TRUE(late->publish.done);
-    CU_ASSERT_EQUAL(late->publish.err, KQ_NO_LEADER);
+    CU_ASSERT_EQUAL(late->publish.err, KQ_NOT_LEADER);
     end();
 }
 
