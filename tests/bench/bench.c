@@ -89,6 +89,11 @@ static const struct {
     {"failover", rows_failover},
     {"kafka", rows_kafka_produce},
     {"kafka3", rows_kafka_produce_three},
+    {"kafkatool", rows_kafka_tool},
+    {"fetch", rows_kafka_fetch},
+    {"endtoend", rows_kafka_latency},
+    {"crowd", rows_kafka_crowd},
+    {"memory", rows_kafka_memory},
 };
 
 static void say_what_is_missing(void)

@@ -55,6 +55,13 @@ double raw_hand_off_us(bool other_core, int times);
  * one loopback connection. */
 double raw_write_mib(const char *dir);
 double raw_loopback_mib(void);
+/* A file of that size in dir; and what sending it from a mapping costs the sender, over one
+ * loopback connection, with writev of 1 MiB. */
+struct raw_stream {
+    double mb_per_s, cpu_s_per_gb;
+};
+const char *raw_stream_file(const char *dir, uint64_t size);
+struct raw_stream raw_stream_mapped(const char *path);
 
 /* ---- the rows ------------------------------------------------------------ */
 
@@ -80,5 +87,10 @@ void rows_refill(void);
 /* Kafka clients. */
 void rows_kafka_produce(void);
 void rows_kafka_produce_three(void);
+void rows_kafka_tool(void);
+void rows_kafka_fetch(void);
+void rows_kafka_latency(void);
+void rows_kafka_crowd(void);
+void rows_kafka_memory(void);
 
 #endif

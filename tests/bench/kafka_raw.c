@@ -1,12 +1,9 @@
 /* The bench's own Kafka client: a window of produce requests, and fetches one by one. */
 #include "bench/kafka_raw.h"
 
-#include "base/clock.h"
+#include "bench/kafka_wire.h"
 #include "e2e/client.h"
 #include "e2e/harness.h"
-#include "log/batch.h"
-#include "proto/kafka/api_fetch.h"
-#include "proto/kafka/api_produce.h"
 #include "proto/kafka/kafka.h"
 
 #include <errno.h>
@@ -17,12 +14,8 @@
 #include <sys/socket.h>
 
 enum {
-    PRODUCE_VERSION = 7,
-    FETCH_VERSION = 11,
-    FRAME_MAX_BYTES = 64 << 20,
     ANSWERS_BYTES = 64 << 10,
     SWALLOW_BYTES = 256 << 10,
-    TIMEOUT_MS = 30000,
     RECORD_OVERHEAD_BYTES = 12, /* about: what a record has beside its value */
 };
 
@@ -36,17 +29,12 @@ unsigned raw_batch_records(const struct raw_load *load)
 
 static void put_batch(struct buf *out, const struct raw_load *load)
 {
-    struct batch_maker maker;
-    int64_t now_ms = clock_wall_ms();
     uint8_t *value = malloc(load->record_bytes + 1);
     if (value == NULL)
         harness_fail("out of memory");
     memset(value, 'x', load->record_bytes);
-    buf_init(out, FRAME_MAX_BYTES);
-    batch_begin(&maker, out, now_ms);
-    for (unsigned i = raw_batch_records(load); i > 0; i--)
-        batch_add(&maker, now_ms, (struct slice){0}, slice_of(value, load->record_bytes), NULL, (struct slice){0});
-    batch_end(&maker, -1, -1, -1);
+    buf_init(out, WIRE_FRAME_MAX_BYTES);
+    wire_put_batch(out, slice_of(value, load->record_bytes), raw_batch_records(load));
     free(value);
 }
 
@@ -57,43 +45,6 @@ size_t raw_batch_bytes(const struct raw_load *load)
     size_t bytes = batch.len;
     buf_fini(&batch);
     return bytes;
-}
-
-static void put_produce(struct buf *out, const struct raw_load *load)
-{
-    struct buf batch;
-    put_batch(&batch, load);
-    struct kafka_produce_request_partition partition = {.records = slice_of(batch.data, batch.len)};
-    struct kafka_produce_request_topic topic = {.name = slice_text(load->topic)};
-    struct kafka_produce_request body = {.transactional_id = (struct slice){0}, .acks = -1, .timeout_ms = TIMEOUT_MS};
-    topic.partition_data.at = &partition;
-    topic.partition_data.count = 1;
-    body.topic_data.at = &topic;
-    body.topic_data.count = 1;
-    buf_init(out, FRAME_MAX_BYTES);
-    kafka_request_put(out, kafka_api(KAFKA_PRODUCE), PRODUCE_VERSION, 1, slice_text("bench"), &body);
-    buf_fini(&batch);
-    if (out->bad)
-        harness_fail("out of memory");
-}
-
-static void put_fetch(struct buf *out, const struct raw_load *load, int64_t off, size_t bytes)
-{
-    struct kafka_fetch_request_partition partition = {
-        .current_leader_epoch = -1, .fetch_offset = off, .log_start_offset = -1, .partition_max_bytes = (int32_t)bytes};
-    struct kafka_fetch_request_topic topic = {.topic = slice_text(load->topic)};
-    struct kafka_fetch_request body = {.replica_id = -1,
-                                       .max_wait_ms = TIMEOUT_MS,
-                                       .min_bytes = 1,
-                                       .max_bytes = (int32_t)bytes,
-                                       .session_epoch = -1,
-                                       .rack_id = slice_text("")};
-    topic.partitions.at = &partition;
-    topic.partitions.count = 1;
-    body.topics.at = &topic;
-    body.topics.count = 1;
-    buf_reset(out);
-    kafka_request_put(out, kafka_api(KAFKA_FETCH), FETCH_VERSION, 1, slice_text("bench"), &body);
 }
 
 /* ---- produce --------------------------------------------------------------------------------------- */
@@ -176,9 +127,12 @@ struct raw_result raw_produce(const struct raw_load *load)
     if (w == NULL)
         harness_fail("out of memory");
     w->fd = client_fd(c);
-    /* size, correlation id, topics, name, partitions, index */
-    w->error_at = 4 + 4 + 4 + 2 + strlen(load->topic) + 4 + 4;
-    put_produce(&w->frame, load);
+    w->error_at = wire_produced_error_at(load->topic);
+    struct buf batch;
+    put_batch(&batch, load);
+    buf_init(&w->frame, WIRE_FRAME_MAX_BYTES);
+    wire_put_produce(&w->frame, load->topic, slice_of(batch.data, batch.len));
+    buf_fini(&batch);
     uint64_t values = (uint64_t)raw_batch_records(load) * load->record_bytes;
     int64_t begin = now_us();
     for (bool more = true; !r.broken && (more || w->flying > 0);) {
@@ -214,15 +168,14 @@ static bool take(int fd, uint8_t *to, size_t room, size_t bytes)
 /* Bytes of records in the next answer, which are swallowed; -1: an error, or the end. */
 static int64_t take_answer(int fd, const struct raw_load *load, uint8_t *swallow)
 {
-    size_t before = 4 + 4 + 4 + 2 + 4 + 4 + 2 + strlen(load->topic) + 4 + 4; /* up to the error */
-    size_t head = before + 2 + 8 + 8 + 8 + 4 + 4 + 4;                        /* up to the records */
+    size_t error_at = wire_fetched_error_at(load->topic), head = wire_fetched_records_at(load->topic);
     for (size_t have = 0; have < head;) {
         ssize_t got = recv(fd, swallow + have, head - have, 0);
         if (got <= 0)
             return -1;
         have += (size_t)got;
     }
-    int error = (int16_t)get_be16(swallow + before);
+    int error = (int16_t)get_be16(swallow + error_at);
     size_t rest = KAFKA_SIZE_BYTES + (size_t)get_be32(swallow) - head;
     int64_t records = (int32_t)get_be32(swallow + head - 4);
     if (error != 0)
@@ -238,12 +191,12 @@ struct raw_result raw_fetch(const struct raw_load *load, int64_t *off, size_t fe
     size_t batch_bytes = raw_batch_bytes(load);
     unsigned batch_records = raw_batch_records(load);
     struct buf frame;
-    buf_init(&frame, FRAME_MAX_BYTES);
+    buf_init(&frame, WIRE_FRAME_MAX_BYTES);
     if (swallow == NULL)
         harness_fail("out of memory");
     int64_t begin = now_us();
     while (!r.broken && r.bytes < load->bytes) {
-        put_fetch(&frame, load, *off, fetch_bytes);
+        wire_put_fetch(&frame, load->topic, 0, *off, WIRE_TIMEOUT_MS, fetch_bytes);
         int64_t got = client_send(c, frame.data, frame.len) ? take_answer(client_fd(c), load, swallow) : -1;
         uint64_t batches = got > 0 ? (uint64_t)got / batch_bytes : 0;
         r.broken = batches == 0;

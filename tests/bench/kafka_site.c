@@ -5,6 +5,7 @@
 #include "e2e/harness.h"
 #include "e2e/kafka_caller.h"
 #include "e2e/probe.h"
+#include "proto/kafka/api_fetch.h"
 #include "proto/kafka/api_metadata.h"
 #include "proto/kafka/api_topics.h"
 
@@ -16,12 +17,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { APACHE_READY_MS = 120000, TOPIC_MS = 60000, METADATA_VERSION = 9, CREATE_VERSION = 4, CREATE_MS = 30000 };
+enum {
+    APACHE_READY_MS = 120000,
+    TOPIC_MS = 60000,
+    METADATA_VERSION = 9,
+    CREATE_VERSION = 4,
+    FETCH_VERSION = 11,
+    CREATE_MS = 30000
+};
 enum { VOTERS_BYTES = 128, NUMBER_BYTES = 16 };
 
 /* ---- starting ---------------------------------------------------------------------------- */
 
-static const char *script(void)
+const char *site_script(void)
 {
     const char *path = getenv("KAFKA_PEER");
     return path != NULL ? path : "tests/bench/kafka-peer.sh";
@@ -35,7 +43,7 @@ const char *site_apache_version(void)
     if (asked)
         return version[0] != '\0' ? version : NULL;
     asked = true;
-    (void)snprintf(command, sizeof(command), "'%s' version 2>/dev/null", script());
+    (void)snprintf(command, sizeof(command), "'%s' version 2>/dev/null", site_script());
     FILE *f = popen(command, "re");
     if (f == NULL)
         return NULL;
@@ -80,7 +88,7 @@ static pid_t run_apache(int id, int port, int controller_port, const char *dir, 
     if (pid != 0)
         return pid;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)execl(script(), script(), "run", texts[0], texts[1], texts[2], dir, voters, (char *)NULL);
+    (void)execl(site_script(), site_script(), "run", texts[0], texts[1], texts[2], dir, voters, (char *)NULL);
     _exit(127);
 }
 
@@ -207,6 +215,25 @@ static bool is_made(void *arg)
     return made;
 }
 
+/* Metadata tell of a leader before it knows that it is one. */
+static bool is_served(void *arg)
+{
+    const struct looking *look = arg;
+    struct kafka_fetch_request_partition at = {
+        .current_leader_epoch = -1, .partition_max_bytes = 1, .log_start_offset = -1};
+    struct kafka_fetch_request_topic from = {.topic = slice_text(look->topic), .partitions = {.at = &at, .count = 1}};
+    struct kafka_fetch_request ask = {.replica_id = -1, .session_epoch = -1, .rack_id = slice_text("")};
+    ask.topics.at = &from;
+    ask.topics.count = 1;
+    at.partition = look->partition;
+    struct kafka_caller *caller = caller_open(site_leader_port(look->site, look->topic, look->partition));
+    const struct kafka_fetch_response *answer = caller_ask(caller, KAFKA_FETCH, FETCH_VERSION, &ask);
+    bool served = answer->responses.count == 1 && answer->responses.at[0].partitions.count == 1 &&
+                  answer->responses.at[0].partitions.at[0].error_code == 0;
+    caller_close(&caller);
+    return served;
+}
+
 void site_create(const struct kafka_site *site, const char *topic, int partitions)
 {
     struct looking look = {.site = site, .topic = topic, .partition = partitions};
@@ -215,6 +242,9 @@ void site_create(const struct kafka_site *site, const char *topic, int partition
     look.partition = -1;
     if (!wait_until(is_led, &look, TOPIC_MS))
         harness_fail("the partitions of a new topic have no leaders");
+    for (look.partition = 0; look.partition < partitions; look.partition++)
+        if (!wait_until(is_served, &look, TOPIC_MS))
+            harness_fail("the leader of a new partition does not serve it");
 }
 
 int site_leader_port(const struct kafka_site *site, const char *topic, int partition)

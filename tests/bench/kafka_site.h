@@ -24,6 +24,8 @@ struct kafka_site {
     struct fleet *fleet;
 };
 
+/* kafka-peer.sh. */
+const char *site_script(void);
 /* Its version, or NULL: it was not fetched. */
 const char *site_apache_version(void);
 

@@ -13,8 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BLOCK = 4096, ZEROED = 8 << 20, ASK_BYTES = 128, ANSWER_BYTES = 8 };
@@ -161,6 +165,98 @@ double raw_loopback_mib(void)
     (void)close(listener);
     free(piece);
     return mib;
+}
+
+/* ---- sending what is mapped --------------------------------------------------------- */
+
+enum { MAPPED_PIECE = 64 << 10, MAPPED_PIECES = 16, SWALLOW = 256 << 10 };
+
+struct mapped {
+    int listener;
+    uint8_t *bytes;
+    size_t size;
+    int64_t cpu_us;
+};
+
+const char *raw_stream_file(const char *dir, uint64_t size)
+{
+    const char *path = strdup(path_in(dir, "stream"));
+    uint8_t *piece = malloc(STREAM_PIECE);
+    int fd = path == NULL ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || piece == NULL)
+        harness_fail("no file to send");
+    memset(piece, 'x', STREAM_PIECE);
+    for (uint64_t done = 0; done < size; done += STREAM_PIECE)
+        if (write(fd, piece, STREAM_PIECE) != STREAM_PIECE)
+            harness_fail("the file to send could not be written");
+    (void)close(fd);
+    free(piece);
+    return path;
+}
+
+static int64_t thread_cpu_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void *send_mapped(void *arg)
+{
+    struct mapped *m = arg;
+    int fd = accept(m->listener, NULL, NULL);
+    int64_t begin = thread_cpu_us();
+    for (size_t done = 0; done < m->size;) {
+        struct iovec pieces[MAPPED_PIECES];
+        int count = 0;
+        for (size_t at = done; count < MAPPED_PIECES && at < m->size; at += MAPPED_PIECE, count++) {
+            size_t left = m->size - at;
+            pieces[count] = (struct iovec){m->bytes + at, left < MAPPED_PIECE ? left : MAPPED_PIECE};
+        }
+        ssize_t sent = writev(fd, pieces, count);
+        if (sent <= 0)
+            break;
+        done += (size_t)sent;
+    }
+    m->cpu_us = thread_cpu_us() - begin;
+    (void)close(fd);
+    return NULL;
+}
+
+struct raw_stream raw_stream_mapped(const char *path)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof(at);
+    struct stat file;
+    pthread_t other;
+    char *swallowed = malloc(SWALLOW);
+    int in = open(path, O_RDONLY | O_CLOEXEC);
+    if (swallowed == NULL || in < 0 || fstat(in, &file) != 0)
+        harness_fail("no file to send");
+    struct mapped m = {.size = (size_t)file.st_size};
+    m.bytes = mmap(NULL, m.size, PROT_READ, MAP_SHARED | MAP_POPULATE, in, 0);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    m.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (m.bytes == MAP_FAILED || bind(m.listener, (struct sockaddr *)&at, size) != 0 || listen(m.listener, 1) != 0 ||
+        getsockname(m.listener, (struct sockaddr *)&at, &size) != 0 ||
+        pthread_create(&other, NULL, send_mapped, &m) != 0 || connect(fd, (struct sockaddr *)&at, size) != 0)
+        harness_fail("no loopback connection");
+    int64_t begin = now_us();
+    size_t got = 0;
+    for (ssize_t n; (n = recv(fd, swallowed, SWALLOW, 0)) > 0;)
+        got += (size_t)n;
+    int64_t us = now_us() - begin;
+    (void)pthread_join(other, NULL);
+    if (got != m.size)
+        harness_fail("the loopback connection broke");
+    (void)close(fd);
+    (void)close(m.listener);
+    (void)munmap(m.bytes, m.size);
+    (void)close(in);
+    free(swallowed);
+    return (struct raw_stream){.mb_per_s = (double)got / (double)us,
+                               .cpu_s_per_gb = (double)m.cpu_us * 1e3 / (double)got};
 }
 
 struct relay {

@@ -7,8 +7,8 @@
 
 #include <stdio.h>
 
-enum { ROUNDS = 3, ROUND_US = 1500000, ROUND_QUICK_US = 500000, WARM_US = 3000000 };
-enum { BATCH_BYTES = 64 << 10, IN_FLIGHT = 32, GIB = 1 << 30 };
+enum { ROUNDS = 3, ROUND_US = 1500000, ROUND_QUICK_US = 500000, WARM_US = 6000000 };
+enum { BATCH_BYTES = 64 << 10, IN_FLIGHT = 32, TOOL_RECORDS = 300000, TOOL_QUICK_RECORDS = 100000 };
 
 static const char topic[] = "bench";
 static const char *const always[] = {"flush=always", NULL};
@@ -128,4 +128,58 @@ void rows_kafka_produce(void)
 void rows_kafka_produce_three(void)
 {
     produce_brokers(3);
+}
+
+/* ---- Kafka's own tool ------------------------------------------------------------------------- */
+
+struct tool_result {
+    double mb_per_s, cpu_s_per_gb;
+};
+
+/* Its last line: "N records sent, R records/sec (M MB/sec), ...", with MB of 1,048,576 bytes. */
+static struct tool_result tool_produce(const struct kafka_site *site, unsigned records, size_t record_bytes)
+{
+    char command[1024], line[512];
+    double rate = 0, mib = 0;
+    unsigned sent = 0;
+    (void)snprintf(command, sizeof(command),
+                   "'%s' tool org.apache.kafka.tools.ProducerPerformance --topic %s --num-records %u --record-size %zu "
+                   "--throughput -1 --producer-props bootstrap.servers=127.0.0.1:%d acks=all 2>/dev/null",
+                   site_script(), topic, records, record_bytes, site->ports[0]);
+    int64_t cpu = site_cpu_us(site);
+    FILE *f = popen(command, "re");
+    if (f == NULL)
+        harness_fail("Kafka's tool does not start");
+    while (fgets(line, sizeof(line), f) != NULL)
+        (void)sscanf(line, "%u records sent, %lf records/sec (%lf MB/sec)", &sent, &rate, &mib);
+    if (pclose(f) != 0 || sent != records)
+        harness_fail("Kafka's ProducerPerformance fails");
+    cpu = site_cpu_us(site) - cpu;
+    return (struct tool_result){rate * (double)record_bytes / 1e6,
+                                (double)cpu * 1e3 / ((double)records * (double)record_bytes)};
+}
+
+void rows_kafka_tool(void)
+{
+    struct kafka_site sites[2];
+    struct tool_result got[2];
+    struct row row = {.verdict = ROW_SHOWN};
+    unsigned records = bench_quick() ? TOOL_QUICK_RECORDS : TOOL_RECORDS;
+    site_start_ours(&sites[0], 1, always);
+    if (!site_start_apache(&sites[1], 1)) {
+        site_stop(&sites[0]);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        site_create(&sites[i], topic, 1);
+    warm_up(&sites[1]);
+    for (int i = 0; i < 2; i++)
+        got[i] = tool_produce(&sites[i], records, 1024);
+    ROW_SET(row.what, "Kafka's ProducerPerformance, 1024 B, acks=all, flush=always");
+    ROW_SET(row.figure, "%.0f MB/s, CPU %.2f s a GB", got[0].mb_per_s, got[0].cpu_s_per_gb);
+    ROW_SET(row.peer, "%.0f MB/s, CPU %.2f s a GB", got[1].mb_per_s, got[1].cpu_s_per_gb);
+    ROW_SET(row.ratio, "%.2f, %.2f", got[0].mb_per_s / got[1].mb_per_s, got[0].cpu_s_per_gb / got[1].cpu_s_per_gb);
+    table_add(&row);
+    for (int i = 0; i < 2; i++)
+        site_stop(&sites[i]);
 }
