@@ -1,5 +1,6 @@
 #include "cluster/image.h"
 
+#include "base/bytes.h"
 #include "base/require.h"
 #include "cluster/holders.h"
 
@@ -35,6 +36,8 @@ struct image {
     size_t broker_count;
     struct image_topic **topics; /* by name, with a reference each */
     size_t topic_count;
+    uint32_t *by_id; /* 1 + places in topics, at hashes of their ids or behind; 0: free */
+    size_t by_id_mask;
 };
 
 enum { IMAGE_TAG = 0x6b71696d, IMAGE_TOPIC_TAG = 0x6b716974 };
@@ -267,6 +270,7 @@ void image_drop(struct image **image)
         image_topic_drop(&i->topics[t]);
     i->tag = TAG_DEAD;
     free(i->topics);
+    free(i->by_id);
     free(i->brokers);
     free(i);
 }
@@ -313,12 +317,44 @@ struct image_topic *image_find(const struct image *image, const char *name, size
     return NULL;
 }
 
+/* Ids are random: some of their bytes are as good as a hash. */
+static size_t hash_of_id(const struct uuid *id)
+{
+    return get_le32(id->bytes);
+}
+
 struct image_topic *image_find_id(const struct image *image, const struct uuid *id)
 {
-    for (size_t i = 0; i < image->topic_count; i++)
-        if (uuid_equal(&image->topics[i]->id, id))
-            return image->topics[i];
-    return NULL;
+    for (size_t at = hash_of_id(id);; at++) {
+        uint32_t place = image->by_id[at & image->by_id_mask];
+        if (place == 0)
+            return NULL;
+        if (uuid_equal(&image->topics[place - 1]->id, id))
+            return image->topics[place - 1];
+    }
+}
+
+/* The last step of making an image, which is dropped where there is no memory. */
+static void index_ids(struct image **image)
+{
+    struct image *i = *image;
+    if (i == NULL)
+        return;
+    size_t slots = 16;
+    while (slots < 2 * i->topic_count) /* at most half of them are taken */
+        slots *= 2;
+    i->by_id = calloc(slots, sizeof *i->by_id);
+    i->by_id_mask = slots - 1;
+    if (i->by_id == NULL) {
+        image_drop(image);
+        return;
+    }
+    for (size_t t = 0; t < i->topic_count; t++) {
+        size_t at = hash_of_id(&i->topics[t]->id);
+        while (i->by_id[at & i->by_id_mask] != 0)
+            at++;
+        i->by_id[at & i->by_id_mask] = (uint32_t)t + 1;
+    }
 }
 
 size_t image_topic_count(const struct image *image)
@@ -419,6 +455,7 @@ struct image *image_make(const struct metadata *metadata, const struct image *be
         }
         image->topics[image->topic_count] = topic;
     }
+    index_ids(&image);
     return image;
 }
 
@@ -458,6 +495,7 @@ struct image *image_with_defaults(const struct image *before, const struct parti
         else
             image->topics[image->topic_count++] = topic;
     }
+    index_ids(&image);
     return image;
 }
 
@@ -473,5 +511,6 @@ struct image *image_without_partition(const struct image *before, const struct u
         else
             image->topics[image->topic_count++] = topic;
     }
+    index_ids(&image);
     return image;
 }

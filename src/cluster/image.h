@@ -25,7 +25,7 @@ struct uuid image_cluster_id(const struct image *image);
 int64_t image_producer_ids_end(const struct image *image); /* no producer id from here on was given out */
 uint64_t image_version(const struct image *image);         /* grows with each image */
 
-/* NULL: no such topic. By name is a binary search, by id a walk. */
+/* NULL: no such topic. By name is a binary search, by id a look into a table. */
 struct image_topic *image_find(const struct image *image, const char *name, size_t name_bytes);
 struct image_topic *image_find_id(const struct image *image, const struct uuid *id);
 /* By name, internal topics too. */

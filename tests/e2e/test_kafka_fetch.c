@@ -103,6 +103,31 @@ static void no_partition_of_a_session_starves(void)
     daemon_end(&d);
 }
 
+static void topics_are_found_by_their_ids(void)
+{
+    enum { TOPICS = 60 };
+    struct uuid ids[TOPICS];
+    struct daemon *d = start(temp_folder("fetch"));
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d));
+    for (int i = 0; i < TOPICS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "t%d", i);
+        step_topic(c, name, 1, 1, NULL, NULL);
+        ids[i] = step_topic_id(c, name);
+        CU_ASSERT_EQUAL(step_produce(c, &(struct step_batch){.topic = name, .records = i + 1}).error_code, 0);
+    }
+    for (int i = 0; i < TOPICS; i++) {
+        const struct step_fetch fetch = {.topic_id = ids[i], .version = 13, .count = 1};
+        const struct kafka_fetch_response *got = step_fetch(c, &fetch);
+        CU_ASSERT_TRUE(uuid_equal(&got->responses.at[0].topic_id, &ids[i]));
+        CU_ASSERT_EQUAL(step_fetch_at(got, 0)->high_watermark, i + 1);
+    }
+    const struct step_fetch unknown = {.topic_id = uuid_random(), .version = 13, .count = 1};
+    CU_ASSERT_EQUAL(step_fetch_at(step_fetch(c, &unknown), 0)->error_code, KAFKA_ERR_UNKNOWN_TOPIC_ID);
+    caller_close(&c);
+    daemon_end(&d);
+}
+
 #if HAVE_ZLIB
 /* Offset and time that ListOffsets tells. */
 static struct kafka_list_offsets_response_partition list(struct kafka_caller *c, int64_t time_ms)
@@ -267,6 +292,7 @@ static void unanswered_produces_of_a_client_are_bounded(void)
 
 static const struct unit_case cases[] = {
     {"a session goes on over connections", a_session_goes_on_over_connections},
+    {"topics are found by their ids", topics_are_found_by_their_ids},
     {"no partition of a session starves", no_partition_of_a_session_starves},
 #if HAVE_ZLIB
     {"times are found inside of compressed batches", times_are_found_inside_of_compressed_batches},
