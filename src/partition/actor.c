@@ -186,7 +186,7 @@ static void show_commit(struct actor *actor)
 }
 
 /* Commits that moved become visible, and free places for entries. */
-static void settle(struct actor *actor)
+void actor_settle(struct actor *actor)
 {
     if (actor->committed_news)
         show_commit(actor);
@@ -334,12 +334,12 @@ static void lead(struct actor *actor)
         actor_raft_event(actor, &event);
     }
     append_what_waits(actor);
-    settle(actor);
+    actor_settle(actor);
     if (actor_may_propose(actor) && actor->waiting.first != NULL &&
         actor->entry_count < actor->options.unflushed_entries)
         append_what_waits(actor);
     actor_drive_members(actor);
-    settle(actor);
+    actor_settle(actor);
 }
 
 /* Time that raft waited for has come. After the mail: what it waits for may be in it. */
@@ -379,7 +379,7 @@ static void advance(struct actor *actor)
         tick_raft(actor);
     actor_settle_loss(actor);
     if (actor->failure.err == KQ_OK)
-        settle(actor);
+        actor_settle(actor);
     if (actor->parting && (actor->failure.err != KQ_OK || over_with_parting(actor))) {
         actor->parting = false;
         actor->stopping = true;
@@ -397,7 +397,7 @@ static void advance(struct actor *actor)
     actor_settle_loss(actor);
     if (actor->asks.first != NULL) {
         if (actor->committed_news && actor->failure.err == KQ_OK)
-            settle(actor);
+            actor_settle(actor);
         actor_look_at_asks(actor);
     }
     actor_look_at_doubts(actor);

@@ -20,8 +20,9 @@
  * The rooms: actor.c (the turn), actor_open.c (life), actor_raft.c (what consensus
  * decides), actor_append.c (the leader's entries), actor_follow.c (the leader's
  * entries as a follower takes them), actor_peers.c (packets out), actor_members.c
- * (who belongs to the group, questions), actor_watch.c (who stands still), actor_mend.c, actor_machine.c, actor_state.c
- * (what is stored beside the entries), actor_answer.c (requests), actor_jobs.c, actor_tail.c.
+ * (who belongs to the group, questions), actor_light.c (a turn that touches no disk), actor_watch.c (who stands still),
+ * actor_mend.c, actor_machine.c, actor_state.c (what is stored beside the entries), actor_answer.c (requests),
+ * actor_jobs.c, actor_tail.c.
  *
  * It must never answer a publish before its entry is committed, show a reader
  * what is not, let a message leave before what it promises is durable, or go on
@@ -125,6 +126,11 @@ void actor_close(struct actor **actor);
 
 /* One turn. Empties both lists. */
 void actor_turn(struct actor *actor, struct mail_list *control, struct mail_list *data, const struct machine_now *now);
+/* Whether a turn for this parcel alone, a follower's acknowledgement, touches no disk and waits for nothing;
+ * then a thread that must not do so may run it. */
+bool actor_is_light(const struct actor *actor, const struct parcel *parcel);
+/* Takes the parcel. */
+void actor_light_turn(struct actor *actor, struct parcel *parcel, const struct machine_now *now);
 /* Whether data mail can be used now. */
 bool actor_wants_data(const struct actor *actor);
 /* When to send MAIL_TICK; CLOCK_NEVER: not. */

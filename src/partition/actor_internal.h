@@ -158,6 +158,8 @@ void actor_fail(struct actor *actor, enum kq_err err, const struct fault *fault)
 /* Log starts that are committed count. */
 void actor_take_starts(struct actor *actor);
 void actor_show_view(struct actor *actor);
+/* Commits that moved become visible, and free places for entries. */
+void actor_settle(struct actor *actor);
 /* Room for an entry, or false: asked for, refused, or failed. *no_space: refused. */
 bool actor_room(struct actor *actor, enum log_entry_type type, uint32_t body_bytes, bool *no_space);
 

@@ -1,4 +1,4 @@
-/* The order of start and stop: flushers, keeper, timer, readers; stopped the other way
+/* The order of start and stop: flushers, deputies, keeper, timer, readers; stopped the other way
  * round, so that nothing is posted to a queue that has gone. */
 #include "partition/engine.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENGINE_TAG = 0x656e6769, READERS = 2 };
+enum { ENGINE_TAG = 0x656e6769, READERS = 2, DEPUTIES = 4 };
 
 struct engine {
     uint32_t tag;
@@ -18,11 +18,13 @@ struct engine {
     struct engine_counters counters;
     struct account prepare_budget;
     struct job_queue *flushers;
+    struct job_queue *deputies;
     struct job_queue *keeper;
     struct timer *timer;
     struct job patience; /* the keeper's first */
     struct job_queue *readers;
-    _Atomic bool lent; /* a worker runs a turn */
+    _Atomic bool lent;              /* a worker runs a turn */
+    _Atomic uint32_t deputies_free; /* threads that nobody has booked */
 };
 
 bool engine_lent_begin(struct engine *engine)
@@ -34,6 +36,21 @@ bool engine_lent_begin(struct engine *engine)
 void engine_lent_end(struct engine *engine)
 {
     atomic_store_explicit(&engine->lent, false, memory_order_relaxed);
+}
+
+bool engine_deputy_book(struct engine *engine)
+{
+    uint32_t unbooked = atomic_load_explicit(&engine->deputies_free, memory_order_relaxed);
+    while (unbooked > 0)
+        if (atomic_compare_exchange_weak_explicit(&engine->deputies_free, &unbooked, unbooked - 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
+void engine_deputy_free(struct engine *engine)
+{
+    (void)atomic_fetch_add_explicit(&engine->deputies_free, 1, memory_order_relaxed);
 }
 
 /* What the keeper does nobody waits for. */
@@ -53,11 +70,14 @@ enum kq_err engine_start(struct engine **engine, const struct engine_options *op
     e->tag = ENGINE_TAG;
     e->options = *options;
     e->options.data_dir = e->data_dir;
+    atomic_init(&e->deputies_free, DEPUTIES);
     account_init(&e->prepare_budget, options->prepare_budget_bytes);
     _Atomic uint64_t *handoffs = &e->counters.handoffs;
     *engine = e;
     enum kq_err err =
         job_queue_start(&e->flushers, "flusher", options->flusher_count, options->stack_bytes, handoffs, fault);
+    if (err == KQ_OK)
+        err = job_queue_start(&e->deputies, "deputy", DEPUTIES, options->stack_bytes, handoffs, fault);
     if (err == KQ_OK)
         err = job_queue_start(&e->keeper, "keeper", 1, options->stack_bytes, handoffs, fault);
     if (err == KQ_OK) {
@@ -82,6 +102,7 @@ void engine_stop(struct engine **engine)
     job_queue_stop(&e->readers);
     timer_stop(&e->timer);
     job_queue_stop(&e->keeper);
+    job_queue_stop(&e->deputies);
     job_queue_stop(&e->flushers);
     e->tag = TAG_DEAD;
     free(e->data_dir);
@@ -122,6 +143,11 @@ void engine_post_read(struct engine *engine, struct job *read)
 void engine_post_keep(struct engine *engine, struct job *job)
 {
     job_queue_post(engine->keeper, job, JOB_URGENT);
+}
+
+void engine_post_deputy(struct engine *engine, struct job *job)
+{
+    job_queue_post(engine->deputies, job, JOB_URGENT);
 }
 
 void engine_post_flush(struct engine *engine, struct job *job, bool spare_wakeup)

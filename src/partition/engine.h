@@ -1,6 +1,7 @@
 /*
  * The threads that all partitions of a broker share: flushers (datasync), the
  * keeper (preparing, rolling, deleting, joining stopped partitions, scrubbing),
+ * deputies (turns of partitions whose own thread is away with a flush),
  * readers (what other brokers ask to be read) and the timer. They pump jobs and deadlines; they decide nothing.
  */
 #ifndef KQ_PARTITION_ENGINE_H
@@ -58,6 +59,14 @@ const struct engine_options *engine_options(const struct engine *engine);
  * a disk that hangs under a write holds one of them and no more. True: engine_lent_end() follows. */
 bool engine_lent_begin(struct engine *engine);
 void engine_lent_end(struct engine *engine);
+
+/* The actor's own thread, which would run a job of its log that blocks. True: a thread is kept for its deputy; when the
+ * thread has come back and the deputy has ended, engine_deputy_free(). False: as many are away as there are deputies.
+ */
+bool engine_deputy_book(struct engine *engine);
+void engine_deputy_free(struct engine *engine);
+/* Any thread. Runs it on a deputy's thread; one that was booked. */
+void engine_post_deputy(struct engine *engine, struct job *job);
 
 /* Background work for the keeper's thread: run(job) is called once, after the
  * logs' own jobs, and may block for some milliseconds; it may post itself again

@@ -72,15 +72,30 @@ static bool claim_sleeper(struct mailbox *box)
     return true;
 }
 
-/* The signal is sent outside the lock, so that the woken thread does not run into
- * it. Whoever posts holds a reference to what the box is part of. */
-static void unlock_and_wake(struct mailbox *box, bool wake)
+/* With the lock held: must a deputy be called? The token is its own from now on. */
+static bool claim_deputy(struct mailbox *box)
 {
+    if (box->claimed || !box->away || !has_work(box))
+        return false;
+    box->claimed = true;
+    box->deputy = true;
+    return true;
+}
+
+/* Lets go of the lock, and sees to that somebody does what waits. The signal is sent outside
+ * the lock, so that the woken thread does not run into it. Whoever posts holds a reference to
+ * what the box is part of. */
+static void unlock_and_wake(struct mailbox *box)
+{
+    bool wake = claim_sleeper(box);
+    bool call = claim_deputy(box);
     (void)pthread_mutex_unlock(&box->lock);
     if (wake) {
         (void)atomic_fetch_add_explicit(box->handoffs, 1, memory_order_relaxed);
         (void)pthread_cond_signal(&box->wake);
     }
+    if (call)
+        box->call_deputy(box);
 }
 
 enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct mail *mail)
@@ -92,7 +107,7 @@ enum mailbox_post mailbox_post(struct mailbox *box, enum mail_lane lane, struct 
     }
     mail_list_append(&box->lanes[lane], mail);
     bool crowded = box->lanes[MAIL_DATA].size_bytes > box->data_limit_bytes;
-    unlock_and_wake(box, claim_sleeper(box));
+    unlock_and_wake(box);
     return crowded ? MAILBOX_CROWDED : MAILBOX_POSTED;
 }
 
@@ -128,7 +143,7 @@ enum mailbox_post mailbox_post_or_claim(struct mailbox *box, enum mail_lane lane
     *claimed = claims;
     if (claims)
         box->claimed = true;
-    unlock_and_wake(box, claim_sleeper(box));
+    unlock_and_wake(box);
     return crowded ? MAILBOX_CROWDED : MAILBOX_POSTED;
 }
 
@@ -193,6 +208,16 @@ void mailbox_take(struct mailbox *box, struct mail_list *control, struct mail_li
     (void)pthread_mutex_unlock(&box->lock);
 }
 
+struct mail *mailbox_take_first(struct mailbox *box)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    REQUIRE(box->claimed);
+    struct mail *mail = mail_list_take(&box->lanes[MAIL_CONTROL]);
+    (void)pthread_mutex_unlock(&box->lock);
+    REQUIRE(mail != NULL);
+    return mail;
+}
+
 bool mailbox_release(struct mailbox *box, bool data_wanted)
 {
     (void)pthread_mutex_lock(&box->lock);
@@ -212,7 +237,61 @@ void mailbox_hand_over(struct mailbox *box, bool data_wanted, bool rouse)
     box->claimed = false;
     if (rouse)
         box->roused = true;
-    unlock_and_wake(box, claim_sleeper(box));
+    unlock_and_wake(box);
+}
+
+bool mailbox_go_out(struct mailbox *box, bool data_wanted)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    REQUIRE(box->claimed);
+    REQUIRE(!box->away);
+    REQUIRE(!box->deputy);
+    box->data_wanted = data_wanted;
+    bool goes = !has_work(box);
+    box->claimed = !goes;
+    box->away = goes;
+    (void)pthread_mutex_unlock(&box->lock);
+    return goes;
+}
+
+bool mailbox_come_back(struct mailbox *box, struct mail *mail, bool *alone)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    REQUIRE(box->away);
+    box->away = false;
+    *alone = !box->deputy;
+    mail_list_append(&box->lanes[MAIL_CONTROL], mail);
+    bool claims = !box->claimed;
+    if (claims)
+        box->roused = false; /* it looks */
+    box->claimed = true;
+    (void)pthread_mutex_unlock(&box->lock);
+    return claims;
+}
+
+bool mailbox_deputy_goes_on(struct mailbox *box, bool data_wanted)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    REQUIRE(box->deputy);
+    REQUIRE(box->claimed);
+    box->data_wanted = data_wanted;
+    bool goes_on = box->away && has_work(box);
+    (void)pthread_mutex_unlock(&box->lock);
+    return goes_on;
+}
+
+bool mailbox_deputy_ends(struct mailbox *box, bool data_wanted, bool rouse)
+{
+    (void)pthread_mutex_lock(&box->lock);
+    REQUIRE(box->deputy);
+    REQUIRE(box->claimed);
+    box->data_wanted = data_wanted;
+    box->deputy = false;
+    box->claimed = false;
+    box->roused = box->roused || rouse;
+    bool back = !box->away;
+    unlock_and_wake(box);
+    return back;
 }
 
 void mailbox_close(struct mailbox *box, struct mail_list *rest)

@@ -14,6 +14,10 @@
  * unless work is left. Exactly one thread holds the token at any time, and the
  * mutex orders turns of different threads.
  *
+ * The actor's thread may be away with a job that blocks (mailbox_go_out): it spares
+ * the wake-up of another thread for it. Mail that comes meanwhile calls a deputy, which
+ * is given the token; so the actor is never deaf, however long the job takes.
+ *
  * Locking: the mailbox's own mutex, held for a few instructions; nothing else is
  * locked inside it. Whoever posts must keep the box alive until the call returns.
  */
@@ -75,8 +79,11 @@ struct mailbox {
     bool data_wanted; /* the actor can use what is on the data lane */
     bool roused;      /* the actor's own thread must look, mail or not */
     bool lent;        /* other threads may run turns, too */
+    bool away;        /* the actor's thread is out with a job */
+    bool deputy;      /* one was called, and has not ended */
     bool closed;      /* nothing is taken any more */
     _Atomic uint64_t *handoffs;
+    void (*call_deputy)(struct mailbox *box); /* NULL: the actor's thread never goes out */
 };
 
 void mailbox_init(struct mailbox *box, size_t data_limit_bytes, _Atomic uint64_t *handoffs);
@@ -114,6 +121,9 @@ void mailbox_wait(struct mailbox *box);
 void mailbox_take(struct mailbox *box, struct mail_list *control, struct mail_list *data, bool data_wanted,
                   size_t data_max_bytes);
 
+/* Token holder. The oldest control mail, which is there, alone. */
+struct mail *mailbox_take_first(struct mailbox *box);
+
 /* Token holder, after a turn. True: there is work already, the caller keeps the
  * token. False: the token is free. */
 bool mailbox_release(struct mailbox *box, bool data_wanted);
@@ -125,6 +135,22 @@ bool mailbox_may_go_on(struct mailbox *box);
 /* Token holder. Gives the token up though there may be work: the actor's thread
  * is woken for it, or at all events if rouse. */
 void mailbox_hand_over(struct mailbox *box, bool data_wanted, bool rouse);
+
+/* The actor's thread, token holder, after a turn. True: nothing waits, the token is free, and whoever
+ * brings mail until mailbox_come_back() hands the token to a deputy by call_deputy(), which must not
+ * block. False: there is work, the caller keeps the token. */
+bool mailbox_go_out(struct mailbox *box, bool data_wanted);
+
+/* The actor's thread. Posts on the control lane what it brings; true: it holds the token.
+ * *alone: no deputy is at work. */
+bool mailbox_come_back(struct mailbox *box, struct mail *mail, bool *alone);
+
+/* The deputy, after a turn. True: there is work that nobody else can do now, it keeps the token and
+ * goes on. */
+bool mailbox_deputy_goes_on(struct mailbox *box, bool data_wanted);
+
+/* The deputy, at its end: as mailbox_hand_over(). True: the actor's thread is not away. */
+bool mailbox_deputy_ends(struct mailbox *box, bool data_wanted, bool rouse);
 
 /* Token holder, at the end. What is left in the lanes goes to *rest. */
 void mailbox_close(struct mailbox *box, struct mail_list *rest);

@@ -1,5 +1,5 @@
 /*
- * A partition's thread, mailbox and public face; what it decides is in actor.c.
+ * A partition's life and public face. Who runs its turns is in partition_turns.c, what it decides in actor.c.
  *
  * Who may touch what: the actor, `armed_us` and `failure` belong to whoever holds
  * the mailbox's token. `view`, `face_fault` and `face_state` are under `face_lock`, which is
@@ -7,70 +7,21 @@
  * are relaxed atomics. References: one for the starter, one while the thread
  * lives, one for each job on another thread.
  */
-#include "partition/partition.h"
+#include "partition/partition_impl.h"
 
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/require.h"
 #include "base/threads.h"
-#include "partition/actor.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     PARTITION_TAG = 0x70617274,
-    SLOW_TURN_US = 10 * 1000,
     SCRUB_PIECE_BYTES = 4 << 20,
     SCRUB_PAUSE_US = 100 * 1000,
     PARCELS_BYTES_MAX = 16 << 20, /* that wait for an actor; one is always taken */
-    LENT_BYTES_MAX = 16 << 10,    /* of a message or publish whose bringer runs the turn */
-    LENT_TURNS_MAX = 3,           /* in a row by another thread than the partition's own */
-};
-
-struct lane_job {
-    struct job job;
-    struct actor_job_mail mail;
-    struct partition *partition;
-};
-
-struct partition {
-    uint32_t tag;
-    _Atomic uint32_t references;
-    struct partition_options options;
-    char *dir;
-    char *title;
-    struct raft_member founders[LOG_VOTERS_MAX];
-    struct mailbox box;
-    pthread_t thread;
-    struct actor *actor;  /* NULL: opening, failed to open, or closed */
-    struct fault failure; /* token holder: it failed to open */
-    struct lane_job lane_jobs[LOG_LANE_COUNT];
-    struct actor_stop_mail stop;
-    void (*stopped)(void *context, struct partition *partition);
-    void *stopped_context;
-    struct job join_job;
-    struct engine_deadline deadline;
-    struct mail tick;
-    atomic_bool tick_queued;
-    int64_t armed_us;
-    _Atomic uint64_t turns;         /* begun and ended: odd while one runs */
-    _Atomic uint64_t watched_turns; /* partition_is_stuck: as of the last look, */
-    _Atomic int64_t watched_us;     /* and since when it is so */
-    _Atomic bool stuck;             /* as it was found then */
-    _Atomic uint64_t parcels_bytes; /* received and not used up */
-    struct engine_deadline scrub_deadline;
-    struct job scrub_job;
-    uint64_t scrub_cursor;
-    atomic_bool ended;
-
-    pthread_mutex_t face_lock;
-    struct log_view *view;
-    struct fault face_fault;
-    enum partition_state face_state;
-    _Atomic uint64_t term;
-    _Atomic uint32_t leader_id;
-    _Atomic uint64_t size_bytes;
 };
 
 /* ---- references --------------------------------------------------------------- */
@@ -102,7 +53,7 @@ void partition_drop(struct partition **partition)
 
 /* ---- the face: what other threads may see ---------------------------------------- */
 
-static void set_face(struct partition *p, enum partition_state state, const struct fault *fault)
+void partition_set_face(struct partition *p, enum partition_state state, const struct fault *fault)
 {
     (void)pthread_mutex_lock(&p->face_lock);
     p->face_state = state;
@@ -171,124 +122,6 @@ struct group_id partition_group(const struct partition *partition)
 const char *partition_dir(const struct partition *partition)
 {
     return partition->dir;
-}
-
-/* ---- turns (token holder) ----------------------------------------------------------- */
-
-static void arm_deadline(struct partition *p)
-{
-    int64_t due_us = actor_deadline_us(p->actor);
-    if (due_us < p->armed_us) {
-        p->armed_us = due_us;
-        engine_set_deadline(p->options.engine, &p->deadline, due_us);
-    }
-}
-
-static void show_numbers(struct partition *p, bool *failed)
-{
-    struct partition_status status;
-    actor_status(p->actor, &status);
-    uint32_t leader_id = status.leads ? engine_options(p->options.engine)->broker_id : status.leader_id;
-    atomic_store_explicit(&p->leader_id, leader_id, memory_order_relaxed);
-    atomic_store_explicit(&p->term, status.term, memory_order_release); /* after the leader: see partition_leader() */
-    atomic_store_explicit(&p->size_bytes, status.size_bytes, memory_order_relaxed);
-    if (status.state == PARTITION_FAILED && !*failed) {
-        *failed = true;
-        set_face(p, PARTITION_FAILED, &status.fault);
-    }
-}
-
-static bool holds_tick(const struct mail_list *control)
-{
-    for (const struct mail *mail = control->first; mail != NULL; mail = mail->next)
-        if (mail->kind == MAIL_TICK)
-            return true;
-    return false;
-}
-
-static void run_turn(struct partition *p)
-{
-    struct mail_list control = {0};
-    struct mail_list data = {0};
-    (void)atomic_fetch_add_explicit(&p->turns, 1, memory_order_relaxed);
-    const struct engine_options *options = engine_options(p->options.engine);
-    mailbox_take(&p->box, &control, &data, actor_wants_data(p->actor), options->entry_max_bytes);
-    bool ticked = holds_tick(&control);
-    struct machine_now now = {.mono_us = clock_mono_us(), .wall_ms = clock_wall_ms()};
-    actor_turn(p->actor, &control, &data, &now);
-    if (ticked) {
-        p->armed_us = CLOCK_NEVER;
-        atomic_store_explicit(&p->tick_queued, false, memory_order_release);
-    }
-    bool failed = p->failure.err != KQ_OK;
-    show_numbers(p, &failed);
-    if (failed)
-        p->failure.err = KQ_PARTITION_FAILED;
-    arm_deadline(p);
-    if (clock_mono_us() - now.mono_us > SLOW_TURN_US)
-        (void)atomic_fetch_add_explicit(&engine_counters(p->options.engine)->slow_turns, 1, memory_order_relaxed);
-    (void)atomic_fetch_add_explicit(&p->turns, 1, memory_order_relaxed);
-}
-
-/* ---- jobs ------------------------------------------------------------------------------ */
-
-/* A thread that is not the partition's has the token: it brought what the turn is for. What
- * else comes meanwhile is for the partition's own thread, unless it is a little more of the
- * same kind: the disk's completion beside a peer's answer. */
-static void run_lent_turns(struct partition *p)
-{
-    bool stopped = false;
-    for (int turns = 1;; turns++) {
-        run_turn(p);
-        stopped = actor_stopped(p->actor);
-        if (stopped || turns == LENT_TURNS_MAX || !mailbox_may_go_on(&p->box))
-            break;
-    }
-    mailbox_hand_over(&p->box, actor_wants_data(p->actor), stopped);
-}
-
-/* A flusher. When nobody runs the actor it runs the turn that answers, and spares
- * the wake-up of the partition's thread. */
-static void run_flush_job(struct job *job)
-{
-    struct lane_job *lane = CONTAINER_OF(job, struct lane_job, job);
-    struct partition *p = partition_hold(lane->partition);
-    log_job_run(lane->mail.job);
-    if (mailbox_post_and_claim(&p->box, &lane->mail.mail))
-        run_lent_turns(p);
-    partition_drop(&p);
-}
-
-static void run_keep_job(struct job *job)
-{
-    struct lane_job *lane = CONTAINER_OF(job, struct lane_job, job);
-    struct partition *p = partition_hold(lane->partition);
-    log_job_run(lane->mail.job);
-    REQUIRE(mailbox_post(&p->box, MAIL_CONTROL, &lane->mail.mail) != MAILBOX_CLOSED);
-    partition_drop(&p);
-}
-
-static void submit(void *context, enum log_lane lane, struct log_job *log_job, bool alone)
-{
-    struct partition *p = context;
-    struct lane_job *job = &p->lane_jobs[lane];
-    job->partition = p;
-    job->mail = (struct actor_job_mail){.mail = {.kind = MAIL_JOB_DONE}, .job = log_job, .lane = lane};
-    if (lane == LOG_LANE_FLUSH) {
-        job->job.run = run_flush_job;
-        engine_post_flush(p->options.engine, &job->job, alone);
-    } else {
-        job->job.run = run_keep_job;
-        engine_post_keep(p->options.engine, &job->job);
-    }
-}
-
-static void fire_tick(struct engine_deadline *deadline)
-{
-    struct partition *p = CONTAINER_OF(deadline, struct partition, deadline);
-    if (atomic_exchange_explicit(&p->tick_queued, true, memory_order_acq_rel))
-        return;
-    (void)mailbox_post(&p->box, MAIL_CONTROL, &p->tick);
 }
 
 /* ---- the other replicas (token holder) ------------------------------------------------------- */
@@ -391,7 +224,7 @@ static void run_scrub(struct job *job)
         struct fault fault = {0};
         if (log_view_scrub(view, &p->scrub_cursor, SCRUB_PIECE_BYTES, &done, &fault) != KQ_OK) {
             SAY_ERROR("%s: found while scrubbing: %s", p->title, fault_text(&fault));
-            fire_tick(&p->deadline); /* a turn: others may have what is damaged here */
+            partition_fire_tick(&p->deadline); /* a turn: others may have what is damaged here */
         }
         log_view_drop(&view);
         if (done)
@@ -449,7 +282,7 @@ static void describe_actor(struct partition *p, struct actor_options *options)
         .unflushed_entries = engine->unflushed_entries,
         .boot_id = engine->boot_id,
         .counters = engine_counters(p->options.engine),
-        .env = {.context = p, .submit = submit, .show_view = show_view},
+        .env = {.context = p, .submit = partition_submit, .show_view = show_view},
     };
     if (p->options.peers == NULL)
         return;
@@ -488,18 +321,6 @@ static void serve_failure(struct partition *p)
     }
 }
 
-static void serve(struct partition *p)
-{
-    for (;;) {
-        mailbox_wait(&p->box);
-        do {
-            if (actor_stopped(p->actor))
-                return;
-            run_turn(p);
-        } while (actor_stopped(p->actor) || mailbox_release(&p->box, actor_wants_data(p->actor)));
-    }
-}
-
 /* Runs on the keeper's thread after the partition's own has ended. */
 static void run_join(struct job *job)
 {
@@ -524,22 +345,22 @@ static void *partition_thread(void *argument)
         p->failure = fault;
         p->failure.err = err;
         SAY_ERROR("%s: does not serve: %s", p->title, fault_text(&p->failure));
-        set_face(p, PARTITION_FAILED, &p->failure);
+        partition_set_face(p, PARTITION_FAILED, &p->failure);
         p->options.ready(p->options.context, p, &p->failure);
         serve_failure(p);
     } else {
-        set_face(p, PARTITION_SERVING, NULL);
+        partition_set_face(p, PARTITION_SERVING, NULL);
         mailbox_rouse(&p->box); /* a first turn, for retention and deadlines */
         mailbox_lend(&p->box);
         start_scrubbing(p);
         p->options.ready(p->options.context, p, &fault);
-        serve(p);
+        partition_serve(p);
     }
     struct mail_list rest = {0};
     mailbox_close(&p->box, &rest);
     refuse_rest(&rest, p->stop.reason, NULL);
     actor_close(&p->actor);
-    set_face(p, PARTITION_STOPPED, NULL);
+    partition_set_face(p, PARTITION_STOPPED, NULL);
     atomic_store_explicit(&p->leader_id, 0, memory_order_relaxed);
     atomic_store(&p->ended, true);
     engine_post_work(p->options.engine, &p->join_job);
@@ -567,14 +388,11 @@ enum kq_err partition_start(struct partition **partition, const struct partition
     for (uint32_t i = 0; i < options->founder_count; i++)
         p->founders[i] = options->founders[i];
     atomic_init(&p->references, 2);
-    atomic_init(&p->tick_queued, false);
     atomic_init(&p->ended, false);
     (void)pthread_mutex_init(&p->face_lock, NULL);
     const struct engine_options *engine = engine_options(options->engine);
     mailbox_init(&p->box, engine->mailbox_bytes, &engine_counters(options->engine)->handoffs);
-    p->armed_us = CLOCK_NEVER;
-    p->tick.kind = MAIL_TICK;
-    p->deadline.fire = fire_tick;
+    partition_turns_init(p);
     p->scrub_deadline.fire = fire_scrub;
     p->scrub_job.run = run_scrub;
     p->join_job.run = run_join;
@@ -599,30 +417,11 @@ void partition_stop(struct partition *partition, enum kq_err reason,
     REQUIRE(mailbox_post(&partition->box, MAIL_CONTROL, &partition->stop.mail) != MAILBOX_CLOSED);
 }
 
-/* Who brings a small thing runs the turn itself, if nobody does. Not a link's receiver: a disk
- * that hangs under the turn would make the link deaf. */
-static enum mailbox_post post_and_turn(struct partition *p, enum mail_lane lane, struct mail *mail)
-{
-    bool claimed = false;
-    struct engine *engine = p->options.engine;
-    if (mail->size_bytes > LENT_BYTES_MAX || !engine_lent_begin(engine))
-        return mailbox_post(&p->box, lane, mail);
-    enum mailbox_post posted = mailbox_post_or_claim(&p->box, lane, mail, &claimed);
-    if (!claimed) {
-        engine_lent_end(engine);
-        return posted;
-    }
-    struct partition *held = partition_hold(p); /* the turn may answer whoever holds it for the caller */
-    run_lent_turns(p);
-    partition_drop(&held);
-    engine_lent_end(engine);
-    return MAILBOX_POSTED;
-}
-
 static bool publish(struct partition *p, struct publish_request *request, bool turn)
 {
     request->mail = (struct mail){.kind = MAIL_PUBLISH, .size_bytes = request->batches_bytes + 64};
-    switch (turn ? post_and_turn(p, MAIL_DATA, &request->mail) : mailbox_post(&p->box, MAIL_DATA, &request->mail)) {
+    switch (turn ? partition_post_and_turn(p, MAIL_DATA, &request->mail)
+                 : mailbox_post(&p->box, MAIL_DATA, &request->mail)) {
     case MAILBOX_CLOSED:
         actor_refuse(&request->mail, p->stop.reason, NULL);
         return false;
@@ -682,13 +481,20 @@ void partition_configure(struct partition *partition, const struct partition_lim
 
 /* ---- replication ------------------------------------------------------------------------------- */
 
+static bool post_parcel(struct partition *p, struct parcel *parcel)
+{
+    if (parcel->message.type == RAFT_MSG_APPEND_REPLY)
+        return partition_take_ack(p, parcel);
+    return mailbox_post(&p->box, MAIL_CONTROL, &parcel->mail) != MAILBOX_CLOSED;
+}
+
 bool partition_receive(struct partition *partition, struct parcel *parcel)
 {
     uint32_t size_bytes = parcel->mail.size_bytes;
     uint64_t held = atomic_fetch_add_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
     parcel->mail.kind = MAIL_PARCEL;
     if ((held == 0 || held + size_bytes <= PARCELS_BYTES_MAX) && partition->options.peers != NULL &&
-        mailbox_post(&partition->box, MAIL_CONTROL, &parcel->mail) != MAILBOX_CLOSED)
+        post_parcel(partition, parcel))
         return true;
     (void)atomic_fetch_sub_explicit(&partition->parcels_bytes, size_bytes, memory_order_relaxed);
     return false;

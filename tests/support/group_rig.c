@@ -232,6 +232,23 @@ static void send_packet(void *context, struct packet *packet)
     drop_packet(packet, true);
 }
 
+/* As a link's receiver does, which must not touch a disk. */
+static bool take_lightly(struct group_node *node, struct parcel *parcel)
+{
+    struct pump *pump = &node->pump;
+    struct group *group = node->group;
+    if (pump->control.first != NULL || pump->data.first != NULL || !actor_is_light(pump->actor, parcel))
+        return false;
+    uint64_t calls = io_mem_calls(node->mem);
+    pump->now.wall_ms += (group->now_us - pump->now.mono_us) / 1000;
+    pump->now.mono_us = group->now_us;
+    actor_light_turn(pump->actor, parcel, &pump->now);
+    if (io_mem_calls(node->mem) != calls)
+        group_fail(group, "node %d: a light turn touched the disk", node->number);
+    group->light_turns++;
+    return true;
+}
+
 static void deliver(struct group *group, struct wire *wire)
 {
     struct parcel *parcel = wire->parcel;
@@ -240,10 +257,11 @@ static void deliver(struct group *group, struct wire *wire)
         drop_packet(wire->packet, parcel != NULL);
     }
     struct group_node *to = &group->nodes[wire->to];
-    if (parcel != NULL && to->up && !group->cut[wire->from][wire->to])
-        mail_list_append(&to->pump.control, &parcel->mail);
-    else if (parcel != NULL)
+    bool arrives = parcel != NULL && to->up && !group->cut[wire->from][wire->to];
+    if (!arrives && parcel != NULL)
         release(parcel);
+    if (arrives && !take_lightly(to, parcel))
+        mail_list_append(&to->pump.control, &parcel->mail);
     free(wire);
 }
 

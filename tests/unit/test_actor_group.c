@@ -18,6 +18,22 @@ static void a_publish_to_three_is_on_all_three(void)
     end();
 }
 
+static void an_acknowledgement_commits_without_the_disk(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    group_run(group, 500);
+    group->light_turns = 0;
+    for (int i = 0; i < 10; i++) {
+        struct group_publish *publish = group_publish(group, leader, 100, -1, 0);
+        CU_ASSERT_TRUE(group_wait_publishes(group, 1000));
+        CU_ASSERT_EQUAL(publish->publish.err, KQ_OK);
+        group_run(group, 50);
+    }
+    CU_ASSERT_TRUE(group->light_turns >= 15); /* of 20; some come together with something else */
+    end();
+}
+
 static void a_follower_refuses_and_says_the_term(void)
 {
     begin(3);
@@ -421,6 +437,7 @@ static void a_machine_is_brought_by_its_snapshot(void)
 
 static const struct unit_case cases[] = {
     {"a publish to three is on all three", a_publish_to_three_is_on_all_three},
+    {"an acknowledgement commits without the disk", an_acknowledgement_commits_without_the_disk},
     {"a follower refuses and says the term", a_follower_refuses_and_says_the_term},
     {"without a majority nothing is acknowledged", without_a_majority_nothing_is_acknowledged},
     {"the next leader has what was acknowledged", the_next_leader_has_what_was_acknowledged},

@@ -5,6 +5,9 @@
 #include "partition/mailbox.h"
 #include "support/unit.h"
 
+#include <sched.h>
+#include <semaphore.h>
+
 enum { SENDERS = 8, LETTERS = 20000, HELPERS = 2, LODGERS = 4 };
 
 struct letter {
@@ -14,13 +17,16 @@ struct letter {
 };
 
 struct office {
-    struct mailbox box;
+    struct mailbox box; /* first */
     _Atomic uint64_t handoffs;
     _Atomic int inside;   /* token holders at this moment */
     int next[SENDERS];    /* token holder: the number expected of each sender */
     int received;         /* token holder */
     int misplaced;        /* token holder */
     _Atomic int finished; /* all were received */
+    _Atomic int over;     /* the deputy may go */
+    struct letter errand; /* the actor's own, brought when it comes back */
+    sem_t deputy_called;
 };
 
 struct sender {
@@ -39,6 +45,8 @@ static void take_turn(struct office *office)
     mail_list_move(&control, &data);
     while ((mail = mail_list_take(&control)) != NULL) {
         struct letter *letter = CONTAINER_OF(mail, struct letter, mail);
+        if (letter == &office->errand)
+            continue;
         office->received++;
         if (letter->number != office->next[letter->sender]++)
             office->misplaced++;
@@ -80,15 +88,49 @@ static void *send_letters(void *argument)
     return NULL;
 }
 
+static void call_deputy(struct mailbox *box)
+{
+    (void)sem_post(&((struct office *)(void *)box)->deputy_called);
+}
+
+/* Until it is called though there is nothing left. */
+static void *take_deputy_turns(void *argument)
+{
+    struct office *office = argument;
+    for (;;) {
+        (void)sem_wait(&office->deputy_called);
+        if (atomic_load(&office->over) != 0)
+            return NULL;
+        do
+            take_turn(office);
+        while (mailbox_deputy_goes_on(&office->box, true));
+        (void)mailbox_deputy_ends(&office->box, true, atomic_load(&office->finished) != 0);
+    }
+}
+
+/* When nothing waits it goes out for a moment. */
+static bool go_out(struct office *office)
+{
+    bool alone;
+    if (!mailbox_go_out(&office->box, true))
+        return true;
+    for (int i = 0; i < 10; i++)
+        (void)sched_yield();
+    return mailbox_come_back(&office->box, &office->errand.mail, &alone);
+}
+
+/* In the end it holds the token; whoever finds that all was received rouses it. */
 static void *receive_letters(void *argument)
 {
     struct office *office = argument;
-    while (atomic_load(&office->finished) == 0) {
-        mailbox_wait(&office->box);
-        do
-            take_turn(office);
-        while (mailbox_release(&office->box, true));
+    struct mail_list rest = {0};
+    for (bool holds = false; !holds || atomic_load(&office->finished) == 0;) {
+        if (!holds)
+            mailbox_wait(&office->box);
+        take_turn(office);
+        holds = atomic_load(&office->finished) != 0 || go_out(office);
     }
+    mailbox_close(&office->box, &rest);
     return NULL;
 }
 
@@ -97,10 +139,13 @@ static void many_senders_lose_nothing_and_keep_their_order(void)
     static struct office office;
     static struct sender senders[SENDERS];
     pthread_t threads[SENDERS];
-    pthread_t receiver;
+    pthread_t receiver, deputy;
     mailbox_init(&office.box, 1 << 20, &office.handoffs);
+    office.box.call_deputy = call_deputy;
+    CU_ASSERT_EQUAL_FATAL(sem_init(&office.deputy_called, 0, 0), 0);
     mailbox_lend(&office.box);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&receiver, NULL, receive_letters, &office), 0);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&deputy, NULL, take_deputy_turns, &office), 0);
     for (int i = 0; i < SENDERS; i++) {
         senders[i] = (struct sender){&office, i, calloc(LETTERS, sizeof(struct letter))};
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, send_letters, &senders[i]), 0);
@@ -108,6 +153,9 @@ static void many_senders_lose_nothing_and_keep_their_order(void)
     for (int i = 0; i < SENDERS; i++)
         (void)pthread_join(threads[i], NULL);
     (void)pthread_join(receiver, NULL);
+    atomic_store(&office.over, 1);
+    (void)sem_post(&office.deputy_called);
+    (void)pthread_join(deputy, NULL);
     CU_ASSERT_EQUAL(office.received, SENDERS * LETTERS);
     CU_ASSERT_EQUAL(office.misplaced, 0);
     for (int i = 0; i < SENDERS; i++)
@@ -178,8 +226,58 @@ static void who_brings_mail_runs_the_turn_of_an_idle_actor_that_lends_it(void)
     mailbox_fini(&box);
 }
 
+struct deputised {
+    struct mailbox box; /* first */
+    int calls;
+};
+
+static void count_call(struct mailbox *box)
+{
+    ((struct deputised *)(void *)box)->calls++;
+}
+
+static void an_actor_whose_thread_is_away_has_a_deputy(void)
+{
+    struct deputised office = {.calls = 0};
+    _Atomic uint64_t handoffs = 0;
+    struct mail mail[5] = {{.size_bytes = 1}};
+    struct mail_list control = {0}, data = {0};
+    bool alone = false;
+    mailbox_init(&office.box, 100, &handoffs);
+    office.box.call_deputy = count_call;
+    (void)mailbox_post(&office.box, MAIL_CONTROL, &mail[0]);
+    mailbox_wait(&office.box);
+    CU_ASSERT_FALSE(mailbox_go_out(&office.box, true)); /* there is work */
+    mailbox_take(&office.box, &control, &data, true, 10);
+    CU_ASSERT_TRUE(mailbox_go_out(&office.box, false));
+    (void)mailbox_post(&office.box, MAIL_DATA, &mail[1]);
+    CU_ASSERT_EQUAL(office.calls, 0); /* nobody could use it */
+    (void)mailbox_post(&office.box, MAIL_CONTROL, &mail[2]);
+    CU_ASSERT_EQUAL(office.calls, 1);
+    (void)mailbox_post(&office.box, MAIL_CONTROL, &mail[3]);
+    CU_ASSERT_EQUAL(office.calls, 1); /* one is at it */
+    mailbox_take(&office.box, &control, &data, true, 10);
+    CU_ASSERT_FALSE(mailbox_deputy_goes_on(&office.box, true));
+    CU_ASSERT_FALSE(mailbox_come_back(&office.box, &mail[4], &alone)); /* the deputy has the token */
+    CU_ASSERT_FALSE(alone);
+    CU_ASSERT_FALSE(mailbox_deputy_goes_on(&office.box, true)); /* what is left is the actor's own */
+    CU_ASSERT_TRUE(mailbox_deputy_ends(&office.box, true, false));
+    mailbox_wait(&office.box);
+    mailbox_take(&office.box, &control, &data, true, 10);
+    CU_ASSERT_EQUAL(control.count, 4);
+    CU_ASSERT_EQUAL(data.count, 1);
+    CU_ASSERT_TRUE(mailbox_go_out(&office.box, true));
+    CU_ASSERT_TRUE(mailbox_come_back(&office.box, &mail[0], &alone));
+    CU_ASSERT_TRUE(alone);
+    CU_ASSERT_EQUAL(handoffs, 0);
+    CU_ASSERT_EQUAL(office.calls, 1);
+    mailbox_close(&office.box, &data);
+    mailbox_fini(&office.box);
+}
+
 static const struct unit_case cases[] = {
     {"many senders lose nothing and keep their order", many_senders_lose_nothing_and_keep_their_order},
+    {"an actor whose thread is away has a deputy", an_actor_whose_thread_is_away_has_a_deputy},
     {"who brings mail runs the turn of an idle actor that lends it",
      who_brings_mail_runs_the_turn_of_an_idle_actor_that_lends_it},
     {"a full data lane says crowded and a closed box refuses", a_full_data_lane_says_crowded_and_a_closed_box_refuses},
