@@ -16,6 +16,7 @@ import traceback
 BOOTSTRAP = os.environ["BOOTSTRAP"]
 BROKERS = int(os.environ["BROKERS"])
 PATIENCE = 40  # seconds until something is a failure, on a busy machine
+HOUR_AGO = int(time.time() * 1000) - 3600000  # ms; much older records may be deleted at once
 _cases = []
 
 

@@ -10,7 +10,7 @@ from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
-from cases import (BOOTSTRAP, BROKERS, Member, case, codecs, equal, fault, main, raises, read_by_one, share, tell, text,
+from cases import (BOOTSTRAP, BROKERS, HOUR_AGO, Member, case, codecs, equal, fault, main, raises, read_by_one, share, tell, text,
                    told_to_end, wait_until)
 
 logging.disable(logging.CRITICAL)
@@ -152,14 +152,14 @@ def times():
     name = topic("times", 2)
     p = producer()
     for n in range(10):
-        p.send(name, str(n).encode(), partition=0, timestamp_ms=1000000 + 1000 * n)
+        p.send(name, str(n).encode(), partition=0, timestamp_ms=HOUR_AGO + 1000 * n)
     p.close()
     c = consumer()
     one, none = TopicPartition(name, 0), TopicPartition(name, 1)
-    found = c.offsets_for_times({one: 1003001, none: 1})
-    equal((4, 1004000), (found[one].offset, found[one].timestamp))
+    found = c.offsets_for_times({one: HOUR_AGO + 3001, none: 1})
+    equal((4, HOUR_AGO + 4000), (found[one].offset, found[one].timestamp))
     equal(None, found[none])
-    equal(None, c.offsets_for_times({one: 2000000})[one])
+    equal(None, c.offsets_for_times({one: HOUR_AGO + 10000})[one])
     c.close()
 
 
