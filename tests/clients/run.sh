@@ -111,7 +111,7 @@ for ((id = 1; id <= BROKERS; id++)); do
         say FAILED "broker $id did not stop cleanly"
         failed=1
     fi
-    if grep -E 'AddressSanitizer|ThreadSanitizer|runtime error:| error: ' "$log" |
+    if grep -E 'Sanitizer|runtime error:| error: ' "$log" |
         grep -vE -f <(cat "$here/expected" "$here/$client/expected" 2>/dev/null | grep -v '^#') >"$KQ_DIR/errors"; then
         sed "s/^/    /" "$KQ_DIR/errors" | head -n 20
         say FAILED "broker $id logged an error that is not expected"
