@@ -227,13 +227,13 @@ static bool same_topic(const struct fetch_row *a, const struct fetch_row *b)
 }
 
 /* The parts that are told, in their order; those of one topic that follow each other stand together. */
-static void answer_fill(struct fetching *fetching, const bool *told)
+static void answer_fill(struct fetching *fetching, const bool *told, size_t count)
 {
     struct kafka_call *call = fetching->call;
     struct kafka_fetch_response *answer = call->answer;
     const struct fetch_row *before = NULL;
     int64_t topics = 0;
-    for (uint32_t i = 0; i < fetching->part_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (!told[i])
             continue;
         topics += before == NULL || !same_topic(before, fetching->parts[i].row);
@@ -242,22 +242,22 @@ static void answer_fill(struct fetching *fetching, const bool *told)
     if (!KAFKA_FILL(&call->arena, answer->responses, kafka_fetch_response_topic, topics))
         return;
     struct kafka_fetch_response_topic *to = answer->responses.at;
-    for (uint32_t i = 0; i < fetching->part_count; to++) {
-        for (; i < fetching->part_count && !told[i];)
+    for (size_t i = 0; i < count; to++) {
+        for (; i < count && !told[i];)
             i++;
-        if (i == fetching->part_count)
+        if (i == count)
             break;
-        uint32_t end = i, count = 0;
+        size_t end = i, parts = 0;
         const struct fetch_row *row = fetching->parts[i].row;
-        for (; end < fetching->part_count && (!told[end] || same_topic(row, fetching->parts[end].row)); end++)
-            count += told[end];
+        for (; end < count && (!told[end] || same_topic(row, fetching->parts[end].row)); end++)
+            parts += told[end];
         to->topic = row->topic;
         to->topic_id = row->topic_id;
-        if (!KAFKA_FILL(&call->arena, to->partitions, kafka_fetch_response_partition, count))
+        if (!KAFKA_FILL(&call->arena, to->partitions, kafka_fetch_response_partition, parts))
             return;
-        for (count = 0; i < end; i++)
+        for (parts = 0; i < end; i++)
             if (told[i])
-                part_answer(call, &fetching->parts[i], &to->partitions.at[count++]);
+                part_answer(call, &fetching->parts[i], &to->partitions.at[parts++]);
     }
 }
 
@@ -298,7 +298,7 @@ static void fetching_answer(struct fetching *fetching)
         answer->error_code = fetch_turn_answer(fetching->sessions, &fetching->turn, found, told, clock_mono_us() / 1000,
                                                &answer->session_id);
         if (answer->error_code == KAFKA_ERR_NONE)
-            answer_fill(fetching, told);
+            answer_fill(fetching, told, count);
         answer_nodes(fetching);
     }
     kafka_call_answered(call);
