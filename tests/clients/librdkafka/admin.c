@@ -2,6 +2,7 @@
 #include "cases.h"
 
 #include <stdio.h>
+#include <time.h>
 
 enum { ERROR_BYTES = 512 };
 
@@ -143,6 +144,25 @@ static void settings_are_told_and_changed(void)
     WANT(setting(RD_KAFKA_RESOURCE_BROKER, id, "message.max.bytes", value, sizeof(value)));
 }
 
+static void the_broker_may_set_the_time(void)
+{
+    want_ok(create("rdk-append", 1, -1, "message.timestamp.type", "LogAppendTime"), "create");
+    rd_kafka_t *producer = producer_of("compression.codec=gzip");
+    want_ok(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("rdk-append"), RD_KAFKA_V_TIMESTAMP(1000),
+                              RD_KAFKA_V_VALUE("x", 1), RD_KAFKA_V_END),
+            "produce");
+    producer_done(producer);
+    rd_kafka_t *reader = reader_of("rdk-append", 0, "");
+    rd_kafka_message_t *m = next_message(reader);
+    rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    WANT(m != NULL);
+    int64_t age_ms = (int64_t)time(NULL) * 1000 - rd_kafka_message_timestamp(m, &type);
+    want_int(RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME, type, "type of time");
+    WANT(age_ms > -60000 && age_ms < 60000);
+    rd_kafka_message_destroy(m);
+    rd_kafka_destroy(reader);
+}
+
 /* ---- records ------------------------------------------------------------------------------------ */
 
 static void records_are_deleted(void)
@@ -171,6 +191,7 @@ const struct one_case admin_cases[] = {
     {"topics are made, grown and deleted", topics_are_made_grown_and_deleted, 0},
     {"what makes no topic", what_makes_no_topic, 0},
     {"settings are told and changed", settings_are_told_and_changed, 0},
+    {"the broker may set the time", the_broker_may_set_the_time, 0},
     {"records are deleted", records_are_deleted, 0},
     {NULL, NULL, 0},
 };

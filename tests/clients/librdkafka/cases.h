@@ -58,6 +58,7 @@ void producer_done(rd_kafka_t *producer);
 
 /* Numbers as text, to partition 0; so long that even one alone is smaller when compressed. */
 void send_number(rd_kafka_t *producer, const char *topic, int number);
+void send_number_to(rd_kafka_t *producer, const char *topic, int partition, int number);
 void send_numbers(const char *topic, int from, int to, const char *options);
 /* The next message; NULL: the end of a partition. Freed by rd_kafka_message_destroy. */
 rd_kafka_message_t *next_message(rd_kafka_t *consumer);

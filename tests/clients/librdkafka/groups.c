@@ -130,14 +130,8 @@ static void settle(struct team *t, const char *what)
 static void read_once(struct team *t, int from, int to, const char *what)
 {
     rd_kafka_t *producer = producer_of("");
-    for (int i = from; i <= to; i++) {
-        char text[16];
-        int len = snprintf(text, sizeof(text), "%d", i);
-        want_ok(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(t->topic), RD_KAFKA_V_PARTITION(i % PARTITIONS),
-                                  RD_KAFKA_V_VALUE(text, (size_t)len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                                  RD_KAFKA_V_END),
-                "produce");
-    }
+    for (int i = from; i <= to; i++)
+        send_number_to(producer, t->topic, i % PARTITIONS, i);
     producer_done(producer);
     int64_t until = now_ms() + PATIENCE_MS;
     for (int i = from; i <= to; i++)

@@ -163,9 +163,14 @@ rd_kafka_t *reader_of(const char *topic, int64_t offset, const char *options)
 
 void send_number(rd_kafka_t *producer, const char *topic, int number)
 {
+    send_number_to(producer, topic, 0, number);
+}
+
+void send_number_to(rd_kafka_t *producer, const char *topic, int partition, int number)
+{
     char text[NUMBER_BYTES + 1];
     int len = snprintf(text, sizeof(text), "%0*d", NUMBER_BYTES, number);
-    want_ok(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+    want_ok(rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
                               RD_KAFKA_V_VALUE(text, (size_t)len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                               RD_KAFKA_V_END),
             "produce");

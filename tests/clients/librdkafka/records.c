@@ -73,6 +73,28 @@ static void keys_nulls_and_headers(void)
     rd_kafka_destroy(reader);
 }
 
+static void with_acks_0_and_1(void)
+{
+    const char *topic = topic_new("acks", 1);
+    send_numbers(topic, 1, 50, "acks=1");
+    send_numbers(topic, 51, 99, "acks=0");
+    send_numbers(topic, 100, 100, "acks=all"); /* on its partition's queue behind what nobody waited for */
+    rd_kafka_t *reader = reader_of(topic, 0, "");
+    bool had[101] = {false};
+    for (int i = 1; i <= 100; i++) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(reader, PATIENCE_MS);
+        WANT(m != NULL);
+        if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            WANT(number_in(m) >= 1 && number_in(m) <= 100 && !had[number_in(m)]);
+            had[number_in(m)] = true;
+        } else {
+            i--; /* the end, before what nobody waited for was there */
+        }
+        rd_kafka_message_destroy(m);
+    }
+    rd_kafka_destroy(reader);
+}
+
 static void values_of_900_kib(void)
 {
     enum { LARGE = 900 * 1024, COUNT = 4 };
@@ -132,6 +154,7 @@ static void telnet_and_librdkafka_read_each_other(void)
 const struct one_case record_cases[] = {
     {"every codec lies in the log", every_codec_lies_in_the_log, 0},
     {"keys, nulls, empty values and headers", keys_nulls_and_headers, 0},
+    {"acks 0 and 1", with_acks_0_and_1, 1},
     {"values of 900 KiB, also above what a fetch may bring", values_of_900_kib, 0},
     {"telnet writes and it reads, and the other way round", telnet_and_librdkafka_read_each_other, 0},
     {NULL, NULL, 0},
