@@ -133,7 +133,7 @@ static bool replace_static(struct step *step, struct group *group, struct classi
 {
     struct classic *c = group->classic;
     char id[CLASSIC_TEXT_MAX_BYTES + 1];
-    bool same = c->state == CLASSIC_STABLE && classic_same_protocols(c, before, call);
+    bool same = c->state == CLASSIC_STABLE && classic_same_protocols(c, before, call, true);
     bool led = c->leader != NULL && strcmp(c->leader, before->id) == 0;
     make_id(step, call, id);
     struct slice kept = classic_keep(call, before->assignment);
@@ -206,7 +206,7 @@ static bool take_given_id(struct classic *c, struct slice id)
 static bool join_again(struct step *step, struct group *group, struct classic_member *member, struct classic_call *call)
 {
     struct classic *c = group->classic;
-    bool same = classic_same_protocols(c, member, call);
+    bool same = classic_same_protocols(c, member, call, false);
     bool leads = c->leader != NULL && strcmp(c->leader, member->id) == 0;
     if (!classic_set_protocols(member, call)) {
         call->base.call.fault.err = KQ_NO_MEMORY;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/require.h"
 #include "group/group_step.h"
+#include "proto/kafka/consumer_protocol.h"
 
 #include <stdlib.h>
 
@@ -184,8 +185,21 @@ struct slice classic_metadata(const struct classic *c, const struct classic_memb
     return slice_of(NULL, 0);
 }
 
+static bool same_topics(struct slice a, struct slice b)
+{
+    struct kafka_consumer_subscription x, y;
+    struct kafka_arena arena;
+    kafka_arena_init(&arena, 2 * CLASSIC_SUBSCRIPTION_MAX_BYTES);
+    bool same = kafka_subscription_decode(a, &arena, &x) == KQ_OK &&
+                kafka_subscription_decode(b, &arena, &y) == KQ_OK && x.topics.count == y.topics.count;
+    for (int32_t i = 0; same && i < x.topics.count; i++)
+        same = slice_equal(x.topics.at[i], y.topics.at[i]);
+    kafka_arena_fini(&arena);
+    return same;
+}
+
 bool classic_same_protocols(const struct classic *c, const struct classic_member *member,
-                            const struct classic_call *call)
+                            const struct classic_call *call, bool by_topics)
 {
     if (member->protocols != NULL && member->protocol_count != call->protocol_count)
         return false;
@@ -197,7 +211,7 @@ bool classic_same_protocols(const struct classic *c, const struct classic_member
         struct slice known = member->protocols == NULL ? member->metadata : member->protocols[i].metadata;
         if (member->protocols != NULL && !slice_equal(member->protocols[i].name, p->name))
             return false;
-        if (!slice_equal(known, p->metadata))
+        if (!slice_equal(known, p->metadata) && !(by_topics && same_topics(known, p->metadata)))
             return false;
     }
     return true;

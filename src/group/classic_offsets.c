@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SUBSCRIPTION_MAX_BYTES = 16 * 1024 * 1024 }; /* of a member, decoded: what it can say at most in its metadata */
-
 /* ---- commit ------------------------------------------------------------------------------------- */
 
 /* Whether this client may commit; a group without members takes offsets from anybody (generation -1). */
@@ -170,7 +168,7 @@ static void keep_what_member_reads(struct classic_call *call, const struct class
 {
     struct kafka_consumer_subscription wants;
     struct kafka_arena arena;
-    kafka_arena_init(&arena, SUBSCRIPTION_MAX_BYTES);
+    kafka_arena_init(&arena, CLASSIC_SUBSCRIPTION_MAX_BYTES);
     struct slice metadata =
         c->protocol == NULL ? slice_of(NULL, 0) : classic_metadata(c, member, slice_text(c->protocol));
     if (slice_is_absent(metadata) && member->protocol_count > 0)

@@ -11,6 +11,8 @@
 
 struct step;
 
+enum { CLASSIC_SUBSCRIPTION_MAX_BYTES = 16 * 1024 * 1024 }; /* of a member, decoded: all that metadata has room for */
+
 struct classic_member {
     struct classic_member *next, *prev; /* oldest first */
     char *id;
@@ -88,8 +90,10 @@ void classic_set_text(char **to, struct slice text);
 struct slice classic_metadata(const struct classic *c, const struct classic_member *member, struct slice protocol);
 /* As it joins now. False: out of memory. */
 bool classic_set_protocols(struct classic_member *member, const struct classic_call *call);
+/* Whether it asks for what it asked for before. by_topics: consumers that want the same topics do,
+ * whatever else has changed: what they own, what their assignor tells itself. */
 bool classic_same_protocols(const struct classic *c, const struct classic_member *member,
-                            const struct classic_call *call);
+                            const struct classic_call *call, bool by_topics);
 
 /* ---- classic_round.c: on the leader, within a turn ---------------------------------------- */
 

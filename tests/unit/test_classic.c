@@ -559,6 +559,54 @@ static void offsets_of_topics_that_are_read_stay(void)
     }
 }
 
+/* A static member that joins a group of its own with this metadata, and syncs if it has to; the generation. */
+static int32_t come_with(struct machine_turn *turn, struct slice metadata)
+{
+    const struct classic_protocol protocol = {.name = slice_text("cooperative-sticky"), .metadata = metadata};
+    struct classic_call join = {.base = {.verb = GROUP_JOIN, .group = "h", .call = {.done = done_nothing}},
+                                .client_id = slice_text("c"),
+                                .host = slice_text("/"),
+                                .instance = slice_text("named"),
+                                .protocol_type = slice_text("consumer"),
+                                .protocols = &protocol,
+                                .protocol_count = 1,
+                                .session_ms = SESSION_MS,
+                                .rebalance_ms = REBALANCE_MS,
+                                .may_skip = true};
+    if (!turn->machine.ops->call(turn->group, &join.base.call, turn, &turn->now))
+        pass(turn, 1000000);
+    CU_ASSERT_EQUAL(join.answer, CLASSIC_OK);
+    struct classic_member_row row = {.id = join.member_id, .assignment = slice_text("all")};
+    struct classic_call sync = {.base = {.verb = GROUP_SYNC, .group = "h", .call = {.done = done_nothing}},
+                                .member_id = join.member_id,
+                                .instance = slice_text("named"),
+                                .generation = join.generation,
+                                .rows = &row,
+                                .row_count = join.skip ? 0 : 1};
+    if (!turn->machine.ops->call(turn->group, &sync.base.call, turn, &turn->now))
+        pass(turn, 1000000);
+    CU_ASSERT_EQUAL(sync.answer, CLASSIC_OK);
+    CU_ASSERT(slice_equal_text(sync.assignment, "all"));
+    int32_t generation = join.generation;
+    classic_call_fini(&sync);
+    classic_call_fini(&join);
+    return generation;
+}
+
+/* A consumer that is started again owns nothing, and says so in its metadata. */
+static void a_static_member_that_wants_the_same_topics_starts_no_round(void)
+{
+    static const uint8_t owns[] = {0, 1, 0, 0, 0, 1, 0,   1, 't', 0, 0, 0, 2, 9, 9,
+                                   0, 0, 0, 1, 0, 1, 't', 0, 0,   0, 1, 0, 0, 0, 3};
+    static const uint8_t owns_nothing[] = {0, 1, 0, 0, 0, 1, 0, 1, 't', 255, 255, 255, 255, 0, 0, 0, 0};
+    static const uint8_t wants_other[] = {0, 1, 0, 0, 0, 1, 0, 1, 'u', 255, 255, 255, 255, 0, 0, 0, 0};
+    struct machine_turn *turn = start(9, 0, 0);
+    int32_t generation = come_with(turn, slice_of(owns, sizeof owns));
+    CU_ASSERT_EQUAL(come_with(turn, slice_of(owns_nothing, sizeof owns_nothing)), generation);
+    CU_ASSERT_EQUAL(come_with(turn, slice_of(wants_other, sizeof wants_other)), generation + 1);
+    actor_free(turn);
+}
+
 static void the_two_kinds_refuse_each_other(void)
 {
     struct machine_turn *turn = start(6, 1, 0);
@@ -625,6 +673,8 @@ static const struct unit_case cases[] = {
     {"three share, one dies, one leaves", three_share_and_one_dies},
     {"the first wait for others", the_first_wait_for_others},
     {"a static member comes back to its place", a_static_member_comes_back_to_its_place},
+    {"a static member that wants the same topics starts no round",
+     a_static_member_that_wants_the_same_topics_starts_no_round},
     {"a new coordinator goes on", a_new_coordinator_goes_on},
     {"commits are their members'", commits_are_their_members},
     {"offsets of topics that are read stay", offsets_of_topics_that_are_read_stay},
