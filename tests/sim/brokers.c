@@ -122,6 +122,7 @@ static struct config *configuration(const struct sim_broker *b)
     set(config, "host=127.0.1.%u", b->number);
     set(config, "port=%d", BROKER_PORT);
     set(config, "raft.port=%d", BROKER_RAFT_PORT);
+    set(config, "kafka.port=%d", BROKER_KAFKA_PORT);
     set(config, "data.dir=%s", b->data_dir);
     if (all.count > 1)
         set(config, "peers=%s", all.peers);

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { BROKERS_MAX = 9, BROKER_PORT = 8080, BROKER_RAFT_PORT = 7070, BROKER_SCRUB_S = 10 };
+enum { BROKERS_MAX = 9, BROKER_PORT = 8080, BROKER_RAFT_PORT = 7070, BROKER_KAFKA_PORT = 9092, BROKER_SCRUB_S = 10 };
 
 enum broker_death {
     DEATH_KILL,  /* kill -9: the page cache lives, the kernel closes the sockets */

@@ -72,6 +72,13 @@ struct clients_plan *clients_plan(void)
     return &all.plan;
 }
 
+void clients_speak_kafka(void)
+{
+    struct chance chance = chance_of(machine_seed(), 41);
+    all.plan.kafka_producers = variant()->power_of_many ? 0 : 1 + (unsigned)chance_below(&chance, 3);
+    all.plan.kafka_members = (unsigned)chance_below(&chance, 4);
+}
+
 struct history *clients_history(void)
 {
     return all.history;
@@ -135,8 +142,7 @@ static void judge_refusal(const char *reply)
             judge_fails("a client is told: %.200s", reply);
 }
 
-/* The Body: the value's number, and often something behind it. */
-static size_t body(struct client *c, char *into, size_t bytes, uint64_t value)
+size_t client_body(struct client *c, char *into, size_t bytes, uint64_t value)
 {
     size_t len = (size_t)snprintf(into, bytes, "v%" PRIu64 " ", value);
     size_t more = (size_t)chance_magnitude(&c->chance, 1, 8000);
@@ -158,6 +164,26 @@ static uint32_t sends(uint32_t op, unsigned topic, uint32_t key, uint64_t value)
     uint32_t send = history_send(all.history, op, key, value);
     all.sent[value] = (struct sent){send, topic, false};
     return send;
+}
+
+uint64_t client_sends(uint32_t op, unsigned topic, uint32_t key, uint32_t *send)
+{
+    uint64_t value = ++all.values;
+    *send = sends(op, topic, key, value);
+    return value;
+}
+
+void client_sent(unsigned topic, uint64_t value, enum history_outcome outcome)
+{
+    all.sent[value].answered = true;
+    if (outcome == HISTORY_OK)
+        acks_judge(topic, value);
+    all.acknowledged += outcome == HISTORY_OK;
+}
+
+int64_t client_timeout_ns(void)
+{
+    return all.timeout_ns;
 }
 
 bool client_waits_for(uint64_t value)
@@ -196,7 +222,7 @@ static uint32_t publish_begin(struct client *c, char text[CLIENT_LINE_BYTES], ui
     uint64_t value = *number = ++all.values;
     char message[8400], named[16] = "";
     uint32_t where = HISTORY_KEY_ANY;
-    (void)body(c, message, sizeof message, value);
+    (void)client_body(c, message, sizeof message, value);
     if (key < KEYS) { /* else without one */
         int len = snprintf(named, sizeof named, "k%u", key);
         where = client_key(topic, fnv_partition(named, (size_t)len, all.plan.partitions[topic]));
@@ -234,7 +260,7 @@ static void publish_some(struct client *c)
         publish_end(c, ops[i], all.sent[values[i]].topic, values[i], session_hear(&c->session));
 }
 
-static bool enough(void)
+bool client_enough(void)
 {
     return all.stop || all.values >= all.plan.publishes_max;
 }
@@ -243,7 +269,7 @@ static void *publisher(void *argument)
 {
     struct client *c = argument;
     int64_t pause_ns = chance_magnitude(&c->chance, 5, 300) * MS_NS;
-    while (!enough()) {
+    while (!client_enough()) {
         if (!client_connected(c))
             continue;
         publish_some(c);
@@ -284,7 +310,7 @@ static bool produce_one(struct client *c, int64_t id, int64_t epoch, unsigned to
 {
     char message[8400];
     uint64_t value = ++all.values;
-    (void)body(c, message, sizeof message, value);
+    (void)client_body(c, message, sizeof message, value);
     (void)snprintf(c->line, sizeof c->line, "PUBX t%u %u %" PRId64 " %" PRId64 " %" PRId64 " {\"Body\":\"%s\"}", topic,
                    partition, id, epoch, sequence, message);
     uint32_t op = history_begin(all.history, 1000000 + c->number, client_now());
@@ -337,7 +363,7 @@ static void *producer(void *argument)
     int64_t id = 0, epoch = 0;
     int64_t sequences[CLIENTS_TOPICS_MAX][CLIENTS_PARTITIONS_MAX] = {{0}};
     bool known = take_producer_id(c, &id, &epoch);
-    while (known && !enough()) {
+    while (known && !client_enough()) {
         unsigned topic = (unsigned)chance_below(&c->chance, all.plan.topics);
         unsigned partition = (unsigned)chance_below(&c->chance, all.plan.partitions[topic]);
         if (produce_one(c, id, epoch, topic, partition, sequences[topic][partition])) {
@@ -385,7 +411,11 @@ void clients_start(void)
     const struct {
         unsigned count;
         void *(*run)(void *argument);
-    } kinds[] = {{all.plan.publishers, publisher}, {all.plan.producers, producer}, {all.plan.members, member_main}};
+    } kinds[] = {{all.plan.publishers, publisher},
+                 {all.plan.producers, producer},
+                 {all.plan.members, member_main},
+                 {all.plan.kafka_producers, kafka_producer_main},
+                 {all.plan.kafka_members, kafka_member_main}};
     for (size_t kind = 0; kind < sizeof kinds / sizeof kinds[0]; kind++)
         for (unsigned i = 0; i < kinds[kind].count; i++) {
             REQUIRE(number < CLIENTS_MAX);

@@ -20,12 +20,15 @@ struct clients_plan {
     unsigned partitions[CLIENTS_TOPICS_MAX];
     unsigned replicas; /* 0: as the broker chooses */
     unsigned publishers, producers, members;
-    uint64_t publishes_max; /* of all together */
+    unsigned kafka_producers, kafka_members; /* none, unless clients_speak_kafka() */
+    uint64_t publishes_max;                  /* of all together */
 };
 
 /* Draws a plan; node is the clients' computer. */
 void clients_new(struct node *node, uint64_t seed);
 struct clients_plan *clients_plan(void);
+/* Before they start: some that speak Kafka's protocol are among them. */
+void clients_speak_kafka(void);
 struct history *clients_history(void);
 /* Creates the topics, however often it must ask. False: not within the time. */
 bool clients_make_topics(int64_t within_ns);

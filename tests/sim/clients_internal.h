@@ -1,4 +1,4 @@
-/* Between clients.c and members.c. */
+/* Between clients.c, members.c and those that speak Kafka's protocol. */
 #ifndef KQ_TESTS_SIM_CLIENTS_INTERNAL_H
 #define KQ_TESTS_SIM_CLIENTS_INTERNAL_H
 
@@ -38,10 +38,23 @@ static inline const char *client_shown(const char *reply)
 }
 /* Its publisher has no answer yet. */
 bool client_waits_for(uint64_t value);
+/* A new message of this operation to a partition: its number, and the history's send of it. */
+uint64_t client_sends(uint32_t op, unsigned topic, uint32_t key, uint32_t *send);
+/* What became of a message is known, or its sender waits no more. */
+void client_sent(unsigned topic, uint64_t value, enum history_outcome outcome);
+/* A message: its number, and often something behind it. */
+size_t client_body(struct client *c, char *into, size_t bytes, uint64_t value);
+/* No more is to be published. */
+bool client_enough(void);
+int64_t client_timeout_ns(void);
 /* The number behind a name in a JSON text. */
 bool client_number_in(const char *text, const char *name, int64_t *number);
 bool clients_stopping(void);
 void client_free(struct client *c);
+
+/* Fibers of clients that speak Kafka's protocol. */
+void *kafka_producer_main(void *argument);
+void *kafka_member_main(void *argument);
 
 /* The fiber of a member of groups. */
 void *member_main(void *argument);

@@ -13,23 +13,29 @@
 
 enum { ROOM_FIRST = 16 * 1024, LINE_MAX_BYTES = 64 * 1024 * 1024 };
 
+int session_dial(unsigned broker, int port, int64_t timeout_ns)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    struct timeval span = {.tv_sec = timeout_ns / S_NS, .tv_usec = timeout_ns % S_NS / 1000};
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &span, sizeof span);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &span, sizeof span);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    at.sin_addr.s_addr = htonl(net_address_of(broker_node(brokers_at(broker))));
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+
 bool session_open(struct session *s, unsigned broker, int64_t timeout_ns)
 {
     static uint32_t processes;
     REQUIRE(s->fd < 0);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    s->fd = session_dial(broker, BROKER_PORT, timeout_ns);
+    if (s->fd < 0)
         return false;
-    struct timeval span = {.tv_sec = timeout_ns / S_NS, .tv_usec = timeout_ns % S_NS / 1000};
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &span, sizeof span);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &span, sizeof span);
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(BROKER_PORT)};
-    at.sin_addr.s_addr = htonl(net_address_of(broker_node(brokers_at(broker))));
-    if (connect(fd, (struct sockaddr *)&at, sizeof at) != 0) {
-        (void)close(fd);
-        return false;
-    }
-    s->fd = fd;
     s->process = ++processes;
     s->broker = broker;
     s->have = s->taken = 0;

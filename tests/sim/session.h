@@ -19,6 +19,10 @@ struct session {
     size_t have, taken, room;
 };
 
+/* A socket that is connected to a port of a broker; below 0: none in time. The timeout is
+ * that of each call on it, too. */
+int session_dial(unsigned broker, int port, int64_t timeout_ns);
+
 /* All zeros but fd -1 is closed. */
 bool session_open(struct session *s, unsigned broker, int64_t timeout_ns);
 void session_close(struct session *s);

@@ -54,7 +54,7 @@ struct options {
     uint64_t seed, seeds;
     unsigned brokers;
     bool trace, twice, once, first, hard;
-    bool flush_interval;
+    bool flush_interval, kafka;
     const struct scenario *scenario; /* in place of faults by chance */
     bool core;                       /* replicas of the consensus core alone */
     int64_t seconds, hours;
@@ -87,8 +87,8 @@ static void failed(const char *why)
     fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n  what explains it, of its trace:\n", sim.seed, why);
     tail_show(why, told_kinds, TAIL_LINES);
     const struct scenario *story = sim.options.scenario;
-    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u%s%s%s%s --trace\n", sim.seed,
-            sim.options.brokers, sim.options.hard ? " --hard" : "",
+    fprintf(stderr, "  all of it: tests/sim/simulate --seed %" PRIu64 " --brokers %u%s%s%s%s%s --trace\n", sim.seed,
+            sim.options.brokers, sim.options.hard ? " --hard" : "", sim.options.kafka ? " --kafka" : "",
             sim.options.flush_interval ? " --flush interval" : "", story != NULL ? " --scenario " : "",
             story != NULL ? story->name : "");
     fflush(stderr);
@@ -290,6 +290,8 @@ static int run_seed(void)
     frames_start(BROKER_RAFT_PORT, sim.seed);
     brokers_new(sim.options.scenario != NULL ? sim.options.scenario->brokers : sim.options.brokers, sim.seed);
     clients_new(sim.harness, sim.seed);
+    if (sim.options.kafka)
+        clients_speak_kafka();
     if (sim.options.scenario != NULL) {
         clients_plan()->replicas = sim.options.scenario->replicas;
         clients_plan()->publishes_max = STORY_PUBLISHES;
@@ -398,20 +400,22 @@ static void list_scenarios(FILE *to)
 
 static void usage(FILE *to)
 {
-    fprintf(to, "simulate [--world brokers|core] [--scenario NAME] [--hard] [--flush always|interval] [--seed N] "
-                "[--seeds COUNT | --hours H] [--brokers "
-                "N] [--seconds S] "
-                "[--trace] [--twice | --once] [--first]\n"
-                "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
-                "  network, under faults drawn from the seed, and judges what clients were told.\n"
-                "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
-                "  --hard          disks are wiped and operators give orders, too\n"
-                "  --flush interval brokers acknowledge before the disk has it\n"
-                "  --hours H       as many as there is time for, by the real clock\n"
-                "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
-                "  --once          none twice; else it is the first\n"
-                "  --first         ends at the first seed that fails\n"
-                "  --scenario NAME a story in place of faults by chance:\n");
+    fprintf(to,
+            "simulate [--world brokers|core] [--scenario NAME] [--hard] [--kafka] [--flush always|interval] [--seed N] "
+            "[--seeds COUNT | --hours H] [--brokers "
+            "N] [--seconds S] "
+            "[--trace] [--twice | --once] [--first]\n"
+            "  Runs whole brokers and their clients on one thread with a model clock, disk and\n"
+            "  network, under faults drawn from the seed, and judges what clients were told.\n"
+            "  --seeds COUNT   that many, from --seed on; --seconds S of faults each\n"
+            "  --hard          disks are wiped and operators give orders, too\n"
+            "  --kafka         some clients speak Kafka's protocol\n"
+            "  --flush interval brokers acknowledge before the disk has it\n"
+            "  --hours H       as many as there is time for, by the real clock\n"
+            "  --trace         prints all that happens; --twice: every seed twice, to compare\n"
+            "  --once          none twice; else it is the first\n"
+            "  --first         ends at the first seed that fails\n"
+            "  --scenario NAME a story in place of faults by chance:\n");
     list_scenarios(to);
 }
 
@@ -449,21 +453,15 @@ static bool is_core(const char *world)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {{"seed", required_argument, NULL, 's'},
-                                          {"seeds", required_argument, NULL, 'n'},
-                                          {"brokers", required_argument, NULL, 'b'},
-                                          {"seconds", required_argument, NULL, 't'},
-                                          {"trace", no_argument, NULL, 'v'},
-                                          {"twice", no_argument, NULL, '2'},
-                                          {"hard", no_argument, NULL, 'x'},
-                                          {"first", no_argument, NULL, '1'},
-                                          {"hours", required_argument, NULL, 'H'},
-                                          {"scenario", required_argument, NULL, 'S'},
-                                          {"flush", required_argument, NULL, 'f'},
-                                          {"world", required_argument, NULL, 'w'},
-                                          {"once", no_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"seed", required_argument, NULL, 's'},     {"seeds", required_argument, NULL, 'n'},
+        {"brokers", required_argument, NULL, 'b'},  {"seconds", required_argument, NULL, 't'},
+        {"trace", no_argument, NULL, 'v'},          {"twice", no_argument, NULL, '2'},
+        {"hard", no_argument, NULL, 'x'},           {"kafka", no_argument, NULL, 'k'},
+        {"first", no_argument, NULL, '1'},          {"hours", required_argument, NULL, 'H'},
+        {"scenario", required_argument, NULL, 'S'}, {"flush", required_argument, NULL, 'f'},
+        {"world", required_argument, NULL, 'w'},    {"once", no_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
     sim.options = (struct options){.seed = 1, .seeds = 1, .brokers = 1, .seconds = 20};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         if (c == 's')
@@ -486,6 +484,8 @@ int main(int argc, char **argv)
             sim.options.flush_interval = strcmp(optarg, "interval") == 0;
         else if (c == 'x')
             sim.options.hard = true;
+        else if (c == 'k')
+            sim.options.kafka = true;
         else if (c == '1')
             sim.options.first = true;
         else if (c == '2')
