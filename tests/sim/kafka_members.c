@@ -397,6 +397,14 @@ static void leave(struct kafka_member *m)
     m->id[0] = '\0';
 }
 
+/* As one that slept, or was told nothing: it commits what it read before anything else. */
+static void commit_late(struct kafka_member *m)
+{
+    for (unsigned p = 0; p < CLIENTS_PARTITIONS_MAX; p++)
+        if (m->mine[p] && m->position[p] >= 0)
+            (void)commit(m, p);
+}
+
 /* Reads and commits while it belongs to the generation, or for as long as it likes. */
 static void take_part(struct kafka_member *m)
 {
@@ -414,6 +422,10 @@ static void take_part(struct kafka_member *m)
                 return;
         }
         fiber_sleep(chance_magnitude(&m->c->chance, 1, 500) * MS_NS);
+        if (chance_once_in(&m->c->chance, 30)) {
+            fiber_sleep(chance_between(&m->c->chance, REBALANCE_MS, 2 * SESSION_MS) * MS_NS);
+            commit_late(m);
+        }
     }
     if (m->coordinator.fd >= 0 && chance_once_in(&m->c->chance, 2))
         leave(m);
@@ -430,8 +442,11 @@ void *kafka_member_main(void *argument)
     m->topic = (unsigned)chance_below(&c->chance, clients_plan()->topics);
     (void)snprintf(m->group, sizeof m->group, "kafka%u", m->topic);
     while (!clients_stopping()) {
-        if (kafka_to_coordinator(c, &m->coordinator, m->group) && join(m))
+        bool there = kafka_to_coordinator(c, &m->coordinator, m->group);
+        if (there && join(m))
             take_part(m);
+        else if (there && m->id[0] != '\0' && chance_once_in(&c->chance, 2))
+            commit_late(m);
         fiber_sleep(chance_between(&c->chance, 20, 800) * MS_NS);
         if (chance_once_in(&c->chance, 3))
             talk_close(&m->coordinator);
