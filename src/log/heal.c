@@ -99,8 +99,9 @@ bool log_next_damage(struct log *log, uint64_t from_idx, struct log_damage *dama
     for (uint64_t idx = place_damage(p, from_idx); idx > 0; idx = place_damage(p, idx + 1)) {
         struct segment *s = idx >= log_first_idx(log) ? log_segment_of(log, idx) : NULL;
         if (s != NULL && segment_ready(s, NULL) != KQ_OK)
-            continue;                           /* it cannot even be looked at now */
-        if (s == NULL || !is_damaged(s, idx)) { /* deleted or cut since, or well again */
+            continue; /* it cannot even be looked at now */
+        /* Deleted or cut since, below the log start (nobody has it for sure, or needs it), or well again. */
+        if (s == NULL || segment_is_forgotten(s, idx, log_start_off(log)) || !is_damaged(s, idx)) {
             place_forget_damage(p, idx, idx);
             continue;
         }

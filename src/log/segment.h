@@ -154,6 +154,14 @@ static inline struct index_row segment_row(const struct segment *s, uint64_t idx
     return index_row_get(s->index.rows, idx - s->first_idx);
 }
 
+/* Any thread, after segment_ready. The entry lies wholly below the log start: nobody reads it
+ * any more, and others need not have it. */
+static inline bool segment_is_forgotten(const struct segment *s, uint64_t idx, int64_t start_off)
+{
+    uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_acquire);
+    return end_idx != SEGMENT_END_OPEN && idx + 1 < end_idx && segment_row(s, idx + 1).first_off <= start_off;
+}
+
 /* Any thread, after segment_ready. The entry at idx, borrowed from the mapping;
  * its body is checked unless that was done since the segment was opened (or
  * always, with anew). KQ_CORRUPT, KQ_IO: with *fault. */

@@ -339,6 +339,8 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
         enum kq_err err = segment_ready(s, fault);
         if (err != KQ_OK) /* the whole segment is out of service, or deleted meanwhile */
             *cursor = end;
+        while (err == KQ_OK && *cursor < end && segment_is_forgotten(s, *cursor, log_view_start_off(view)))
+            (*cursor)++;
         while (err == KQ_OK && *cursor < end && seen < limit_bytes) {
             struct entry_head head = {0};
             const uint8_t *body;

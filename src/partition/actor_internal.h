@@ -135,6 +135,7 @@ struct actor {
     int64_t own_flushed_us;
     bool damaged;          /* as of the last look */
     int64_t damage_due_us; /* not looked at before */
+    uint64_t damage_from;  /* the next look begins here: what nobody can mend keeps nothing else from it */
     uint64_t boot_version; /* with interval flushing: the hard state that counts this start; 0: none */
     bool boot_durable;     /* nothing is said before */
     struct raft_seat *target;

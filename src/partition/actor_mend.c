@@ -19,9 +19,11 @@ void actor_look_at_damage(struct actor *actor)
     if (view != NULL)
         log_view_drop(&view);
     struct log_damage damage;
-    actor->damaged = may_be && log_next_damage(actor->log, 0, &damage);
+    actor->damaged = may_be && (log_next_damage(actor->log, actor->damage_from, &damage) ||
+                                (actor->damage_from > 0 && log_next_damage(actor->log, 0, &damage)));
     if (!actor->damaged)
         return;
+    actor->damage_from = damage.last_idx + 1;
     actor->damage_due_us = actor->now.mono_us + ASK_EVERY_US;
     if (damage.sealed)
         actor->options.env.damaged(actor->options.env.context, damage.first_idx, damage.last_idx);

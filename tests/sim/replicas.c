@@ -32,6 +32,8 @@ struct replica {
     uint64_t bytes; /* of its entries */
     struct seen *seen;
     size_t count, room;
+    uint32_t damaged; /* places, up to this offset, that do not check out */
+    int64_t damaged_end_off;
 };
 
 static struct {
@@ -92,8 +94,15 @@ static void take_record(void *context, struct record *record)
 
 static void take_line(void *context, const char *line)
 {
-    (void)context;
+    struct replica *r = context;
+    long long first_off, last_off;
+    const char *offsets = strncmp(line, "DAMAGED", 7) == 0 ? strstr(line, "offsets ") : NULL;
     trace_say(TRACE_JUDGE, "%s", line);
+    if (offsets == NULL || sscanf(offsets, "offsets %lld to %lld", &first_off, &last_off) != 2)
+        return;
+    r->damaged++;
+    if (last_off >= r->damaged_end_off)
+        r->damaged_end_off = last_off + 1;
 }
 
 static bool differs(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -116,11 +125,15 @@ static bool read_replica(struct replica *r, const char *dir)
         return differs("broker %u, %s: %s", r->broker, r->name, fault_text(&fault));
     /* A footer in which a bit flipped looks like a write that did not finish. */
     bool flipped = io_mem_flipped(disk_mem(broker_node(brokers_at(r->broker))->disk)) > 0;
-    if (counts.damaged > 0 || (counts.torn_bytes > 0 && !flipped))
+    if (counts.damaged > (flipped ? r->damaged : 0) || (counts.torn_bytes > 0 && !flipped))
         return differs("broker %u, %s: %u damaged places, %" PRIu64 " torn bytes after a stop in order", r->broker,
                        r->name, counts.damaged, counts.torn_bytes);
+    uint32_t damaged = r->damaged;
+    int64_t damaged_end_off = r->damaged_end_off;
     if (tool_dump(io, dir, -1, true, 0, &out, &counts, &fault) != KQ_OK)
         return differs("broker %u, %s: %s", r->broker, r->name, fault_text(&fault));
+    r->damaged = damaged; /* as the check saw it; the dump says so again */
+    r->damaged_end_off = damaged_end_off;
     struct log_hard_state state;
     struct log_mark mark;
     bool one_bad;
@@ -177,7 +190,7 @@ static bool same(const struct replica *a, const struct replica *b)
 static bool is_whole(const struct replica *r)
 {
     for (size_t i = 1; i < r->count; i++)
-        if (r->seen[i].idx != r->seen[i - 1].idx + 1)
+        if (r->seen[i].idx != r->seen[i - 1].idx + 1 && r->seen[i].first_off > r->damaged_end_off)
             return differs("broker %u, %s: idx %" PRIu64 " stands behind idx %" PRIu64, r->broker, r->name,
                            r->seen[i].idx, r->seen[i - 1].idx);
     uint64_t last = r->count > 0 ? r->seen[r->count - 1].idx : 0, first = r->count > 0 ? r->seen[0].idx : 1;
@@ -185,13 +198,30 @@ static bool is_whole(const struct replica *r)
         return differs("broker %u, %s: it ends at idx %" PRIu64 ", and knows idx %" PRIu64 " to be committed",
                        r->broker, r->name, last, r->commit_idx);
     bool internal = strncmp(r->name, "__", 2) == 0;
-    if (internal || first <= 1 || variant()->retention_ms >= 0)
+    if (internal || first <= 1 || r->damaged > 0 || variant()->retention_ms >= 0)
         return true;
     if (variant()->retention_bytes < 0 || r->bytes < (uint64_t)variant()->retention_bytes)
         return differs("broker %u, %s: begins at idx %" PRIu64 " and has %" PRIu64
                        " bytes; retention must leave at least %" PRId64,
                        r->broker, r->name, first, r->bytes, variant()->retention_bytes);
     return true;
+}
+
+static bool are_of_one(const struct replica *a, const struct replica *b)
+{
+    return strcmp(a->name, b->name) == 0 && uuid_equal(&a->topic_id, &b->topic_id);
+}
+
+/* Damage that nobody could mend, as the others' logs begin behind it by now: whoever asked for
+ * it was told that the log starts later. */
+static bool may_be_damaged(const struct replica *r)
+{
+    for (size_t i = 0; i < all.count; i++)
+        if (&all.at[i] != r && are_of_one(&all.at[i], r) && all.at[i].count > 0 &&
+            all.at[i].seen[0].first_off >= r->damaged_end_off)
+            return true;
+    return differs("broker %u, %s: %u damaged places after a stop in order, and others have what was there", r->broker,
+                   r->name, r->damaged);
 }
 
 static bool look_at_all(void)
@@ -207,9 +237,11 @@ static bool look_at_all(void)
     }
     for (size_t i = 0; i < all.count; i++)
         for (size_t j = i + 1; j < all.count; j++)
-            if (strcmp(all.at[i].name, all.at[j].name) == 0 && uuid_equal(&all.at[i].topic_id, &all.at[j].topic_id) &&
-                !same(&all.at[i], &all.at[j]))
+            if (are_of_one(&all.at[i], &all.at[j]) && !same(&all.at[i], &all.at[j]))
                 return false;
+    for (size_t i = 0; i < all.count; i++)
+        if (all.at[i].damaged > 0 && !may_be_damaged(&all.at[i]))
+            return false;
     return true;
 }
 

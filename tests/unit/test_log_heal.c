@@ -470,6 +470,31 @@ static void many_bits_are_flipped_and_mended(void)
     done();
 }
 
+/* Others may have it no more: it would stand before all that they can still give. */
+static void damage_below_the_log_start_is_nobodys(void)
+{
+    fill();
+    find_places();
+    const struct place_of *p = roomy();
+    uint64_t idx = p->first_idx + 1;
+    done();
+    flip(p->path, p->pos[idx + 1] - 1);
+    CU_ASSERT_EQUAL_FATAL(log_rig_open(&rig), KQ_OK);
+    CU_ASSERT_EQUAL(read_all(), 1);
+    log_set_commit(rig.log, ENTRIES);
+    struct log_damage d;
+    CU_ASSERT_TRUE(log_next_damage(rig.log, 0, &d));
+    log_set_start(rig.log, peer[idx + 1].slice.first_off); /* its segment stays, for what lies behind */
+    CU_ASSERT_FALSE(log_next_damage(rig.log, 0, &d));
+    struct log_view *view = log_view_take(rig.log);
+    uint64_t cursor = 0;
+    bool round = false;
+    while (!round)
+        CU_ASSERT_EQUAL(log_view_scrub(view, &cursor, 5000, &round, &rig.fault), KQ_OK);
+    log_view_drop(&view);
+    done();
+}
+
 static void a_cut_or_a_deletion_forgets_damage(void)
 {
     fill();
@@ -509,6 +534,7 @@ static const struct unit_case cases[] = {
     {"what does not fit is refused", what_does_not_fit_is_refused},
     {"a repair may be cut off anywhere", a_repair_may_be_cut_off_anywhere},
     {"many bits are flipped and mended", many_bits_are_flipped_and_mended},
+    {"damage below the log start is nobody's", damage_below_the_log_start_is_nobodys},
     {"a cut or a deletion forgets damage", a_cut_or_a_deletion_forgets_damage},
 };
 UNIT_MAIN("log heal", cases)
