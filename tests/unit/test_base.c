@@ -16,6 +16,22 @@ static void crc32c_agrees_with_the_published_value(void)
     CU_ASSERT_EQUAL(crc32c(0, "123456789", 9), 0xe3069283u);
 }
 
+/* Long pieces are read in lanes side by side, which begin and end anywhere. */
+static void crc32c_of_a_long_piece_is_that_of_its_bytes(void)
+{
+    enum { BYTES = 40000, STEP = 1237 };
+    static uint8_t data[BYTES];
+    for (size_t i = 0; i < BYTES; i++)
+        data[i] = (uint8_t)(i * i >> 3 ^ i);
+    uint32_t crc = 99;
+    for (size_t n = 0; n < BYTES; n++) {
+        if (n % STEP == 0)
+            CU_ASSERT_EQUAL(crc32c(99, data, n), crc);
+        crc = crc32c(crc, data + n, 1);
+    }
+    CU_ASSERT_EQUAL(crc32c(99, data, BYTES), crc);
+}
+
 static void crc32c_combines_to_the_checksum_of_the_whole(void)
 {
     uint8_t data[1000];
@@ -161,6 +177,7 @@ static void a_prompt_thread_has_short_slices_and_so_has_whom_it_starts(void)
 
 static const struct unit_case cases[] = {
     {"crc32c agrees with the published value", crc32c_agrees_with_the_published_value},
+    {"crc32c of a long piece is that of its bytes", crc32c_of_a_long_piece_is_that_of_its_bytes},
     {"crc32c combines to the checksum of the whole", crc32c_combines_to_the_checksum_of_the_whole},
     {"varints come back as they went and know their size", varints_come_back_as_they_went_and_know_their_size},
     {"a cursor past the end stays bad", a_cursor_past_the_end_stays_bad},
