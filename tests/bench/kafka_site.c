@@ -175,8 +175,9 @@ static bool look_at(struct looking *look, const struct kafka_metadata_response *
     int32_t leader_id = -1;
     for (int32_t i = 0; i < topic->partitions.count; i++) {
         const struct kafka_metadata_response_partition *p = &topic->partitions.at[i];
-        if (p->leader_id < 0 || p->error_code != 0 || p->isr_nodes.count != look->site->count)
-            return false;
+        if (p->leader_id < 0 || p->error_code != 0 || p->isr_nodes.count != look->site->count ||
+            p->leader_id != p->replica_nodes.at[0])
+            return false; /* the preferred leader: else it is about to change */
         if (p->partition_index == look->partition)
             leader_id = p->leader_id;
     }

@@ -35,8 +35,8 @@ void site_start_ours(struct kafka_site *site, int count, const char *const *sett
 bool site_start_apache(struct kafka_site *site, int count);
 void site_stop(struct kafka_site *site);
 
-/* Makes a topic with a replica on each broker, and waits until every partition has a leader and
- * all replicas. */
+/* Makes a topic with a replica on each broker, and waits until every partition has all replicas,
+ * the first of which leads. */
 void site_create(const struct kafka_site *site, const char *topic, int partitions);
 /* The port of the broker that leads it. */
 int site_leader_port(const struct kafka_site *site, const char *topic, int partition);
