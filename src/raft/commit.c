@@ -57,6 +57,8 @@ void raft_on_appended(struct raft *raft, const struct raft_event *event, struct 
     REQUIRE(event->term == raft->term);
     REQUIRE(event->idx == raft->last_idx + 1);
     REQUIRE(raft->noop_idx == 0 || event->config != NULL || raft_may_propose(raft));
+    if (raft_is_idle(raft) && raft->beat_at_us <= raft->now_us) /* the entry says what a beat would */
+        raft->beat_at_us = raft->now_us + raft->beat_us;
     raft_runs_append(raft, event->idx, event->term);
     raft->last_idx = event->idx;
     raft->last_term = event->term;

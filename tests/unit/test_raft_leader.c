@@ -505,8 +505,16 @@ static void a_group_that_is_idle_and_vouched_for_has_no_clock(void)
     CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
     rig.now_us += 60000 * MS;
     (void)append(1);
-    CU_ASSERT_NOT_EQUAL(raft_deadline_us(&rig.raft), RAFT_NEVER_US);
+    CU_ASSERT_EQUAL(raft_deadline_us(&rig.raft), rig.now_us + rig.raft.beat_us);
     (void)feed((struct raft_event){.type = RAFT_EV_TICK});
+    CU_ASSERT_EQUAL(rig.raft.role, RAFT_LEADER);
+    struct raft_message message;
+    CU_ASSERT_TRUE(take(RAFT_MSG_APPEND, 2, &message));
+    CU_ASSERT_TRUE(take(RAFT_MSG_APPEND, 3, &message));
+    CU_ASSERT_FALSE(raft_take_message(&rig.raft, &message)); /* no beats: the entry says as much */
+    rig.now_us += rig.raft.beat_us;
+    (void)feed((struct raft_event){.type = RAFT_EV_TICK});
+    CU_ASSERT_TRUE(take(RAFT_MSG_BEAT, 2, &message));
     CU_ASSERT_EQUAL(rig.raft.role, RAFT_LEADER);
 }
 
