@@ -175,6 +175,7 @@ void link_table_news(struct link_table *t, struct partition *partition, const st
         return;
     }
     bool same = g->partition == partition && tells_the_same(&g->news, news);
+    bool other_members = g->news.config_idx != news->config_idx; /* who is new may have been told of, and not known */
     if (g->partition == partition)
         t->hooks.drop(t->hooks.context, partition); /* there is one reference already */
     else
@@ -182,7 +183,7 @@ void link_table_news(struct link_table *t, struct partition *partition, const st
     g->news = *news;
     if (!same)
         link_group_touch(t, g);
-    link_group_settle(t, g, NULL, !same);
+    link_group_settle(t, g, NULL, !same || other_members);
 }
 
 void link_table_forget(struct link_table *t, const struct group_id *id, int64_t now_us)

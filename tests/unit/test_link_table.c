@@ -17,6 +17,7 @@ struct partition {
     bool stuck;
     uint64_t term;
     uint32_t leader_id;
+    uint64_t config_idx;
     uint32_t claimed_by; /* 0: nobody vouches */
     uint64_t claimed_term;
     bool linked[BROKERS + 1];
@@ -201,7 +202,8 @@ static void tell(uint32_t id, uint32_t g, uint64_t term, uint32_t leader_id)
                                 .self = {id, uuid_of((uint8_t)id)},
                                 .term = term,
                                 .leads = leader_id == id,
-                                .leader = {leader_id, uuid_of((uint8_t)leader_id)}};
+                                .leader = {leader_id, uuid_of((uint8_t)leader_id)},
+                                .config_idx = p->config_idx};
     link_table_news(nodes[id].table, p, &news, now_us);
 }
 
@@ -322,6 +324,24 @@ static void a_leader_is_vouched_for_and_its_followers_linked(void)
     settle();
     CU_ASSERT_EQUAL(nodes[3].partitions[0].claimed_by, 1);
     CU_ASSERT_TRUE(nodes[1].partitions[0].linked[3]);
+    end();
+}
+
+/* A new replica may say whom it follows before its group has taken it in. */
+static void a_follower_is_linked_again_when_the_group_has_other_members(void)
+{
+    begin();
+    connect_all();
+    tell(1, 0, 5, 1);
+    tell(2, 0, 5, 1);
+    settle();
+    nodes[1].partitions[0].linked[2] = false; /* as by a replica that knew no such member */
+    tell(1, 0, 5, 1);
+    settle();
+    CU_ASSERT_FALSE(nodes[1].partitions[0].linked[2]);
+    nodes[1].partitions[0].config_idx++;
+    tell(1, 0, 5, 1);
+    CU_ASSERT_TRUE(nodes[1].partitions[0].linked[2]);
     end();
 }
 
@@ -743,6 +763,8 @@ static void whatever_happened_all_is_known_in_the_end(void)
 
 static const struct unit_case cases[] = {
     {"a leader is vouched for, and its followers linked", a_leader_is_vouched_for_and_its_followers_linked},
+    {"a follower is linked again when the group has other members",
+     a_follower_is_linked_again_when_the_group_has_other_members},
     {"a follower of another term is not linked", a_follower_of_another_term_is_not_linked},
     {"nobody is linked before it has heard who leads", nobody_is_linked_before_it_has_heard_who_leads},
     {"a follower has to acknowledge the claim", a_follower_has_to_acknowledge_the_claim},
