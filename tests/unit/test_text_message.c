@@ -48,6 +48,7 @@ static void takes_the_three_members(void)
     accepts("{\"Body\":\"b\",\"Key\":\"k\"}", NULL, "k", "b");
     accepts("{}", NULL, NULL, NULL);
     accepts(" { \"Key\" : \"\" } ", NULL, "", NULL);
+    accepts("\t{\r\"Key\"\n:\"k\" ,\"Header\":\"h\", \"Body\":\" \x7f{}:,\"}\n", "h", "k", " \x7f{}:,");
 }
 
 static void takes_escapes_and_other_scripts(void)
@@ -109,6 +110,11 @@ static void refuses_broken_json_with_its_position(void)
     refuses("{\"Body\":\"a\",}", "message is not JSON");
     refuses("{\"Body\":\"a\"}}", "message is not JSON");
     refuses("{\"Body\":\"a\nb\"}", "message is not JSON");
+    refuses("{\"Body\":\"0123456\x1f 0123456\"}", "message is not JSON");
+    refuses("{\"Body\":\"\xc3\xbc 01234\x01\xc3\xbc 01234\"}", "message is not JSON");
+    refuses("{\"Body\":\"0123456789abcdef\x01\"}", "message is not JSON");
+    refuses("{,\"Body\":\"a\"}", "message is not JSON");
+    refuses("{\"Body\":\"a\" \"Key\":\"b\"}", "message is not JSON");
     refuses("{\"Body\":\"\\x\"}", "message is not JSON");
     refuses("{\"Body\":\"\\u12g4\"}", "message is not JSON");
     refuses("{\"Body\":\"\\ud800\"}", "half of a surrogate pair in \\u escapes, at byte 9");

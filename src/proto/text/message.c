@@ -1,5 +1,9 @@
 /*
- * A publish's message, through one yajl handle.
+ * A publish's message: one without escapes by hand, any other through one yajl handle.
+ *
+ * A string without escapes ends at the next quote, so a message that has none needs no lexer
+ * that looks at each byte; nearly all are so. Whatever is unusual about it, or wrong, is left to
+ * yajl, which also finds the words for it.
  *
  * yajl_allow_multiple_values lets the handle go on with the next message after a
  * good one; after anything else it is thrown away and a fresh one made, so no
@@ -110,17 +114,25 @@ static int on_open_object(void *context)
     return 1;
 }
 
+/* MEMBER_COUNT: none is named so. */
+static enum member member_named(const void *name, size_t size_bytes)
+{
+    for (int i = 0; i < MEMBER_COUNT; i++)
+        if (size_bytes == strlen(member_names[i]) && memcmp(name, member_names[i], size_bytes) == 0)
+            return (enum member)i;
+    return MEMBER_COUNT;
+}
+
 static int on_name(void *context, const unsigned char *name, size_t size_bytes)
 {
     struct message_parser *p = context;
     char what[160];
-    for (int i = 0; i < MEMBER_COUNT; i++) {
-        if (size_bytes != strlen(member_names[i]) || memcmp(name, member_names[i], size_bytes) != 0)
-            continue;
-        p->next = (enum member)i;
-        if (slice_is_absent(p->value[i]))
+    enum member named = member_named(name, size_bytes);
+    if (named < MEMBER_COUNT) {
+        p->next = named;
+        if (slice_is_absent(p->value[named]))
             return 1;
-        (void)snprintf(what, sizeof(what), "%s is there twice", member_names[i]);
+        (void)snprintf(what, sizeof(what), "%s is there twice", member_names[named]);
         return refuse(p, what);
     }
     size_t shown = size_bytes;
@@ -190,6 +202,82 @@ static size_t lone_surrogate(const uint8_t *json, size_t json_bytes)
         at += 12;
     }
     return json_bytes;
+}
+
+/* ---- without escapes ------------------------------------------------------------------- */
+
+struct plain {
+    const uint8_t *at;
+    const uint8_t *end;
+};
+
+static void skip_space(struct plain *p)
+{
+    while (p->at < p->end && (*p->at == ' ' || *p->at == '\t' || *p->at == '\n' || *p->at == '\r'))
+        p->at++;
+}
+
+static bool take_mark(struct plain *p, uint8_t mark)
+{
+    skip_space(p);
+    bool is = p->at < p->end && *p->at == mark;
+    if (is)
+        p->at++;
+    return is;
+}
+
+/* Below 0x20, which no string may hold. Eight bytes at a time: a byte less 0x20 borrows into its
+ * top bit, where that was clear. A borrow may also come from the byte below; then that one is to blame. */
+static bool has_control(const uint8_t *data, size_t size_bytes)
+{
+    const uint64_t low = UINT64_C(0x2020202020202020), top = UINT64_C(0x8080808080808080);
+    size_t at = 0;
+    for (; at + 8 <= size_bytes; at += 8) {
+        uint64_t word = get_le64(data + at);
+        if (((word - low) & ~word & top) != 0)
+            return true;
+    }
+    for (; at < size_bytes; at++)
+        if (data[at] < 0x20)
+            return true;
+    return false;
+}
+
+static bool take_string(struct plain *p, struct slice *string)
+{
+    if (!take_mark(p, '"'))
+        return false;
+    const uint8_t *quote = memchr(p->at, '"', (size_t)(p->end - p->at));
+    if (quote == NULL || has_control(p->at, (size_t)(quote - p->at)))
+        return false;
+    *string = slice_of(p->at, (size_t)(quote - p->at));
+    p->at = quote + 1;
+    return true;
+}
+
+/* False: it is not that simple, or not right. */
+static bool parse_plain(const uint8_t *json, size_t json_bytes, struct text_message *message)
+{
+    struct plain p = {.at = json, .end = json + json_bytes};
+    struct slice value[MEMBER_COUNT + 1] = {{0}};
+    if (!take_mark(&p, '{'))
+        return false;
+    bool more = !take_mark(&p, '}');
+    while (more) {
+        struct slice name, text;
+        if (!take_string(&p, &name) || !take_mark(&p, ':') || !take_string(&p, &text))
+            return false;
+        enum member named = member_named(name.data, name.len);
+        if (named == MEMBER_COUNT || !slice_is_absent(value[named]))
+            return false;
+        value[named] = text;
+        more = take_mark(&p, ',');
+        if (!more && !take_mark(&p, '}'))
+            return false;
+    }
+    skip_space(&p);
+    *message = (struct text_message){.header = value[HEADER], .key = value[KEY], .body = value[BODY]};
+    return p.at == p.end;
 }
 
 /* ---- the parser ------------------------------------------------------------------------- */
@@ -276,6 +364,8 @@ enum kq_err message_parse(struct message_parser *p, const uint8_t *json, size_t 
     enum kq_err err = look_ahead(json, json_bytes, escapes, fault);
     if (err != KQ_OK)
         return err;
+    if (!escapes && parse_plain(json, json_bytes, message))
+        return KQ_OK;
     if (!prepare(p, json, json_bytes, escapes)) {
         drop_handle(p);
         return fault_set(fault, KQ_NO_MEMORY, "out of memory for a message of %zu bytes", json_bytes);
