@@ -23,7 +23,7 @@
 enum {
     FILE_MODE = 0640,
     FOLDER_MODE = 0750,
-    ZERO_BLOCK_BYTES = 256 * 1024,
+    ZERO_BLOCK_BYTES = 1024 * 1024,
     PROC_PATH_BYTES = 32,
 };
 
