@@ -351,12 +351,17 @@ static void time_is_up(struct engine_deadline *deadline)
     fetching_wake(CONTAINER_OF(deadline, struct fetching, deadline));
 }
 
-static void fetching_cancel(struct kafka_call *call)
+static void fetching_end_waits(struct fetching *fetching)
 {
-    struct fetching *fetching = call->own;
     (void)pthread_mutex_lock(&fetching->lock);
     fetching->over = true;
     (void)pthread_mutex_unlock(&fetching->lock);
+}
+
+static void fetching_cancel(struct kafka_call *call)
+{
+    struct fetching *fetching = call->own;
+    fetching_end_waits(fetching);
     fetching_wake(fetching);
 }
 
@@ -469,7 +474,8 @@ void kafka_handle_fetch(struct kafka_call *call, struct worker *worker)
     call->own = fetching;
     call->fini = fetching_fini;
     fetching_fill(fetching);
-    fetching->over = !kafka_call_waits(call, fetching_cancel);
+    if (!kafka_call_waits(call, fetching_cancel) || !kafka_call_counts(call))
+        fetching_end_waits(fetching);
     if (fetching_read(fetching) || fetching->part_count == 0 || !fetching_wait(fetching))
         fetching_answer(fetching);
 }

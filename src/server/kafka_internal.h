@@ -60,7 +60,8 @@ struct kafka_call {
     void (*work)(struct kafka_call *call, struct worker *worker);
     uint8_t *frame; /* behind its size; body borrows from it */
     uint8_t *memory;
-    int64_t held_bytes;
+    int64_t held_bytes; /* as the account of all clients knows it, the arena's among them: */
+    int64_t arena_bytes;
     struct buf reply;
     struct kafka_splices reply_splices;
 };
@@ -76,6 +77,9 @@ void kafka_call_wants_worker(struct kafka_call *call, void (*work)(struct kafka_
 /* A handler that is going to wait for long: cancel() runs when that is to end soon, once, on any
  * thread, perhaps together with the answer. False: it is to end now. Not for Produce. */
 bool kafka_call_waits(struct kafka_call *call, void (*cancel)(struct kafka_call *call));
+/* A handler that has taken much of the arena, before it waits: that counts as the client's from now on. False:
+ * all clients together hold more than they may, and nothing should be waited for with it. */
+bool kafka_call_counts(struct kafka_call *call);
 /* A mailbox that has enough: no more Produce is read of this client until the call is
  * answered. The worker, in a handler. */
 void kafka_call_crowds(struct kafka_call *call);

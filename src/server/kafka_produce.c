@@ -293,6 +293,7 @@ void kafka_handle_produce(struct kafka_call *call, struct worker *worker)
     struct image *image = cluster_image(call->broker->cluster);
     call->hang_up = !producing_fill(call, producing, image, refuse_whole(call));
     image_drop(&image);
+    (void)kafka_call_counts(call);
     atomic_store_explicit(&producing->left, 1, memory_order_relaxed);
     bool crowded = false;
     for (uint32_t i = 0; i < producing->part_count && !call->hang_up; i++) {

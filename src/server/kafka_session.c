@@ -277,6 +277,17 @@ void kafka_call_drop(struct kafka_call *call)
     conn_drop(conn);
 }
 
+bool kafka_call_counts(struct kafka_call *call)
+{
+    struct conn_home *home = conn_home_of(call->session->conn);
+    int64_t more_bytes = (int64_t)call->arena.held_bytes - call->arena_bytes;
+    if (more_bytes != 0)
+        conn_memory_take(home, more_bytes);
+    call->arena_bytes += more_bytes;
+    call->held_bytes += more_bytes;
+    return !conn_memory_over(home);
+}
+
 static void session_run(struct kafka_session *session, struct worker *worker, uint8_t *memory, uint8_t *frame,
                         size_t frame_bytes)
 {
@@ -289,9 +300,7 @@ static void session_run(struct kafka_session *session, struct worker *worker, ui
         call_free(call);
         return;
     }
-    int64_t arena_bytes = (int64_t)call->arena.held_bytes;
-    conn_memory_take(conn_home_of(session->conn), arena_bytes);
-    call->held_bytes += arena_bytes;
+    (void)kafka_call_counts(call);
     call->is_produce = call->request.key == KAFKA_PRODUCE;
     conn_lock(session->conn);
     call->refs++; /* of the list */

@@ -165,6 +165,44 @@ static void thousands_of_long_polls_hold_no_worker(void)
     daemon_end(&d);
 }
 
+struct held {
+    struct client *text;
+    int64_t least, most;
+};
+
+static bool holds(void *arg)
+{
+    const struct held *held = arg;
+    int64_t bytes = info_number(held->text, "MemoryBytes");
+    return bytes >= held->least && bytes <= held->most;
+}
+
+/* A short request can name a session of many partitions: what it makes of it is counted. */
+static void what_a_long_poll_holds_is_counted(void)
+{
+    enum { PARTS = 60, LEAST_BYTES = PARTS * 200 };
+    struct daemon *d = start(temp_folder("wire"), 0);
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d)), *other = caller_open(daemon_kafka_port(d));
+    struct client *text = client_open(daemon_port(d));
+    step_topic(c, "t", PARTS, 1, NULL, NULL);
+    struct step_fetch poll = {.topic = "t", .count = PARTS};
+    poll = (struct step_fetch){
+        .session_id = step_fetch(c, &poll)->session_id, .session_epoch = 1, .wait_ms = STEP_TIMEOUT_MS, .min_bytes = 1};
+    struct held held = {.text = text, .most = 1024};
+    CU_ASSERT_TRUE(wait_until(holds, &held, REPLY_MS));
+    int32_t polled = step_fetch_send(c, &poll);
+    held = (struct held){.text = text, .least = LEAST_BYTES, .most = INT64_MAX};
+    CU_ASSERT_TRUE(wait_until(holds, &held, REPLY_MS));
+    CU_ASSERT_EQUAL(step_produce(other, &(struct step_batch){.topic = "t", .partition = 7}).error_code, 0);
+    CU_ASSERT_EQUAL(step_fetch_count(step_fetched(c, 0, polled)), 1);
+    held = (struct held){.text = text, .most = 1024};
+    CU_ASSERT_TRUE(wait_until(holds, &held, REPLY_MS));
+    client_close(&text);
+    caller_close(&c);
+    caller_close(&other);
+    daemon_end(&d);
+}
+
 /* ---- producers that number what they send ---------------------------------------------------------- */
 
 static int64_t new_producer(struct kafka_caller *c)
@@ -393,6 +431,7 @@ static const struct unit_case cases[] = {
     {"answers come in the order of requests", answers_come_in_the_order_of_requests},
     {"a long poll holds back what is behind it", a_long_poll_holds_back_what_is_behind_it},
     {"thousands of long polls hold no worker", thousands_of_long_polls_hold_no_worker},
+    {"what a long poll holds is counted", what_a_long_poll_holds_is_counted},
     {"what is sent again is told where it is", what_is_sent_again_is_told_where_it_is},
     {"a group outlives its broker in the middle of a round", a_group_outlives_its_broker_in_the_middle_of_a_round},
 };
