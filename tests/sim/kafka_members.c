@@ -405,10 +405,24 @@ static void commit_late(struct kafka_member *m)
             (void)commit(m, p);
 }
 
+/* A commit of the generation before, that was long on its way. */
+static void commit_of_old(struct kafka_member *m)
+{
+    m->generation--;
+    for (unsigned p = 0; p < CLIENTS_PARTITIONS_MAX && m->mine[p]; p++) {
+        m->position[p] = 0;
+        (void)commit(m, p);
+        m->position[p] = -1;
+    }
+    m->generation++;
+}
+
 /* Reads and commits while it belongs to the generation, or for as long as it likes. */
 static void take_part(struct kafka_member *m)
 {
     unsigned rounds = 1 + (unsigned)chance_below(&m->c->chance, 40);
+    if (m->generation > 1 && chance_once_in(&m->c->chance, 2))
+        commit_of_old(m);
     while (rounds-- > 0 && !clients_stopping() && heartbeat(m)) {
         for (unsigned p = 0; p < CLIENTS_PARTITIONS_MAX; p++) {
             if (!m->mine[p])
