@@ -42,6 +42,8 @@ steps() {
     "$1" --brokers 3 --seed 101 --seeds 25 || return 1
     "$1" --brokers 5 --seed 201 --seeds 4 || return 1
     "$1" --brokers 3 --flush interval --seed 301 --seeds 6 || return 1
+    "$1" --kafka --brokers 1 --seed 411 --seeds 8 || return 1
+    "$1" --kafka --brokers 3 --seed 401 --seeds 6 || return 1
     "$1" --brokers 1 --seed 11 --seeds 20
 }
 stories=$(sed -n '/^for story in /,/; do$/p' "$srcdir/tests/sim/seeds.sh" | tr -d '\\\n' | sed 's/^for story in //; s/; do$//')

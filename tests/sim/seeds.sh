@@ -8,6 +8,7 @@ if [ "${SIM_SHARE:-}" = short ]; then
     "$SIMULATE" --world core --seed 1 --seeds 60
     "$SIMULATE" --brokers 1 --seed 1 --seeds 4 --twice
     "$SIMULATE" --brokers 3 --seed 101 --seeds 8
+    "$SIMULATE" --kafka --brokers 3 --seed 401 --seeds 2
     exit 0
 fi
 "$SIMULATE" --world core --seed 1 --seeds 1200
@@ -25,3 +26,5 @@ done
 "$SIMULATE" --brokers 5 --seed 201 --seeds 20
 "$SIMULATE" --brokers 3 --flush interval --seed 301 --seeds 14
 "$SIMULATE" --brokers 3 --flush interval --seed 316
+"$SIMULATE" --kafka --brokers 1 --seed 411 --seeds 12
+"$SIMULATE" --kafka --brokers 3 --seed 401 --seeds 12
