@@ -27,6 +27,7 @@ enum {
     PART_NAME_BYTES = 255,    /* no topic has a longer name */
     PART_OVERHEAD_BYTES = 96, /* of the map, and of malloc */
     SESSION_OVERHEAD_BYTES = 256,
+    REFUSED_MS = 1000,
 };
 
 struct fetch_session_part {
@@ -65,6 +66,9 @@ struct fetch_sessions {
     struct fetch_session *oldest, *newest; /* by their last use */
     uint64_t evicted;
     int64_t bytes;
+    /* Nobody made room for a session of so many partitions or fewer: not looked for again until then. */
+    uint32_t refused_parts;
+    int64_t refused_until_ms;
 };
 
 /* ---- a session's partitions ------------------------------------------------------------------ */
@@ -262,16 +266,22 @@ struct fetch_sessions_count fetch_sessions_count(struct fetch_sessions *sessions
 }
 
 /* Cache's lock held. Who makes room for a session of so many partitions; NULL: nobody. */
-static struct fetch_session *cache_victim(const struct fetch_sessions *sessions, uint32_t parts, int64_t now_ms)
+static struct fetch_session *cache_victim(struct fetch_sessions *sessions, uint32_t parts, int64_t now_ms)
 {
     struct fetch_session *victim = sessions->oldest;
     if (victim == NULL || now_ms - victim->used_ms > FETCH_SESSION_EVICTION_MS)
         return victim;
     victim = NULL;
+    if (now_ms < sessions->refused_until_ms && parts <= sessions->refused_parts)
+        return NULL;
     for (struct fetch_session *one = sessions->oldest; one != NULL; one = one->newer)
         if (now_ms - one->created_ms > FETCH_SESSION_EVICTION_MS && one->cached_parts < parts &&
             (victim == NULL || one->cached_parts < victim->cached_parts))
             victim = one;
+    if (victim == NULL) {
+        sessions->refused_parts = parts;
+        sessions->refused_until_ms = now_ms + REFUSED_MS;
+    }
     return victim;
 }
 

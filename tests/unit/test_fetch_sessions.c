@@ -4,6 +4,9 @@
 #include "server/kafka_fetch_sessions.h"
 #include "support/unit.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 enum { PARTS_MAX = 8, ROOMY_BYTES = 1024 * 1024, LATER_MS = FETCH_SESSION_EVICTION_MS + 1 };
 
 /* A client with one topic, whose partitions' watermarks are as it says. */
@@ -253,6 +256,92 @@ static void memory_is_bounded(void)
     fetcher_free(&f);
 }
 
+/* ---- threads ------------------------------------------------------------------------------- */
+
+enum { THREADS = 4, STEPS = 3000, SHARED = 6 };
+
+static struct {
+    struct fetch_sessions *sessions;
+    _Atomic int32_t ids[SHARED];
+    _Atomic int32_t epochs[SHARED];
+    _Atomic int64_t now_ms;
+    _Atomic uint64_t went_on;
+} crowd;
+
+/* One fetch of `count` partitions, which has found something new everywhere. */
+static int16_t fetch_once(struct kafka_arena *arena, int32_t *id, int32_t epoch, int32_t count, int32_t gone)
+{
+    struct kafka_fetch_request_partition parts[PARTS_MAX] = {{0}};
+    struct kafka_fetch_response_partition found = {.high_watermark = atomic_load(&crowd.now_ms)};
+    const struct kafka_fetch_response_partition *at[PARTS_MAX];
+    bool told[PARTS_MAX];
+    struct kafka_fetch_request_topic topic = {.topic = slice_text("topic")};
+    struct kafka_fetch_request_forgotten forgotten = {.topic = slice_text("topic")};
+    struct kafka_fetch_request ask = {.session_id = *id, .session_epoch = epoch};
+    struct fetch_turn turn;
+    for (int32_t i = 0; i < PARTS_MAX; i++) {
+        parts[i].partition = i;
+        at[i] = &found;
+    }
+    topic.partitions.at = parts;
+    topic.partitions.count = count;
+    ask.topics.at = &topic;
+    ask.topics.count = count > 0;
+    forgotten.partitions.at = &gone;
+    forgotten.partitions.count = 1;
+    ask.forgotten_topics_data.at = &forgotten;
+    ask.forgotten_topics_data.count = epoch > 0;
+    kafka_arena_reset(arena);
+    int64_t now_ms = atomic_fetch_add(&crowd.now_ms, 100);
+    int16_t code = fetch_turn_begin(crowd.sessions, &turn, &ask, false, now_ms, arena);
+    *id = 0;
+    if (code == KAFKA_ERR_NONE && turn.count <= PARTS_MAX)
+        code = fetch_turn_answer(crowd.sessions, &turn, at, told, now_ms, id);
+    fetch_turn_end(&turn);
+    return code;
+}
+
+/* Sessions of all are opened, gone on with and closed by all. */
+static void *one_of_the_crowd(void *argument)
+{
+    uint32_t random = (uint32_t)(uintptr_t)argument;
+    struct kafka_arena arena;
+    kafka_arena_init(&arena, 1024 * 1024);
+    for (int i = 0; i < STEPS; i++) {
+        random = random * 1664525 + 1013904223;
+        uint32_t which = (random >> 16) % SHARED;
+        int32_t id = atomic_load(&crowd.ids[which]), epoch = atomic_load(&crowd.epochs[which]);
+        int32_t count = (int32_t)(random >> 8) % PARTS_MAX;
+        if (id == 0 || random >> 28 == 0) {
+            if (fetch_once(&arena, &id, 0, count, 0) == KAFKA_ERR_NONE) {
+                atomic_store(&crowd.epochs[which], 1);
+                atomic_store(&crowd.ids[which], id);
+            }
+        } else if (fetch_once(&arena, &id, epoch, count, count) == KAFKA_ERR_NONE && id != 0) {
+            atomic_store(&crowd.epochs[which], epoch + 1);
+            atomic_fetch_add(&crowd.went_on, 1);
+        } else if (random >> 27 == 3) {
+            atomic_store(&crowd.ids[which], 0);
+        }
+    }
+    kafka_arena_fini(&arena);
+    return NULL;
+}
+
+static void many_threads_use_them_together(void)
+{
+    pthread_t threads[THREADS];
+    crowd.sessions = fetch_sessions_new(SHARED - 2, ROOMY_BYTES);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, one_of_the_crowd, (void *)(i + 1)), 0);
+    for (int i = 0; i < THREADS; i++)
+        (void)pthread_join(threads[i], NULL);
+    CU_ASSERT(atomic_load(&crowd.went_on) > 100);
+    CU_ASSERT(fetch_sessions_count(crowd.sessions).evicted > 0);
+    CU_ASSERT(fetch_sessions_count(crowd.sessions).sessions <= SHARED - 2);
+    fetch_sessions_free(&crowd.sessions); /* which looks that no byte is left */
+}
+
 static const struct unit_case cases[] = {
     {"a session tells only what changed", only_what_changed_is_told},
     {"partitions come, change and are forgotten", partitions_come_change_and_are_forgotten},
@@ -260,6 +349,7 @@ static const struct unit_case cases[] = {
     {"who has given records goes to the end", who_has_given_records_goes_to_the_end},
     {"a full cache gives no more, but for who is worth more", a_full_cache_gives_no_more},
     {"the memory of sessions is bounded", memory_is_bounded},
+    {"many threads use them together", many_threads_use_them_together},
 };
 
 UNIT_MAIN("fetch sessions", cases)
