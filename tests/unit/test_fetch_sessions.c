@@ -292,7 +292,7 @@ static int16_t fetch_once(struct kafka_arena *arena, int32_t *id, int32_t epoch,
     ask.forgotten_topics_data.at = &forgotten;
     ask.forgotten_topics_data.count = epoch > 0;
     kafka_arena_reset(arena);
-    int64_t now_ms = atomic_fetch_add(&crowd.now_ms, 100);
+    int64_t now_ms = atomic_fetch_add(&crowd.now_ms, 2000);
     int16_t code = fetch_turn_begin(crowd.sessions, &turn, &ask, false, now_ms, arena);
     *id = 0;
     if (code == KAFKA_ERR_NONE && turn.count <= PARTS_MAX)
