@@ -3,7 +3,8 @@
  *
  * This replica's own disk: a leader need not count itself, so what others have on disk is
  * committed without it; but it takes no more than a few entries that it has not flushed.
- * If no flush comes back for a while it hands over to a replica whose disk works.
+ * If no flush comes back for a while, or no room is made for what is to be appended, it
+ * hands over to a replica whose disk works.
  *
  * A follower that lacks what is committed and has taken nothing more: that is told upward,
  * with how long, where it is known whether its broker lives (then another broker is to
@@ -28,18 +29,19 @@ static int64_t patience_us(const struct actor *actor)
     return us > LOOK_EVERY_US ? us : LOOK_EVERY_US;
 }
 
-static bool owes_flush(const struct actor *actor)
+/* A flush, or room for an append. */
+static bool waits_for_disk(const struct actor *actor)
 {
     return actor->raft.role == RAFT_LEADER && !actor_is_alone(actor) &&
-           log_flushed_idx(actor->log) < log_last_idx(actor->log);
+           (actor->room_wanted || log_flushed_idx(actor->log) < log_last_idx(actor->log));
 }
 
 static void watch_own_disk(struct actor *actor)
 {
     uint64_t flushed_idx = log_flushed_idx(actor->log);
-    if (!owes_flush(actor) || flushed_idx != actor->own_flushed_idx || actor->own_flushed_us == 0) {
+    if (!waits_for_disk(actor) || flushed_idx != actor->own_flushed_idx || actor->own_flushed_us == 0) {
         actor->own_flushed_idx = flushed_idx;
-        actor->own_flushed_us = owes_flush(actor) ? actor->now.mono_us : 0;
+        actor->own_flushed_us = waits_for_disk(actor) ? actor->now.mono_us : 0;
         return;
     }
     int64_t stood_us = actor->now.mono_us - actor->own_flushed_us;
@@ -142,9 +144,9 @@ void actor_watch(struct actor *actor)
             watch_follower(actor, &raft->peers[i]);
 }
 
-/* Nothing else may bring a turn: all is committed, and no more is taken before the flush. */
+/* Nothing else may bring a turn: all is committed, and no more is taken before the disk has answered. */
 int64_t actor_watch_deadline_us(const struct actor *actor)
 {
     bool full = actor->entry_count >= actor->options.unflushed_entries;
-    return full && owes_flush(actor) ? actor->now.mono_us + LOOK_EVERY_US : CLOCK_NEVER;
+    return (full || actor->room_wanted) && waits_for_disk(actor) ? actor->now.mono_us + LOOK_EVERY_US : CLOCK_NEVER;
 }

@@ -119,6 +119,29 @@ static void a_leader_whose_disk_fails_is_replaced(void)
     end();
 }
 
+/* Nothing is written, so no flush is owed; and there is no room for the next entry. */
+static void a_leader_whose_disk_makes_no_room_hands_over(void)
+{
+    begin(3);
+    int leader = start_and_lead();
+    publish_some(leader, 10);
+    CU_ASSERT_TRUE(group_wait_even(group, 1000));
+    group->nodes[leader].job_at_us[LOG_LANE_KEEP] = INT64_MAX; /* it does not come back */
+    publish_some(leader, 2000);
+    int64_t until_us = group->now_us + 10 * 1000 * 1000;
+    while (group_leader(group) == leader && group->now_us < until_us)
+        group_run(group, 100);
+    int next = group_wait_leader(group, 3000);
+    CU_ASSERT_TRUE_FATAL(next >= 0 && next != leader);
+    uint64_t before = acknowledged();
+    publish_some(next, 10);
+    CU_ASSERT_TRUE(group_wait_publishes(group, 3000));
+    CU_ASSERT_TRUE(acknowledged() >= before + 10);
+    group->nodes[leader].job_at_us[LOG_LANE_KEEP] = 0;
+    CU_ASSERT_TRUE(group_wait_even(group, 3000));
+    end();
+}
+
 static void a_follower_with_a_full_disk_falls_behind_and_comes_back(void)
 {
     begin(3);
@@ -432,6 +455,7 @@ static void seeded_searches_find_nothing(void)
 static const struct unit_case cases[] = {
     {"all lose power at once", all_lose_power_at_once},
     {"a leader whose disk fails is replaced", a_leader_whose_disk_fails_is_replaced},
+    {"a leader whose disk makes no room hands over", a_leader_whose_disk_makes_no_room_hands_over},
     {"a follower with a full disk falls behind and comes back",
      a_follower_with_a_full_disk_falls_behind_and_comes_back},
     {"damaged entries come back from another broker", damaged_entries_come_back_from_another_broker},
