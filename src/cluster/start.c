@@ -125,8 +125,9 @@ static enum kq_err check_metadata_folder(struct cluster *c, const char *path, st
     if (!notes_has(c->notes, &n) || home_exists(c->io, path))
         return KQ_OK;
     return fault_set(fault, KQ_CORRUPT,
-                     "%s: the broker's replica of the metadata is gone, and it must not start without; restore it, or "
-                     "start in an empty folder with --peers, as a new member of the cluster. Nothing was changed",
+                     "%.160s: the broker's replica of the metadata is gone, and it must not start without; restore it, "
+                     "or move all of the broker's folder away and start again with --peers: it joins as new, and the "
+                     "others fill it. Nothing was changed",
                      path);
 }
 
@@ -139,6 +140,26 @@ static enum kq_err note_metadata(struct cluster *c, const char *path, struct fau
     (void)c->io->ops->mkdir(c->io, path); /* what hinders it is said when it is opened */
     (void)notes_add(c->notes, &n);
     return notes_flush(c->notes, fault);
+}
+
+/* What is wrong was said where it was found; here, what is to be done about it. */
+static void say_what_to_do(const struct cluster *c, struct fault *fault)
+{
+    if (fault->err != KQ_CORRUPT && fault->err != KQ_NOT_FOUND)
+        return;
+    bool several = c->identity.joined || c->identity.founding.count > 1;
+    if (several)
+        (void)fault_set(fault, fault->err,
+                        "this broker's metadata is damaged (the line before says where). While most of the other "
+                        "brokers run, move all of %.120s away and start again with --peers: it joins as new, and they "
+                        "fill it. Only what it held as the sole replica is lost then",
+                        c->data_dir);
+    else
+        (void)fault_set(fault, fault->err,
+                        "this broker's metadata, the list of its topics, is damaged (the line before says where), and "
+                        "there is no other copy if it is alone: restore %.100s/" CLUSTER_METADATA_TOPIC "-0 from a "
+                        "backup, or run `kafkaesque log repair` on it: topics that were made last may then be unknown",
+                        c->data_dir);
 }
 
 static enum kq_err open_metadata(struct cluster *c, const struct partition_peers *peers, struct fault *fault)
@@ -185,6 +206,7 @@ static enum kq_err open_metadata(struct cluster *c, const struct partition_peers
         (void)pthread_cond_wait(&c->moved, &c->lock);
     *fault = c->metadata_fault;
     (void)pthread_mutex_unlock(&c->lock);
+    say_what_to_do(c, fault);
     return fault->err;
 }
 

@@ -100,7 +100,7 @@ static void begin(void *argument)
     __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
     place->entry(place->argument);
-    REQUIRE(!"a fiber's entry does not return");
+    require_failed("a fiber's entry does not return", __FILE__, __LINE__, __func__);
 }
 
 #if defined(__x86_64__)

@@ -88,7 +88,7 @@ void machine_answer(struct machine_turn *turn, struct machine_call *call)
 {
     (void)turn;
     (void)call;
-    REQUIRE(!"the coordinator keeps no call");
+    require_failed("the coordinator keeps no call", __FILE__, __LINE__, __func__);
 }
 
 struct group_machine *turn_new_group(void)
