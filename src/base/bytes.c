@@ -6,17 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const uint8_t *cursor_bytes(struct cursor *c, size_t size_bytes)
-{
-    if (c->bad || cursor_left(c) < size_bytes) {
-        c->bad = true;
-        return NULL;
-    }
-    const uint8_t *p = c->at;
-    c->at += size_bytes;
-    return p;
-}
-
 void cursor_copy(struct cursor *c, void *to, size_t size_bytes)
 {
     const uint8_t *p = cursor_bytes(c, size_bytes);
@@ -37,12 +26,6 @@ void cursor_text8(struct cursor *c, char *text, size_t room)
     }
     memcpy(text, bytes, len);
     text[len] = '\0';
-}
-
-uint8_t cursor_u8(struct cursor *c)
-{
-    const uint8_t *p = cursor_bytes(c, 1);
-    return p == NULL ? 0 : p[0];
 }
 
 #define CURSOR_FIXED(name, type, size, get)                                                                            \
@@ -79,7 +62,7 @@ static uint64_t read_varint(struct cursor *c, int max_bytes, uint64_t max_value)
     return 0;
 }
 
-int64_t cursor_varint(struct cursor *c)
+int64_t cursor_varint_long(struct cursor *c)
 {
     uint64_t v = read_varint(c, 10, UINT64_MAX);
     return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);

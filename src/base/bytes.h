@@ -33,19 +33,50 @@ static inline size_t cursor_left(const struct cursor *c)
 }
 
 /* All return 0 (or NULL) and set c->bad when too little is left. */
-uint8_t cursor_u8(struct cursor *c);
+
+/* Borrows size_bytes bytes. */
+static inline const uint8_t *cursor_bytes(struct cursor *c, size_t size_bytes)
+{
+    if (c->bad || cursor_left(c) < size_bytes) {
+        c->bad = true;
+        return NULL;
+    }
+    const uint8_t *p = c->at;
+    c->at += size_bytes;
+    return p;
+}
+
+static inline uint8_t cursor_u8(struct cursor *c)
+{
+    const uint8_t *p = cursor_bytes(c, 1);
+    return p == NULL ? 0 : p[0];
+}
+
 uint16_t cursor_le16(struct cursor *c);
 uint32_t cursor_le32(struct cursor *c);
 uint64_t cursor_le64(struct cursor *c);
 uint16_t cursor_be16(struct cursor *c);
 uint32_t cursor_be32(struct cursor *c);
 uint64_t cursor_be64(struct cursor *c);
-/* Zig-zag varint of at most 64 bits (10 bytes); a longer one is bad. */
-int64_t cursor_varint(struct cursor *c);
+int64_t cursor_varint_long(struct cursor *c);
+/* Zig-zag varint of at most 64 bits (10 bytes); a longer one is bad. Each record has six, nearly
+ * all of one byte or two. */
+static inline int64_t cursor_varint(struct cursor *c)
+{
+    size_t left = c->bad ? 0 : cursor_left(c);
+    uint32_t v;
+    if (left >= 1 && c->at[0] < 0x80) {
+        v = *c->at++;
+    } else if (left >= 2 && c->at[1] < 0x80) {
+        v = (c->at[0] & 0x7fu) | (uint32_t)c->at[1] << 7;
+        c->at += 2;
+    } else {
+        return cursor_varint_long(c);
+    }
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
 /* Unsigned varint of at most 32 bits (5 bytes), as in Kafka's compact types. */
 uint32_t cursor_uvarint(struct cursor *c);
-/* Borrows size_bytes bytes. */
-const uint8_t *cursor_bytes(struct cursor *c, size_t size_bytes);
 /* Copies size_bytes bytes; leaves to as it was when too little is left. */
 void cursor_copy(struct cursor *c, void *to, size_t size_bytes);
 /* What buf_text8 wrote, with a NUL; bad if it does not fit into room or holds one. */
