@@ -51,6 +51,8 @@ const struct scenario *scenarios(unsigned *count)
          story_a_duplicate_comes_before_its_original_is_committed, NULL},
         {"session-order", "the leader is cut off while sessions publish in bursts", 3, 0, WORLD_KEEPS_ALL,
          story_a_session_goes_on_while_its_leader_is_cut_off, NULL},
+        {"commits", "a coordinator is lost while commits are on their way", 3, 0, WORLD_KEEPS_ALL,
+         story_a_coordinator_is_lost_with_commits, NULL},
         {"figure-8", "an old entry on a majority, and a newer one that replaces it", 5, 0, WORLD_KEEPS_ALL,
          story_figure_8, NULL},
         {"same-index", "a flush comes back when another entry stands in the place", 5, 0, WORLD_KEEPS_ALL,

@@ -47,6 +47,8 @@ bool story_disks_are_full(struct chance *chance);
 bool story_a_folder_is_lost(struct chance *chance);
 bool story_a_leader_sleeps(struct chance *chance);
 bool story_one_forgets_what_it_promised(struct chance *chance);
+/* ---- story_groups.c ---- */
+bool story_a_coordinator_is_lost_with_commits(struct chance *chance);
 /* ---- story_left.c ---- */
 bool story_one_is_left_behind(struct chance *chance);
 /* ---- story_persist.c ---- */

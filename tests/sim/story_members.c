@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILLS_SEGMENTS = 24, POURED = 60, HANDOVERS = 80, READ_IN = 8 };
+enum { FILLS_SEGMENTS = 24, POURED = 60, HANDOVERS = 80, READ_IN = 8, LATE_MS = 300 };
 
 bool story_a_leader_is_drained(struct chance *chance)
 {
@@ -164,6 +164,14 @@ bool story_the_controller_is_removed(struct chance *chance)
 
 /* ---- leaders that hand over --------------------------------------------------------------------- */
 
+static void one_is_heard_late(struct chance *chance)
+{
+    unsigned late = 1 + (unsigned)chance_below(chance, brokers_count()), by = story_another(late, chance);
+    net_link(broker_node(brokers_at(late)), broker_node(brokers_at(by)))->delay_ns =
+        chance_magnitude(chance, 1, LATE_MS) * MS_NS;
+    trace_say(TRACE_FAULT, "broker %u is heard late by broker %u", late, by);
+}
+
 /* What was taken under one leader is shown by each later one, whoever is asked: brokers that hold
  * nothing of it fetch it from whoever leads by then. */
 bool story_leaders_change_all_the_while(struct chance *chance)
@@ -172,10 +180,15 @@ bool story_leaders_change_all_the_while(struct chance *chance)
         judge_fails("a cluster at rest takes no messages");
     for (int i = 0; i < HANDOVERS && judge_verdict() == NULL; i++) {
         unsigned p = (unsigned)chance_below(chance, clients_plan()->partitions[0]);
+        if (chance_once_in(chance, 4))
+            net_heal();
+        if (chance_once_in(chance, 2))
+            one_is_heard_late(chance);
         free(story_ask("CLUS TRANSFER t0 %u %u", p, 1 + (unsigned)chance_below(chance, brokers_count())));
         fiber_sleep(chance_magnitude(chance, 1, 300) * MS_NS);
         if (i % READ_IN == 0 && !clients_read_topic(0, 30 * S_NS))
             judge_fails("t0 cannot be read while its leaders hand over");
     }
+    net_heal();
     return judge_verdict() == NULL && story_takes_messages("leaders handed over all the while", 10);
 }
