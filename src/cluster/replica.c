@@ -185,8 +185,8 @@ bool replica_prepare(struct part *part, const struct replica_wish *wish)
     }
     bool fresh = wish->founder && !wish->alone && (folder == FOLDER_NONE || folder == FOLDER_EMPTY);
     part->fresh_until_us = fresh ? clock_mono_us() + FRESH_US : 0;
-    if (!wish->alone && folder == FOLDER_NONE)
-        (void)c->io->ops->mkdir(c->io, path); /* what hinders it is said when it is started */
+    if (!wish->alone && folder != FOLDER_MINE) /* also where a disk only failed to say what is there */
+        (void)c->io->ops->mkdir(c->io, path);  /* what hinders it is said when it is started */
     if (!wish->alone)
         (void)note(part);
     return true;
