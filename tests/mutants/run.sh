@@ -36,7 +36,7 @@ steps() {
         "$1" --scenario "$story" --seed 2 || return 1
     done
     "$1" --scenario between-steps --seed 1 --seeds 50 || return 1
-    for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover; do
+    for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
         "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
     done
     "$1" --brokers 3 --seed 101 --seeds 25 || return 1

@@ -32,6 +32,34 @@ bool story_power_goes_between_steps(struct chance *chance)
     return story_takes_messages("power went between all kinds of steps", 30);
 }
 
+static void starts_with_a_bad_disk(struct sim_broker *b, struct chance *chance)
+{
+    static const unsigned ops[] = {IO_MEM_READ, IO_MEM_OPEN, IO_MEM_OPEN | IO_MEM_READ, IO_MEM_MAP | IO_MEM_SIZE,
+                                   IO_MEM_LIST, IO_MEM_ANY};
+    unsigned op = ops[chance_below(chance, sizeof ops / sizeof ops[0])];
+    trace_say(TRACE_FAULT, "%s: some calls of its disk fail while it starts (%x)", broker_node(b)->name, op);
+    broker_boot(b);
+    io_mem_fail(disk_mem(broker_node(b)->disk), op, (uint64_t)chance_magnitude(chance, 1, 100) - 1, EIO,
+                1 + chance_below(chance, 8));
+}
+
+/* This broker, which is down, or all, whose power goes: what cannot be read is not taken for what is not there,
+ * nor given up while nobody else is known to have it. All of them are down in the end. */
+static void start_with_bad_disks(struct sim_broker *b, bool all, struct chance *chance)
+{
+    for (unsigned n = 1; all && n <= brokers_count(); n++)
+        broker_die(brokers_at(n), DEATH_POWER);
+    for (unsigned n = 1; n <= brokers_count(); n++)
+        if (all || brokers_at(n) == b)
+            starts_with_a_bad_disk(brokers_at(n), chance);
+    story_load(chance_between(chance, 50, all ? 8000 : PARTITION_ROUNDS_MS));
+    for (unsigned n = 1; n <= brokers_count(); n++)
+        if (all || brokers_at(n) == b) {
+            io_mem_fail_not(disk_mem(broker_node(brokers_at(n))->disk));
+            broker_die(brokers_at(n), story_death(chance));
+        }
+}
+
 /* Calls of a disk fail while there is load, the broker's process ends, and the disk is good
  * again: what was not taken must not have been promised, nor stand in the way of a start. */
 bool story_calls_of_a_disk_fail(struct chance *chance)
@@ -54,7 +82,9 @@ bool story_calls_of_a_disk_fail(struct chance *chance)
         if (chance_once_in(chance, 4) && !story_takes_messages("calls of a disk failed, and its broker lives", 20))
             return false;
         broker_die(b, story_death(chance));
-        broker_boot(b);
+        if (chance_once_in(chance, 2))
+            start_with_bad_disks(b, chance_once_in(chance, 3), chance);
+        story_boot_all();
         if (judge_verdict() != NULL)
             return false;
     }
