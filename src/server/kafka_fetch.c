@@ -75,7 +75,7 @@ static void part_refuse(struct fetch_part *part, int16_t code)
 static void part_name_leader(struct fetch_part *part, uint32_t broker_id, uint64_t term)
 {
     part->found.current_leader =
-        (struct kafka_fetch_response_leader){.leader_id = (int32_t)broker_id, .leader_epoch = (int32_t)term};
+        (struct kafka_fetch_response_leader){.leader_id = (int32_t)broker_id, .leader_epoch = kafka_epoch_of(term)};
 }
 
 /* The replica here that leads; NULL: the answer says why not. */

@@ -177,6 +177,11 @@ int16_t kafka_check_epoch(int32_t known, uint64_t term)
     return (uint64_t)known < term ? KAFKA_ERR_FENCED_LEADER_EPOCH : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
 }
 
+int32_t kafka_epoch_of(uint64_t term)
+{
+    return term == 0 ? -1 : (int32_t)term;
+}
+
 struct slice kafka_text(struct kafka_call *call, const struct fault *fault)
 {
     const char *text = fault_text(fault);

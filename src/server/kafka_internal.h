@@ -149,6 +149,8 @@ struct slice kafka_peer_text(struct kafka_call *call);
 int16_t kafka_code(const struct fault *fault);
 /* Leader epochs (KIP-320): a client that knows an older one (-1: none) has to look again who leads. */
 int16_t kafka_check_epoch(int32_t known, uint64_t term);
+/* The epoch that a leader's term is; 0, not known: none. */
+int32_t kafka_epoch_of(uint64_t term);
 /* The fault's sentence, in the call's arena. */
 struct slice kafka_text(struct kafka_call *call, const struct fault *fault);
 /* A string of a request as C text; false: longer than room - 1, absent, or with a NUL in it. */

@@ -144,7 +144,7 @@ static void fill_topic(struct kafka_call *call, const struct image_topic *topic,
         const uint32_t *replicas = image_replicas(topic, i, &count);
         p->partition_index = (int32_t)i;
         p->leader_id = leader == 0 ? -1 : (int32_t)leader;
-        p->leader_epoch = leader == 0 ? -1 : (int32_t)term;
+        p->leader_epoch = leader == 0 ? -1 : kafka_epoch_of(term);
         p->error_code = leader == 0 ? KAFKA_ERR_LEADER_NOT_AVAILABLE : KAFKA_ERR_NONE;
         fill_ids(call, p, replicas, count);
     }

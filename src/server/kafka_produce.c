@@ -77,7 +77,7 @@ static void answer_fault(struct kafka_call *call, struct kafka_produce_response_
 static void name_leader(struct kafka_produce_response_partition *answer, uint32_t broker_id, uint64_t term)
 {
     answer->current_leader.leader_id = (int32_t)broker_id;
-    answer->current_leader.leader_epoch = (int32_t)term;
+    answer->current_leader.leader_epoch = kafka_epoch_of(term);
 }
 
 static void answer_not_leader(struct kafka_call *call, struct kafka_produce_response_partition *answer,

@@ -546,6 +546,27 @@ static void brokers_that_were_wiped_or_away_hold_new_partitions(void)
     fleet_end(&f);
 }
 
+/* A leader's term is not known everywhere as soon as it leads; -1 says so, and 0 would be an epoch
+ * that is over, for which clients are refused later on. */
+static void epochs_that_are_not_known_are_not_told(void)
+{
+    struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
+    struct kafka_caller *c[] = {caller_open(fleet_kafka_port(f, 1)), caller_open(fleet_kafka_port(f, 2))};
+    for (int i = 0; i < 10; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "t%d", i);
+        CU_ASSERT_EQUAL(create_one(c[0], name, 6, 1, NULL, NULL), KAFKA_ERR_NONE);
+        for (int asked = 0; asked < 2; asked++) {
+            const struct kafka_metadata_response_topic *topic = look(c[asked], name);
+            for (int32_t p = 0; p < topic->partitions.count; p++)
+                CU_ASSERT_NOT_EQUAL(topic->partitions.at[p].leader_epoch, 0);
+        }
+    }
+    caller_close(&c[0]);
+    caller_close(&c[1]);
+    fleet_end(&f);
+}
+
 static const struct unit_case cases[] = {
     {"topics are made or refused, each for itself", topics_are_made_or_refused_each_for_itself},
     {"topics are deleted by name or id", topics_are_deleted_by_name_or_id},
@@ -556,6 +577,7 @@ static const struct unit_case cases[] = {
     {"a producer is told that a majority is gone", a_producer_is_told_that_a_majority_is_gone},
     {"brokers that were wiped or away hold new partitions", brokers_that_were_wiped_or_away_hold_new_partitions},
     {"any broker describes the quorum", any_broker_describes_the_quorum},
+    {"epochs that are not known are not told", epochs_that_are_not_known_are_not_told},
     {"three brokers grow, refuse and elect", three_brokers_grow_refuse_and_elect},
 };
 
