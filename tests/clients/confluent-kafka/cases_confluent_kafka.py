@@ -169,8 +169,8 @@ def times():
 def member(name, group, strategy, instance=""):
     """Reads and commits each message, until told to end."""
     ended = told_to_end()
-    options = {"group_instance_id": instance} if instance else {}
-    c = consumer(group_id=group, session_timeout_ms=1500, heartbeat_interval_ms=300,
+    options = {"group_instance_id": instance, "session_timeout_ms": 10000} if instance else {"session_timeout_ms": 1500}
+    c = consumer(group_id=group, heartbeat_interval_ms=300,
                  partition_assignment_strategy=strategy, topic_metadata_refresh_interval_ms=1000, **options)
     had = set()
 
@@ -335,4 +335,5 @@ def telnet():
     assert '"Header":"h2","Body":"from confluent","Key":"k2","Offset":1' in text("CONS %s %s 0" % (name, subscription))[0]
 
 
-main(member)
+if __name__ == "__main__":
+    main(member)

@@ -437,11 +437,14 @@ func staticMembers() {
 	create(topic, 4)
 	cl := client()
 	defer cl.Close()
-	a, b := join(group, topic, kgo.InstanceID("a"), kgo.Balancers(kgo.RangeBalancer())), join(group, topic, kgo.InstanceID("b"), kgo.Balancers(kgo.RangeBalancer()))
+	named := func(name string) *member {
+		return join(group, topic, kgo.InstanceID(name), kgo.Balancers(kgo.RangeBalancer()), kgo.SessionTimeout(10*time.Second))
+	}
+	a, b := named("a"), named("b")
 	stage(cl, topic, 0, 40, 4, a, b)
 	had, rebalances := a.partitions(), b.rebalances
 	a.leave() // a static member does not say so
-	again := join(group, topic, kgo.InstanceID("a"), kgo.Balancers(kgo.RangeBalancer()))
+	again := named("a")
 	stage(cl, topic, 40, 80, 4, again, b)
 	is(had, again.partitions())
 	is(rebalances, b.rebalances)

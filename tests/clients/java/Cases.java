@@ -367,13 +367,13 @@ public class Cases {
     static void staticMembers() throws Exception {
         String topic = "java-static", group = "java-static";
         create(topic, 4);
-        try (Producer<String, String> p = producer(); Member b = new Member(group, topic, "group.instance.id", "b")) {
-            Member a = new Member(group, topic, "group.instance.id", "a");
+        try (Producer<String, String> p = producer(); Member b = new Member(group, topic, "session.timeout.ms", 10000, "group.instance.id", "b")) {
+            Member a = new Member(group, topic, "session.timeout.ms", 10000, "group.instance.id", "a");
             stage(p, topic, 0, 40, 4, List.of(a, b));
             Set<Integer> had = a.assigned;
             int rebalances = b.rebalances;
             a.close(); // a static member does not leave
-            try (Member again = new Member(group, topic, "group.instance.id", "a")) {
+            try (Member again = new Member(group, topic, "session.timeout.ms", 10000, "group.instance.id", "a")) {
                 stage(p, topic, 40, 80, 4, List.of(again, b));
                 is(had, again.assigned);
             }
