@@ -28,6 +28,8 @@ struct broker {
     /* The server's part of INFO: members of the present object. May be NULL. */
     void (*describe_server)(void *context, struct json *json);
     void *describe_context;
+    void (*describe_kafka)(void *context, struct json *json); /* likewise, of its Kafka front end */
+    void *describe_kafka_context;
     bool (*interrupted)(void); /* while it starts */
 };
 

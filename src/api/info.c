@@ -97,6 +97,8 @@ void info_write(struct broker *broker, int64_t group_count, struct json *json)
         json_add_number(json, group_count);
     if (broker->describe_server != NULL)
         broker->describe_server(broker->describe_context, json);
+    if (broker->describe_kafka != NULL)
+        broker->describe_kafka(broker->describe_kafka_context, json);
     write_counters(broker, json);
     write_links(broker, json);
     json_close(json, '}');

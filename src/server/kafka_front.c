@@ -50,6 +50,16 @@ kafka_handler *kafka_handler_of(int16_t key)
     return key >= 0 && key < KAFKA_KEYS ? handlers[key] : NULL;
 }
 
+/* Any thread: members of INFO. */
+static void front_describe(void *context, struct json *json)
+{
+    const struct kafka_front *front = context;
+    struct fetch_sessions_count count = fetch_sessions_count(front->fetches);
+    json_put_number(json, "KafkaFetchSessions", count.sessions);
+    json_put_number(json, "KafkaFetchSessionBytes", count.bytes);
+    json_put_number(json, "KafkaFetchSessionsEvicted", (int64_t)count.evicted);
+}
+
 enum kq_err kafka_front_new(struct kafka_front **out, struct broker *broker, const struct config *config,
                             struct fault *fault)
 {
@@ -63,6 +73,8 @@ enum kq_err kafka_front_new(struct kafka_front **out, struct broker *broker, con
     }
     front->tag = KAFKA_FRONT_TAG;
     front->broker = broker;
+    broker->describe_kafka = front_describe;
+    broker->describe_kafka_context = front;
     *out = front;
     return KQ_OK;
 }

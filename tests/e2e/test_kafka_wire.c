@@ -190,6 +190,8 @@ static void what_a_long_poll_holds_is_counted(void)
         .session_id = step_fetch(c, &poll)->session_id, .session_epoch = 1, .wait_ms = STEP_TIMEOUT_MS, .min_bytes = 1};
     struct held held = {.text = text, .most = 1024};
     CU_ASSERT_TRUE(wait_until(holds, &held, REPLY_MS));
+    CU_ASSERT_EQUAL(info_number(text, "KafkaFetchSessions"), 1);
+    CU_ASSERT(info_number(text, "KafkaFetchSessionBytes") > PARTS * 100);
     int32_t polled = step_fetch_send(c, &poll);
     held = (struct held){.text = text, .least = LEAST_BYTES, .most = INT64_MAX};
     CU_ASSERT_TRUE(wait_until(holds, &held, REPLY_MS));
