@@ -293,9 +293,11 @@ static void take_ticket(struct actor *actor, struct partition_ask *ask)
         actor->reads_good = out.reads_good;
 }
 
+/* While it waited, retention may have deleted all up to there: what is left begins behind it. */
 static void finish_barrier(struct actor *actor, struct partition_ask *ask, uint64_t read_idx)
 {
-    ask->off = log_end_off_at(actor->log, read_idx);
+    bool gone = read_idx + 1 < log_first_idx(actor->log);
+    ask->off = gone ? log_start_off(actor->log) : log_end_off_at(actor->log, read_idx);
     finish_ask(actor, ask, KQ_OK, NULL);
 }
 
