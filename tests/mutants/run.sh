@@ -36,6 +36,7 @@ steps() {
         "$1" --scenario "$story" --seed 2 || return 1
     done
     "$1" --scenario between-steps --seed 1 --seeds 50 || return 1
+    "$1" --scenario long-tail --seed 1 --seeds 30 || return 1
     for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
         "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
     done
@@ -46,9 +47,6 @@ steps() {
     "$1" --kafka --brokers 3 --seed 401 --seeds 6 || return 1
     "$1" --brokers 1 --seed 11 --seeds 20
 }
-stories=$(sed -n '/^for story in /,/; do$/p' "$srcdir/tests/sim/seeds.sh" | tr -d '\\\n' | sed 's/^for story in //; s/; do$//')
-[ -n "$stories" ] || { echo "tests/sim/seeds.sh names no stories"; exit 99; }
-
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
 simulate() {
     (ulimit -c 0; exec "$copy/build/tests/sim/simulate" --first --once "$@") >"$scratch/said" 2>&1
@@ -132,9 +130,16 @@ take_changes() {
     done
     while read -r file; do
         cmp -s "$good/$file" "$copy/$file" && continue
-        mkdir -p "$copy/${file%/*}" && cp -p "$good/$file" "$copy/$file" || return 1
-        case $file in ./src/* | ./tests/*) touch "$copy/$file" ;; esac
+        mkdir -p "$copy/${file%/*}" && cp "$good/$file" "$copy/$file" && touch "$copy/$file" || return 1
     done <"$first_scratch/files"
+    [ -f "$copy/taken" ] || touch -t 197001010000 "$copy/taken"
+    [ "$copy/Makefile.in" -nt "$copy/taken" ] || [ "$copy/Makefile.am" -nt "$copy/taken" ] &&
+        for file in aclocal.m4 configure config.h.in Makefile.in; do # made of the others, in this order
+            touch "$copy/$file"
+        done
+    [ "$good/configure.ac" -nt "$good/configure" ] && touch "$copy/configure.ac"
+    [ "$good/Makefile.am" -nt "$good/Makefile.in" ] && touch "$copy/Makefile.am"
+    touch "$copy/taken"
 }
 
 prepare() {
@@ -151,6 +156,8 @@ if ! take_source || ! prepare; then
     echo "the copy of the source does not build"
     exit 99
 fi
+stories=$(sed -n '/^for story in /,/; do$/p' "$good/tests/sim/seeds.sh" | tr -d '\\\n' | sed 's/^for story in //; s/; do$//')
+[ -n "$stories" ] || { echo "tests/sim/seeds.sh names no stories"; exit 99; }
 subject=
 budget=$((2 * cpu)) # a busy machine makes seconds longer
 run_simulator
@@ -171,7 +178,11 @@ work() {
     shift
     if [ "$number" -ne 0 ]; then
         copy=$first_copy.$number
-        prepare
+        if ! prepare; then
+            tail -5 "$scratch/made"
+            echo "FAILED: the copy of worker $number does not build"
+            echo x >>"$missed"
+        fi
     fi
     at=0
     for patch in "$@"; do
