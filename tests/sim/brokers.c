@@ -7,6 +7,7 @@
 #include "sim/disk.h"
 #include "sim/net.h"
 #include "sim/socket.h"
+#include "sim/sound.h"
 #include "sim/trace.h"
 #include "sim/variant.h"
 
@@ -78,6 +79,11 @@ static void new_boot_id(struct node *node)
         node->boot_id[i] = (uint8_t)chance_roll(&all.chance);
 }
 
+static void hard_state_synced(void *context, const char *path)
+{
+    sound_judge_replica(context, path, "synced it");
+}
+
 void brokers_new(unsigned count, uint64_t seed)
 {
     REQUIRE(count >= 1 && count <= BROKERS_MAX);
@@ -92,6 +98,7 @@ void brokers_new(unsigned count, uint64_t seed)
         b->node = node_new(name);
         b->node->up = false;
         b->node->disk = disk_new(b->node, seed);
+        disk_on_hard_state(b->node->disk, hard_state_synced, b);
         new_boot_id(b->node);
         net_add(b->node);
         size_t have = strlen(all.peers);
@@ -207,6 +214,7 @@ static void die_now(void *context, uint64_t life)
         return;
     bool power = b->death == DEATH_POWER;
     trace_say(TRACE_FAULT, "%s %s", b->node->name, power ? "loses power" : "is killed");
+    sound_judge(b, power ? "loses power" : "is killed");
     node_crash(b->node);
     if (power) {
         socket_node_power_lost(b->node);

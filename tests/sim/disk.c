@@ -22,8 +22,10 @@ struct disk {
     uint64_t crash_skip;
     void (*crash)(void *context);
     void *crash_context;
+    void (*hard_state_synced)(void *context, const char *path);
+    void *synced_context;
     struct io_file *open[OPEN_MAX];
-    bool open_rare[OPEN_MAX]; /* a hard state */
+    char *open_rare[OPEN_MAX]; /* a hard state: its path; else NULL */
     int open_count;
 };
 
@@ -47,13 +49,18 @@ static void take_time(struct disk *d, int64_t most_ns)
     fiber_sleep(1 + (int64_t)chance_below(&d->chance, (uint64_t)most_ns));
 }
 
-/* A file of which each write is a step of its own. */
-static bool is_rare(const struct disk *d, const struct io_file *file)
+/* A file of which each write is a step of its own: its path. NULL: it is none. */
+static const char *rare_path(const struct disk *d, const struct io_file *file)
 {
     for (int i = 0; i < d->open_count; i++)
         if (d->open[i] == file)
             return d->open_rare[i];
-    return false;
+    return NULL;
+}
+
+static bool is_rare(const struct disk *d, const struct io_file *file)
+{
+    return rare_path(d, file) != NULL;
 }
 
 /* Before a call that changes something: whether it is the one that ends this node. */
@@ -96,6 +103,8 @@ static int synced(struct disk *d, struct io_file *file, int (*sync)(struct io *i
     fiber_sleep(span);
     if (late)
         result = sync(d->below, file);
+    if (d->hard_state_synced != NULL && result == 0 && is_rare(d, file))
+        d->hard_state_synced(d->synced_context, rare_path(d, file));
     end_if(d, last);
     return result;
 }
@@ -110,7 +119,7 @@ static int d_open(struct io *io, const char *path, int flags, struct io_file **f
     int result = d->below->ops->open(d->below, path, flags, file);
     if (result == 0) {
         REQUIRE(d->open_count < OPEN_MAX);
-        d->open_rare[d->open_count] = strstr(path, "/hard-state") != NULL;
+        d->open_rare[d->open_count] = strstr(path, "/hard-state") != NULL ? strdup(path) : NULL;
         d->open[d->open_count++] = *file;
     }
     end_if(d, last);
@@ -124,6 +133,7 @@ static void d_close(struct io *io, struct io_file *file)
     while (i < d->open_count && d->open[i] != file)
         i++;
     REQUIRE(i < d->open_count);
+    free(d->open_rare[i]);
     d->open[i] = d->open[--d->open_count];
     d->open_rare[i] = d->open_rare[d->open_count];
     d->below->ops->close(d->below, file);
@@ -349,10 +359,18 @@ void disk_crash_at_rare(struct disk *disk, uint64_t skip, void (*crash)(void *co
     disk->crash_rare = true;
 }
 
+void disk_on_hard_state(struct disk *disk, void (*is_durable)(void *context, const char *path), void *context)
+{
+    disk->hard_state_synced = is_durable;
+    disk->synced_context = context;
+}
+
 void disk_after_crash(struct disk *disk, bool power)
 {
-    while (disk->open_count > 0)
-        disk->below->ops->close(disk->below, disk->open[--disk->open_count]);
+    while (disk->open_count > 0) {
+        free(disk->open_rare[--disk->open_count]);
+        disk->below->ops->close(disk->below, disk->open[disk->open_count]);
+    }
     disk->crash_asked = false;
     if (power)
         io_mem_reboot(disk->mem, IO_MEM_BY_CHANCE, chance_roll(&disk->chance));

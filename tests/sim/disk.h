@@ -38,6 +38,8 @@ uint64_t disk_flushes(const struct disk *disk);
 void disk_crash_at(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);
 /* Of those alone that are rare: what changes a folder, cuts a file, or writes a hard state. */
 void disk_crash_at_rare(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);
+/* Calls is_durable(context, path) whenever a hard state, or a mark, became durable. */
+void disk_on_hard_state(struct disk *disk, void (*is_durable)(void *context, const char *path), void *context);
 /* The node has crashed or stopped: files are closed, what was not synced is lost
  * (power), or kept in the cache (the process alone was killed). */
 void disk_after_crash(struct disk *disk, bool power);

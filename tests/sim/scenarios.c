@@ -33,6 +33,8 @@ const struct scenario *scenarios(unsigned *count)
          story_power_goes_between_steps, NULL},
         {"failing-calls", "calls of disks fail under load, and brokers start again", 3, 0, WORLD_DRAWN,
          story_calls_of_a_disk_fail, NULL},
+        {"long-tail", "a leader that reaches nobody has a tail over segments, which is cut in steps", 3, 0, WORLD_DRAWN,
+         story_a_long_tail_is_cut, NULL},
         {"lost-folder", "a replica's folder is gone while who knows what it promised is down", 3, 0, WORLD_DRAWN,
          story_a_folder_is_lost, NULL},
         {"asleep", "a leader sleeps, and is asked what it cannot know", 3, 0, WORLD_KEEPS_ALL, story_a_leader_sleeps,

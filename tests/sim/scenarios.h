@@ -66,6 +66,8 @@ bool story_leaders_change_all_the_while(struct chance *chance);
 /* ---- story_terms.c ---- */
 bool story_figure_8(struct chance *chance);
 bool story_same_index_another_term(struct chance *chance);
+/* ---- story_tails.c ---- */
+bool story_a_long_tail_is_cut(struct chance *chance);
 /* ---- story_clients.c ---- */
 bool story_a_duplicate_comes_before_its_original_is_committed(struct chance *chance);
 bool story_a_session_goes_on_while_its_leader_is_cut_off(struct chance *chance);
