@@ -35,17 +35,17 @@ steps() {
     for story in $stories; do
         "$1" --scenario "$story" --seed 2 || return 1
     done
-    "$1" --scenario between-steps --seed 1 --seeds 50 || return 1
+    "$1" --scenario between-steps --seed 1 --seeds 40 || return 1
     "$1" --scenario long-tail --seed 1 --seeds 30 || return 1
     for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
         "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
     done
-    "$1" --brokers 3 --seed 101 --seeds 25 || return 1
+    "$1" --brokers 3 --seed 101 --seeds 20 || return 1
     "$1" --brokers 5 --seed 201 --seeds 4 || return 1
     "$1" --brokers 3 --flush interval --seed 301 --seeds 6 || return 1
     "$1" --kafka --brokers 1 --seed 411 --seeds 8 || return 1
     "$1" --kafka --brokers 3 --seed 401 --seeds 6 || return 1
-    "$1" --brokers 1 --seed 11 --seeds 20
+    "$1" --brokers 1 --seed 11 --seeds 15
 }
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
 simulate() {
