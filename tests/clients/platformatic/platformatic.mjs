@@ -16,7 +16,7 @@ if (process.argv[2] === 'member') await member(...process.argv.slice(3))
 
 async function member(groupId, topic, assignor, groupInstanceId) {
     const consumer = new Consumer({
-        ...base, groupId, sessionTimeout: groupInstanceId ? 10000 : 3000, heartbeatInterval: 300, rebalanceTimeout: 5000, maxWaitTime: FETCH_MS,
+        ...base, groupId, sessionTimeout: groupInstanceId ? 10000 : 3000, heartbeatInterval: 300, rebalanceTimeout: 10000, maxWaitTime: FETCH_MS,
         protocols: [{ name: assignor, version: 1 }], deserializers: stringDeserializers,
         ...(groupInstanceId ? { groupInstanceId } : {}),
     })
