@@ -5,6 +5,8 @@
 #include "sim/machine.h"
 #include "sim/net.h"
 
+enum { REPLICAS_DEFAULT = 3 };
+
 static const int64_t LOOK_EVERY_NS = 50 * MS_NS, BEFORE_NS = 3 * S_NS;
 
 /* A reader waits so long for a leader, and then takes what there is (forward.timeout is 10 s). */
@@ -23,12 +25,13 @@ static bool linked(unsigned a, unsigned b)
     return a == b || (!net_link(from, to)->cut && !net_link(to, from)->cut);
 }
 
+/* Of any replicas: at most as many brokers are out of reach as the smallest group can spare. */
 static bool has_majority(unsigned broker)
 {
-    unsigned count = 0;
+    unsigned count = 0, replicas = brokers_count() < REPLICAS_DEFAULT ? brokers_count() : REPLICAS_DEFAULT;
     for (unsigned i = 1; i <= brokers_count(); i++)
         count += runs(i) && linked(broker, i);
-    return runs(broker) && count > brokers_count() / 2;
+    return runs(broker) && count + (replicas - 1) / 2 >= brokers_count();
 }
 
 static void look(void *context, uint64_t number)

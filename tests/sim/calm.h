@@ -3,7 +3,7 @@
  * what it has (README, Limits): what it shows was committed, and may end before what
  * others were told is there; it still honours subscriptions that were given to somebody
  * else meanwhile. So the oracles that compare what one broker says with what another
- * acknowledged count for those alone that had a majority all along.
+ * acknowledged count for those alone that had a majority, of whichever replicas, all along.
  */
 #ifndef KQ_TESTS_SIM_CALM_H
 #define KQ_TESTS_SIM_CALM_H
@@ -13,7 +13,7 @@
 
 /* From now on. */
 void calm_start(void);
-/* It has run, and reached a majority of all brokers and been reached by it, since this
+/* It has run, and reached a majority of any partition's brokers and been reached by it, since this
  * time and for some while before, in which links were made anew. Alone: always. */
 bool calm_since(unsigned broker, int64_t since_ns);
 
