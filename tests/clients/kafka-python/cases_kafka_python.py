@@ -20,6 +20,7 @@ NEWER = tuple(int(n) for n in kafka.__version__.split(".")[:2]) >= (2, 1)
 
 def producer(**options):
     options.setdefault("retry_backoff_ms", 50)
+    options.setdefault("retries", 20)  # leaders may change; 2.0.2 tries once unless told
     return KafkaProducer(bootstrap_servers=SERVERS, **options)
 
 

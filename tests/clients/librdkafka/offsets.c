@@ -59,14 +59,16 @@ static void readers_seek(void)
 static int64_t offset_at(rd_kafka_t *reader, const char *topic, int64_t time_ms)
 {
     rd_kafka_topic_partition_list_t *at = place(topic, 0, time_ms);
-    for (int tries = 0; tries < 100; tries++) {
-        want_ok(rd_kafka_offsets_for_times(reader, at, PATIENCE_MS), "offsets for times");
-        if (at->elems[0].err != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION)
-            break;
+    rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    for (int tries = 0; tries < 100 && err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; tries++) {
         at->elems[0].offset = time_ms;
-        (void)rd_kafka_poll(reader, 100);
+        err = rd_kafka_offsets_for_times(reader, at, PATIENCE_MS);
+        if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+            err = at->elems[0].err;
+        if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            (void)rd_kafka_poll(reader, 100);
     }
-    want_ok(at->elems[0].err, "offset for a time");
+    want_ok(err, "offset for a time");
     int64_t offset = at->elems[0].offset;
     rd_kafka_topic_partition_list_destroy(at);
     return offset;
