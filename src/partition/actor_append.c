@@ -8,6 +8,7 @@ enum {
     /* Above this a body's checksum is combined from the batches' own, so that the
      * bytes are not read a second time; below it reading them is cheaper. */
     COMBINE_FROM_BYTES = 16 * 1024,
+    TAKING_YOUNG_US = 5 * 1000 * 1000, /* longer than a client waits before it sends again */
 };
 
 /* An entry being folded. */
@@ -124,6 +125,24 @@ static void place_batches(struct fold *fold, struct publish_request *request, ui
     fold->body_bytes += request->batches_bytes;
 }
 
+/*
+ * A producer that is not known here begins with sequence 0. One that does not was forgotten, and may go on
+ * with any; or what it sent before was refused while nobody led, and comes again: then this batch, which it
+ * sent right behind, must not be taken in its place. Those who come again do so soon; so in the first
+ * moments of a term such a batch is refused as those before it were, and is sent again behind them. Only
+ * those whose clients keep several on the way by themselves are asked for: the lanes of src/api have order.
+ */
+static bool comes_too_soon(struct actor *actor, const struct publish_request *request, const struct batch_info *info)
+{
+    if (actor->taking_term != actor->raft.term) {
+        actor->taking_term = actor->raft.term;
+        actor->taking_since_us = actor->now.mono_us;
+    }
+    return request->wants_in_sync && info->base_sequence != 0 &&
+           actor->now.mono_us - actor->taking_since_us < TAKING_YOUNG_US &&
+           !producers_know(&actor->producers, info->producer_id);
+}
+
 static void take_publish(struct actor *actor, struct fold *fold, struct publish_request *request)
 {
     request->term = actor->raft.term;
@@ -134,6 +153,7 @@ static void take_publish(struct actor *actor, struct fold *fold, struct publish_
     }
     int32_t min_in_sync = actor->options.limits.min_in_sync;
     if (request->wants_in_sync && min_in_sync > 1 && !actor_has_in_sync(actor, min_in_sync)) {
+        actor->taking_since_us = actor->now.mono_us; /* what was sent behind this may not overtake it */
         finish_publish(actor, request, KQ_NOT_ENOUGH_REPLICAS, "fewer replicas are in sync than min.insync.replicas");
         return;
     }
@@ -145,6 +165,11 @@ static void take_publish(struct actor *actor, struct fold *fold, struct publish_
     struct batch_info info;
     const uint8_t *batch;
     REQUIRE(batch_next(&at, &info, &batch) == KQ_OK);
+    if (info.producer_id >= 0 && comes_too_soon(actor, request, &info)) {
+        finish_publish(actor, request, KQ_NOT_LEADER,
+                       "leads since a moment ago; what the producer sent before is missing");
+        return;
+    }
     if (info.producer_id >= 0 && !pass_producer(actor, request, &info, fold))
         return;
     place_batches(fold, request, actor->raft.term);

@@ -144,6 +144,8 @@ struct actor {
     uint64_t reads_good;      /* tickets up to here are confirmed */
     uint64_t in_sync_term;    /* the term in which in-sync replicas were asked for last, */
     int64_t in_sync_since_us; /* and since when */
+    uint64_t taking_term;     /* the term in which this leader was given a batch last, */
+    int64_t taking_since_us;  /* and since when */
     struct mail_list doubted; /* refusals that wait for their ticket, which stands in wait_idx */
     bool transfer_ended;      /* in this turn */
     struct replica_news told;

@@ -82,6 +82,11 @@ static struct producer *find(const struct producers *producers, int64_t id)
     return map_get(&producers->by_id, &id, sizeof id);
 }
 
+bool producers_know(const struct producers *producers, int64_t id)
+{
+    return find(producers, id) != NULL;
+}
+
 static int32_t sequence_after(int32_t sequence, int32_t steps)
 {
     int64_t next = (int64_t)sequence + steps;

@@ -7,7 +7,7 @@
  * from the batches' headers on top of the state stored in footers and snapshots.
  * A producer that has not written for PRODUCERS_EXPIRE_MS, or is the oldest of
  * more than PRODUCERS_MAX, is forgotten; its next batch is taken with any
- * sequence.
+ * sequence (from Kafka clients not in a term's first moments: see comes_too_soon).
  */
 #ifndef KQ_PARTITION_PRODUCERS_H
 #define KQ_PARTITION_PRODUCERS_H
@@ -41,6 +41,9 @@ enum producers_verdict {
 /* Owner's thread. Judges a batch with a producer id before it is appended. */
 enum producers_verdict producers_judge(const struct producers *producers, const struct batch_info *batch,
                                        int64_t *base_off, uint64_t *idx);
+
+/* Owner's thread. Whether it has written here, and was not forgotten. */
+bool producers_know(const struct producers *producers, int64_t id);
 
 /* Owner's thread. Remembers a batch that was appended at base_off in entry idx.
  * KQ_NO_MEMORY: nothing changed (the caller must not append then). */

@@ -241,6 +241,25 @@ static void numbers_are(struct kafka_caller *c, int64_t producer, const struct n
 
 #define NUMBERS(c, producer, rows) numbers_are((c), (producer), (rows), sizeof(rows) / sizeof((rows)[0]))
 
+struct stranger {
+    struct kafka_caller *caller;
+    int64_t producer;
+};
+
+static bool stranger_is_taken(void *arg)
+{
+    const struct stranger *s = arg;
+    struct kafka_produce_response_partition got =
+        step_produce(s->caller, &(struct step_batch){.topic = "t",
+                                                     .records = 1,
+                                                     .numbered = true,
+                                                     .producer_id = s->producer,
+                                                     .producer_epoch = 3,
+                                                     .sequence = 70});
+    CU_ASSERT(got.error_code == KAFKA_ERR_NONE || got.error_code == KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
+    return got.error_code == KAFKA_ERR_NONE;
+}
+
 static void what_is_sent_again_is_told_where_it_is(void)
 {
     static const struct numbered before[] = {
@@ -255,7 +274,10 @@ static void what_is_sent_again_is_told_where_it_is(void)
     static const struct numbered after[] = {
         {1, 0, 1, 0, 9}, {1, 1, 1, 0, 10}, {0, 9, 1, 47, -1}, {1, 3, 1, 45, -1}, {1, 2, 1, 0, 11},
     };
-    static const struct numbered stranger[] = {{3, 70, 1, 0, 12}, {3, 71, 2, 0, 13}, {3, 70, 1, 0, 12}};
+    /* What was sent first may have been refused while nobody led: what came behind it does not overtake it. */
+    static const struct numbered behind[] = {{0, 1, 1, 6, -1}, {0, 0, 1, 0, 12}, {0, 1, 1, 0, 13}};
+    /* An id that was never given: as in Kafka, but not in a term's first moments. */
+    static const struct numbered stranger[] = {{3, 71, 2, 0, 15}, {3, 70, 1, 0, 14}};
     const char *dir = temp_folder("wire");
     struct daemon *d = start(dir, 0);
     struct kafka_caller *c = caller_open(daemon_kafka_port(d));
@@ -268,7 +290,11 @@ static void what_is_sent_again_is_told_where_it_is(void)
     d = start(dir, 0);
     c = caller_open(daemon_kafka_port(d));
     NUMBERS(c, producer, after);
-    NUMBERS(c, INT64_C(1) << 40, stranger); /* an id that was never given, as in Kafka */
+    NUMBERS(c, new_producer(c), behind);
+    struct stranger s = {.caller = c, .producer = INT64_C(1) << 40};
+    CU_ASSERT_FALSE(stranger_is_taken(&s));
+    CU_ASSERT_FATAL(wait_until(stranger_is_taken, &s, 4 * REPLY_MS));
+    NUMBERS(c, s.producer, stranger);
     caller_close(&c);
     daemon_end(&d);
 }
