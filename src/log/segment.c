@@ -532,6 +532,35 @@ static enum kq_err damaged(struct segment *s, uint64_t idx, const struct index_r
     return err;
 }
 
+struct look_at_top {
+    const uint8_t *at;
+    uint8_t block[HEAD_CRC_TO];
+};
+
+static void copy_top(void *context)
+{
+    struct look_at_top *l = context;
+    memcpy(l->block, l->at, sizeof l->block);
+}
+
+enum kq_err segment_check_head(struct segment *s, struct fault *fault)
+{
+    const struct segment_map *map;
+    enum kq_err err = segment_map(s, SEGMENT_HEAD_BYTES, &map, fault);
+    if (err != KQ_OK)
+        return err;
+    struct look_at_top l = {.at = map->data};
+    bool good = io_guarded(map->data, map->size_bytes, copy_top, &l) && get_le32(l.block) == HEAD_MAGIC &&
+                get_le32(l.block + 4) == crc32c(s->place->seed.shared, l.block + 8, HEAD_CRC_TO - 8) &&
+                (int64_t)get_le64(l.block + 32) == s->first_off && get_le64(l.block + 40) == s->first_idx;
+    if (good)
+        return KQ_OK;
+    return fault_set(fault, KQ_CORRUPT,
+                     "%s/%0*lld.log position 0: the segment's head does not match its checksum; its entries are served "
+                     "as before. `kafkaesque log repair` makes it anew when the broker is stopped",
+                     s->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
+}
+
 enum kq_err segment_read(struct segment *s, uint64_t idx, bool anew, struct entry_head *head, const uint8_t **body,
                          struct fault *fault)
 {

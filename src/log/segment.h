@@ -162,6 +162,10 @@ static inline bool segment_is_forgotten(const struct segment *s, uint64_t idx, i
     return end_idx != SEGMENT_END_OPEN && idx + 1 < end_idx && segment_row(s, idx + 1).first_off <= start_off;
 }
 
+/* Any thread, after segment_ready. Whether what stands before the entries is as it was written. Nothing is
+ * read by it while the segment is sealed. KQ_CORRUPT: with *fault. */
+enum kq_err segment_check_head(struct segment *s, struct fault *fault);
+
 /* Any thread, after segment_ready. The entry at idx, borrowed from the mapping;
  * its body is checked unless that was done since the segment was opened (or
  * always, with anew). KQ_CORRUPT, KQ_IO: with *fault. */

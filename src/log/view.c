@@ -339,6 +339,7 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
         enum kq_err err = segment_ready(s, fault);
         if (err != KQ_OK) /* the whole segment is out of service, or deleted meanwhile */
             *cursor = end;
+        enum kq_err head_err = err == KQ_OK && *cursor == s->first_idx ? segment_check_head(s, fault) : KQ_OK;
         while (err == KQ_OK && *cursor < end && segment_is_forgotten(s, *cursor, log_view_start_off(view)))
             (*cursor)++;
         while (err == KQ_OK && *cursor < end && seen < limit_bytes) {
@@ -348,6 +349,7 @@ enum kq_err log_view_scrub(struct log_view *view, uint64_t *cursor, uint64_t lim
             seen += ENTRY_HEAD_BYTES + head.body_bytes;
             PLACE_COUNT(view->place, scrubbed_bytes, ENTRY_HEAD_BYTES + head.body_bytes);
         }
+        err = err == KQ_OK ? head_err : err;
         if (err != KQ_OK && is_outdated(view)) /* its files are gone, or others bear their names */
             return KQ_OK;
         if (err == KQ_NOT_FOUND) {

@@ -151,6 +151,34 @@ static void damage_in_a_sealed_segment_takes_only_its_range_out(void)
     done();
 }
 
+static void a_damaged_head_of_a_segment_is_found_by_the_scrubber(void)
+{
+    start();
+    append_many(60, 3, 1000);
+    int64_t end = log_next_off(rig.log);
+    crash();
+    flip(FIRST_LOG, 44);
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), end);
+    struct log_view *view = log_view_take(rig.log);
+    for (int times = 0; times < 2; times++) { /* each time round */
+        uint64_t cursor = 0;
+        bool round = false;
+        int damaged = 0;
+        for (int i = 0; i < 1000 && !round; i++) {
+            struct fault fault;
+            if (log_view_scrub(view, &cursor, 5000, &round, &fault) != KQ_OK) {
+                damaged++;
+                CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, "head does not match"));
+            }
+        }
+        CU_ASSERT_TRUE(round);
+        CU_ASSERT_EQUAL(damaged, 1);
+    }
+    log_view_drop(&view);
+    done();
+}
+
 static void an_index_that_does_not_agree_is_built_anew(void)
 {
     for (int how = 0; how < 3; how++) {
@@ -711,6 +739,7 @@ static const struct unit_case cases[] = {
     {"damage below the flushed mark stops the replica", damage_below_the_flushed_mark_stops_the_replica},
     {"a pause writes a mark that guards the last entry too", a_pause_writes_a_mark_that_guards_the_last_entry_too},
     {"damage in a sealed segment takes only its range out", damage_in_a_sealed_segment_takes_only_its_range_out},
+    {"a damaged head of a segment is found by the scrubber", a_damaged_head_of_a_segment_is_found_by_the_scrubber},
     {"an index that does not agree is built anew", an_index_that_does_not_agree_is_built_anew},
     {"a footer that does not check out costs a walk", a_footer_that_does_not_check_out_costs_a_walk},
     {"a footer that the power tore is cut", a_footer_that_the_power_tore_is_cut},
