@@ -48,12 +48,14 @@ struct tail {
     uint64_t bytes;
 };
 
-/* Old entries on their way to a follower: one packet at a time. */
+/* Old entries on their way to a follower: two packets, so that it takes in one while the other
+ * is read and sent; one at a time in a link. */
 struct catch_up {
     struct raft_member member;
-    bool out;          /* a link has it */
-    uint64_t last_idx; /* of the newest packet; 0: none */
-    int64_t until_us;  /* waits so long to hear that it came */
+    bool out;           /* a link has it */
+    uint64_t last_idx;  /* of the newest packet; 0: none */
+    uint64_t prior_idx; /* of the one before it; 0: none */
+    int64_t until_us;   /* waits so long to hear that it came */
 };
 
 /* A follower, as the leader saw it last (actor_watch.c). */

@@ -7,7 +7,7 @@
  * link when it sends them), and the log by copy (neither committed nor in the tail:
  * a new leader's few last ones).
  *
- * Of those through a view one packet a follower is on its way at any time: they travel
+ * Of those through a view two packets a follower are on their way at any time: they travel
  * on a connection of their own, and what follows them must not overtake them.
  */
 #include "partition/actor_internal.h"
@@ -37,22 +37,34 @@ static struct catch_up *catch_up_of(struct actor *actor, const struct raft_membe
     return fresh;
 }
 
-/* Whether something else may be sent to this peer: what went before is there, or lost. */
-static bool path_is_free(struct actor *actor, const struct raft_member *member)
+static uint64_t match_of(const struct raft *raft, const struct raft_member *member)
+{
+    for (uint32_t i = 0; i < raft->config.count; i++)
+        if (raft_member_equal(&raft->peers[i].member, member))
+            return raft->peers[i].match;
+    return 0;
+}
+
+enum path {
+    PATH_FREE,     /* what went before is there, or lost */
+    PATH_OLD_ONLY, /* a packet of old entries is on its way, and only such may follow it */
+    PATH_TAKEN,
+};
+
+/* What may be sent to this peer. */
+static enum path path_to(struct actor *actor, const struct raft_member *member)
 {
     struct catch_up *catch_up = catch_up_of(actor, member, false);
     if (catch_up == NULL || catch_up->last_idx == 0)
-        return true;
+        return PATH_FREE;
     if (catch_up->out)
-        return false;
-    const struct raft *raft = &actor->raft;
-    for (uint32_t i = 0; i < raft->config.count; i++)
-        if (raft_member_equal(&raft->peers[i].member, member) && raft->peers[i].match >= catch_up->last_idx)
-            catch_up->last_idx = 0;
-    if (catch_up->last_idx != 0 && actor->now.mono_us < catch_up->until_us)
-        return false;
-    catch_up->last_idx = 0;
-    return true;
+        return PATH_TAKEN;
+    uint64_t match = match_of(&actor->raft, member);
+    if (match >= catch_up->last_idx || actor->now.mono_us >= catch_up->until_us) {
+        catch_up->last_idx = 0;
+        return PATH_FREE;
+    }
+    return match >= catch_up->prior_idx ? PATH_OLD_ONLY : PATH_TAKEN;
 }
 
 static void supply(struct actor *actor, const struct raft_member *member)
@@ -67,16 +79,18 @@ void actor_catch_up_left(struct actor *actor, const struct raft_member *member, 
     if (catch_up == NULL || !catch_up->out)
         return;
     catch_up->out = false;
+    if (!sent)
+        catch_up->prior_idx = catch_up->last_idx; /* nothing is to follow it */
     /* What was dropped may be dropped again: not before the next beat. */
     catch_up->until_us = actor->now.mono_us + (sent ? actor->raft.election_us : actor->raft.beat_us);
 }
 
-/* Those who have what they were sent get more on this turn. */
+/* Those who have what they were sent, or most of it, get more on this turn. */
 static void supply_those_who_arrived(struct actor *actor)
 {
     for (uint32_t i = 0; i < actor->catch_up_count; i++) {
         struct raft_member member = actor->catch_ups[i].member;
-        if (actor->catch_ups[i].last_idx != 0 && path_is_free(actor, &member))
+        if (actor->catch_ups[i].last_idx != 0 && path_to(actor, &member) != PATH_TAKEN)
             supply(actor, &member);
     }
 }
@@ -191,19 +205,22 @@ static void load_view(struct actor *actor, struct raft_message *message, struct 
     cargo->last_idx = range.last_idx;
     cargo->bytes = range.bytes < UINT32_MAX ? (uint32_t)range.bytes : UINT32_MAX;
     catch_up->out = true;
+    catch_up->prior_idx = catch_up->last_idx;
     catch_up->last_idx = range.last_idx;
 }
 
 static void load(struct actor *actor, struct raft_message *message, struct cargo *cargo)
 {
-    if (!path_is_free(actor, &message->to))
-        return;
+    enum path path = path_to(actor, &message->to);
     uint64_t first_idx = message->prev_idx + 1;
-    if (tail_at(&actor->tail, first_idx) != NULL)
-        load_fresh(actor, message, cargo);
-    else if (first_idx <= actor->raft.commit_idx)
+    bool fresh = tail_at(&actor->tail, first_idx) != NULL;
+    if (path == PATH_TAKEN)
+        return;
+    if (!fresh && first_idx <= actor->raft.commit_idx)
         load_view(actor, message, cargo);
-    else
+    else if (path == PATH_FREE && fresh)
+        load_fresh(actor, message, cargo);
+    else if (path == PATH_FREE)
         load_copies(actor, message, cargo);
 }
 
