@@ -9,10 +9,10 @@
  *       disk, or one that hangs would make the link deaf (partition_take_ack)
  *   a deputy, while the partition's own thread is away
  *
- * The partition's own thread runs the flush that its turn asked for itself, when nothing else
- * waits (run_kept_flush): mostly a follower's, whose leader waits for it. It gives the token up
- * for that time. A deputy is booked before, one of its own, so that however many disks hang no
- * partition is deaf.
+ * A follower's own thread runs the flush that its turn asked for itself, when nothing else waits
+ * (run_kept_flush), as its leader waits for it. (A leader's does not: while a flusher wakes, more
+ * is published, and the flush covers that, too.) It gives the token up for that time. A deputy is
+ * booked before, one of its own, so that however many disks hang no partition is deaf.
  *
  * Who gives a turn may hold no lock: answers are given in it.
  */
@@ -175,6 +175,13 @@ static void run_keep_job(struct job *job)
     partition_drop(&p);
 }
 
+/* As of the turn before. */
+static bool follows(const struct partition *p)
+{
+    uint32_t leader_id = atomic_load_explicit(&p->leader_id, memory_order_relaxed);
+    return leader_id != 0 && leader_id != engine_options(p->options.engine)->broker_id;
+}
+
 void partition_submit(void *context, enum log_lane lane, struct log_job *log_job, bool alone)
 {
     struct partition *p = context;
@@ -183,7 +190,7 @@ void partition_submit(void *context, enum log_lane lane, struct log_job *log_job
     job->mail = (struct actor_job_mail){.mail = {.kind = MAIL_JOB_DONE}, .job = log_job, .lane = lane};
     if (lane == LOG_LANE_FLUSH) {
         job->job.run = run_flush_job;
-        if (alone && p->own_turn)
+        if (alone && p->own_turn && follows(p))
             p->kept = job;
         else
             engine_post_flush(p->options.engine, &job->job, alone);
