@@ -27,12 +27,16 @@ const start = (retries) => new Kafka({
     retry: { retries, initialRetryTime: 50, maxRetryTime: 500 },
 })
 const kafka = start(30)
+const FETCH_MS = 100
 
 if (process.argv[2] === 'member') await member(...process.argv.slice(3))
 
 async function member(groupId, topic) {
-    const consumer = kafka.consumer({ groupId, sessionTimeout: 3000, heartbeatInterval: 300, rebalanceTimeout: 5000, maxWaitTimeInMs: 200 })
-    consumer.on(consumer.events.GROUP_JOIN, (e) => say({ assigned: e.payload.memberAssignment[topic] ?? [] }))
+    const consumer = kafka.consumer({ groupId, sessionTimeout: 3000, heartbeatInterval: 300, rebalanceTimeout: 5000, maxWaitTimeInMs: FETCH_MS })
+    // A fetch that was under way while the group came to terms is given out, and asked for again: the
+    // assignment is told once there is none.
+    consumer.on(consumer.events.GROUP_JOIN, (e) =>
+        setTimeout(() => say({ assigned: e.payload.memberAssignment[topic] ?? [] }), 3 * FETCH_MS))
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
     await consumer.run({
@@ -56,8 +60,6 @@ const replicas = brokers
 const yesterday = Date.now() - 86400000
 const create = (topic, numPartitions = 1, configEntries = []) =>
     admin.createTopics({ topics: [{ topic, numPartitions, replicationFactor: replicas, configEntries }] })
-// kafkajs sends what was refused to the partition's new leader, unless that has answered for other
-// partitions in the same send(): then it is lost, and send() succeeds. So leaders stay here.
 const settled = (topic) => until(20, `leaders of ${topic}`, async () => {
     const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
     return topics[0].partitions.every((p) => p.leader === p.replicas[0])
@@ -80,7 +82,10 @@ async function read(topic, count, seeks = []) {
             eachMessage: async ({ partition, message }) => { got.push({ partition, ...message }) },
         })
         for (const seek of seeks) consumer.seek({ topic, ...seek })
-        await until(30, `${count} messages of ${topic}, there were ${got.length}`, () => got.length >= count)
+        await until(30, `${count} messages of ${topic}`, () => got.length >= count)
+    } catch (e) {
+        e.message += `; ${got.length} were read, of ${JSON.stringify(await admin.fetchTopicOffsets(topic))}`
+        throw e
     } finally {
         await consumer.disconnect()
     }
@@ -88,14 +93,23 @@ async function read(topic, count, seeks = []) {
 }
 const values = (messages) => messages.map((m) => m.value?.toString() ?? null)
 
+// Leaders of new topics may move once, to where they are to be; what kafkajs does not take well: see
+// docs/kafka-compat.md. So these are made before all else.
+const early = { 'kjs-null': 1, 'kjs-times': 2, 'kjs-telnet': 1, 'kjs-group': 6, 'kjs-commit': 1, 'kjs-once': 1 }
+for (const codec of ['none', 'gzip', 'snappy', 'lz4', 'zstd']) early[`kjs-${codec}`] = 1
+await caseOf('topics are made, and their leaders settle', async () => {
+    await admin.createTopics({
+        topics: Object.entries(early).map(([topic, numPartitions]) => ({ topic, numPartitions, replicationFactor: replicas })),
+    })
+    await Promise.all(Object.keys(early).map(settled))
+})
+
 // ---- the cases -----------------------------------------------------------------------------
 
 // Mostly waits: beside all others.
 const group = caseOf('three members join, one leaves, one dies', async () => {
     const topic = 'kjs-group'
     const group = 'kjs-readers'
-    await create(topic, 6)
-    await settled(topic)
     const committed = async (end) => {
         const [{ partitions }] = await admin.fetchOffsets({ groupId: group, topics: [topic] })
         return partitions.reduce((sum, p) => sum + Math.max(Number(p.offset), 0), 0) === end
@@ -103,7 +117,7 @@ const group = caseOf('three members join, one leaves, one dies', async () => {
     const stages = async (members, from, to) => {
         await until(30, `${members.length} members share`, () => shared(members, 6))
         await publish(topic, from, to, 6, {}, once)
-        await readByOne(members, from, to)
+        await readByOne(members, from, to, true) // several of its loops hear of a round, and each joins again
         await until(10, `${to} committed`, () => committed(to))
     }
     const [a, b, c] = [1, 2, 3].map(() => new Member(group, topic))
@@ -119,8 +133,11 @@ const group = caseOf('three members join, one leaves, one dies', async () => {
     await c.leave()
     await admin.resetOffsets({ groupId: group, topic, earliest: true })
     assert(await committed(0), 'reset')
+    const isEmpty = async () => (await admin.describeGroups([group])).groups[0].state === 'Empty'
+    await until(10, 'the group is empty', isEmpty) // what resetOffsets joined it with leaves after it has returned
     await admin.setOffsets({ groupId: group, topic, partitions: [{ partition: 2, offset: '7' }] })
     assert(await committed(7), 'set')
+    await until(10, 'the group is empty', isEmpty)
     await admin.deleteGroups([group])
     assert(!(await admin.listGroups()).groups.some((g) => g.groupId === group))
 }, 120)
@@ -142,7 +159,6 @@ await caseOf('every codec lies in the log, and telnet reads it', async () => {
         lz4: CompressionTypes.LZ4, zstd: CompressionTypes.ZSTD,
     })) {
         const topic = `kjs-${name}`
-        await create(topic)
         await publish(topic, 0, 1000, 1, { compression })
         assert.deepEqual(values(await read(topic, 1000)), numbers(0, 1000).map(String), name)
         assert.equal(await codecs(topic), name)
@@ -151,7 +167,6 @@ await caseOf('every codec lies in the log, and telnet reads it', async () => {
 })
 
 await caseOf('keys, nulls, headers and times', async () => {
-    await create('kjs-null')
     const messages = [
         { key: 'k', value: 'v', headers: { a: '1', b: '', c: ['2', '3'] }, timestamp: String(yesterday) },
         { key: null, value: 'v' },
@@ -171,7 +186,6 @@ await caseOf('keys, nulls, headers and times', async () => {
 })
 
 await caseOf('offsets, times and deleted records', async () => {
-    await create('kjs-times', 2)
     const messages = numbers(0, 10).map((n) => ({ value: String(n), partition: 1, timestamp: String(yesterday + n * 1000) }))
     const [sent] = await producer.send({ topic: 'kjs-times', messages, acks: 1 })
     assert.deepEqual([sent.partition, sent.baseOffset], [1, '0'])
@@ -185,7 +199,6 @@ await caseOf('offsets, times and deleted records', async () => {
 })
 
 await caseOf('telnet writes and kafkajs reads, and the other way round', async () => {
-    await create('kjs-telnet')
     await text('PUBS kjs-telnet {"Key":"k1","Header":"h1","Body":"from telnet"}')
     await producer.send({ topic: 'kjs-telnet', messages: [{ key: 'k2', value: 'from kafkajs', headers: { Header: 'h2' } }] })
     const [first, second] = await read('kjs-telnet', 2)
@@ -218,16 +231,17 @@ await caseOf('topics made, grown, set and deleted', async () => {
 
 await caseOf('errors', async () => {
     const hasty = start(1).producer({ allowAutoTopicCreation: false })
-    await hasty.connect()
+    const hastyAdmin = start(1).admin()
+    await Promise.all([hasty.connect(), hastyAdmin.connect()])
     assert.equal(await errorOf(create('kjs-wrong', 1, [{ name: 'no.such.setting', value: '1' }])), 'INVALID_CONFIG')
     assert.equal(await errorOf(create('no/such/name')), 'INVALID_TOPIC_EXCEPTION')
     assert.equal(await errorOf(admin.createTopics({ topics: [{ topic: 'kjs-wide', replicationFactor: brokers + 1 }] })), 'INVALID_REPLICATION_FACTOR')
-    assert.equal(await errorOf(admin.deleteTopics({ topics: ['kjs-absent'] })), 'UNKNOWN_TOPIC_OR_PARTITION')
+    assert.equal(await errorOf(hastyAdmin.deleteTopics({ topics: ['kjs-absent'] })), 'UNKNOWN_TOPIC_OR_PARTITION')
     await create('kjs-narrow', 1, [{ name: 'max.message.bytes', value: '2000' }])
     assert.equal(await errorOf(hasty.send({ topic: 'kjs-narrow', messages: [{ value: 'x'.repeat(4000) }] })), 'MESSAGE_TOO_LARGE')
     assert.equal(await errorOf(admin.createPartitions({ topicPartitions: [{ topic: 'kjs-narrow', count: 1 }] })), 'INVALID_PARTITIONS')
     assert.equal(await errorOf(hasty.send({ topic: 'kjs-absent', messages: [{ value: 'x' }] })), 'UNKNOWN_TOPIC_OR_PARTITION')
-    await hasty.disconnect()
+    await Promise.all([hasty.disconnect(), hastyAdmin.disconnect()])
     if (brokers === 1) {
         await publish('kjs-made', 0, 1)
         assert.deepEqual(values(await read('kjs-made', 1)), ['0'])
@@ -235,7 +249,6 @@ await caseOf('errors', async () => {
 })
 
 await caseOf('commits by hand, with metadata', async () => {
-    await create('kjs-commit')
     await publish('kjs-commit', 0, 10)
     const consumer = kafka.consumer({ groupId: 'kjs-commit', maxWaitTimeInMs: 100 })
     const seen = []
@@ -260,8 +273,6 @@ await caseOf('commits by hand, with metadata', async () => {
 await group
 
 await caseOf('an idempotent producer outlives its leader', async () => {
-    await create('kjs-once')
-    await settled('kjs-once')
     const sent = await acrossFault('kjs-once', (from, to) => publish('kjs-once', from, to, 1, {}, once))
     assert.deepEqual(values(await read('kjs-once', sent)), numbers(0, sent).map(String))
     if (brokers === 3) await fault('restart')
