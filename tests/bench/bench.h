@@ -55,6 +55,9 @@ double raw_hand_off_us(bool other_core, int times);
  * one loopback connection. */
 double raw_write_mib(const char *dir);
 double raw_loopback_mib(void);
+/* Seconds of processor time to write a GB into a file of the page cache. On a virtual machine that
+ * has given free memory back to its host it is several times what it is otherwise. */
+double raw_page_cache_s_per_gb(const char *dir);
 /* A file of that size in dir; and what sending it from a mapping costs the sender, over one
  * loopback connection, with writev of 1 MiB. */
 struct raw_stream {

@@ -163,7 +163,7 @@ struct latency_result latency_run(const struct latency_load *load)
         harness_fail("out of memory");
     int64_t begin = now_us(), due_us = begin, end = begin + load->run_us;
     bool more = true;
-    while (!run.broken && (more || run.count < run.sent) && now_us() < end + GRACE_US) {
+    while (!run.broken && (more || run.count < run.sent || run.acknowledged < run.sent) && now_us() < end + GRACE_US) {
         more = due_us < end;
         for (; more && due_us <= now_us(); due_us += load->every_us)
             publish(&run, due_us);

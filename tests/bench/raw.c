@@ -169,7 +169,7 @@ double raw_loopback_mib(void)
 
 /* ---- sending what is mapped --------------------------------------------------------- */
 
-enum { MAPPED_PIECE = 64 << 10, MAPPED_PIECES = 16, SWALLOW = 256 << 10 };
+enum { MAPPED_PIECE = 64 << 10, MAPPED_PIECES = 16, SWALLOW = 256 << 10, CACHED_PIECES = 1024 };
 
 struct mapped {
     int listener;
@@ -199,6 +199,25 @@ static int64_t thread_cpu_us(void)
     struct timespec t;
     (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+double raw_page_cache_s_per_gb(const char *dir)
+{
+    const char *path = path_in(dir, "page-cache");
+    uint8_t *piece = malloc(STREAM_PIECE);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0 || piece == NULL)
+        harness_fail("no file for the page cache");
+    memset(piece, 'x', STREAM_PIECE);
+    int64_t begin = thread_cpu_us();
+    for (int i = 0; i < CACHED_PIECES; i++)
+        if (write(fd, piece, STREAM_PIECE) != STREAM_PIECE)
+            harness_fail("the page cache could not be written");
+    int64_t us = thread_cpu_us() - begin;
+    (void)close(fd);
+    (void)unlink(path);
+    free(piece);
+    return (double)us * 1e3 / ((double)CACHED_PIECES * STREAM_PIECE);
 }
 
 static void *send_mapped(void *arg)
