@@ -30,12 +30,16 @@ jobs=$(nproc 2>/dev/null || echo 2)
 # steps FUNCTION: calls it with each line of arguments until it fails. The world of the core
 # alone knows nothing of bugs outside src/raft ($subject: the name of the patch).
 steps() {
-    case $subject in raft-* | '') "$1" --world core --seed 1 --seeds 1200 || return 1 ;; esac
+    case $subject in raft-* | '')
+        "$1" --world core --seed 1 --seeds 1200 || return 1
+        "$1" --world core --seed 4201 --seeds 200 || return 1
+        ;;
+    esac
     "$1" --brokers 1 --seed 1 --seeds 10 || return 1
     for story in $stories; do
         "$1" --scenario "$story" --seed 2 || return 1
     done
-    "$1" --scenario between-steps --seed 1 --seeds 40 || return 1
+    "$1" --scenario between-steps --seed 1 --seeds 50 || return 1
     "$1" --scenario long-tail --seed 1 --seeds 30 || return 1
     for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
         "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
