@@ -121,6 +121,18 @@ bool notes_has(const struct notes *notes, const struct note *note)
     return map_get(&notes->known, key, KEY_BYTES) != NULL;
 }
 
+bool notes_has_other(const struct notes *notes, const struct note *note)
+{
+    uint8_t key[KEY_BYTES];
+    struct map_walk walk;
+    key_of(note, key);
+    for (map_walk_init(&walk, &notes->known); map_walk_next(&walk);)
+        if (walk.key_bytes == KEY_BYTES && memcmp(walk.key, key, UUID_BYTES + 4) == 0 &&
+            memcmp(walk.key, key, KEY_BYTES) != 0)
+            return true;
+    return false;
+}
+
 enum kq_err notes_add(struct notes *notes, const struct note *note)
 {
     uint8_t key[KEY_BYTES];

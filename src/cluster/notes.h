@@ -33,6 +33,8 @@ struct note {
 enum kq_err notes_open(struct notes **notes, struct io *io, const char *data_dir, struct fault *fault);
 void notes_close(struct notes **notes);
 bool notes_has(const struct notes *notes, const struct note *note);
+/* Whether another replica of its partition is noted, too. Looks at all. */
+bool notes_has_other(const struct notes *notes, const struct note *note);
 /* To be written with the next flush. KQ_NO_MEMORY. */
 enum kq_err notes_add(struct notes *notes, const struct note *note);
 /* Leaves out what keep() says of that it will never be asked for again, if that is more than

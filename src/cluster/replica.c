@@ -10,8 +10,9 @@
  *    started, so that from its first vote on it is known to have been here. A founder of
  *    the group starts with the founding configuration; anybody else joins.
  *  - it belongs to another topic, or to a replica of another name than the metadata's: it
- *    is put aside, and a new one is made.
- *  - it is noted and not there: LOST, if there are others that can fill a new one. With
+ *    is put aside, and a new one is made; that is noted before.
+ *  - it is noted and not there, or is empty where another replica of the partition is noted,
+ *    too (it may be that one's, and this one may have voted): LOST, if there are others that can fill a new one. With
  *    nobody else it is made empty, which sweep.c has said.
  *
  * All on the keeper's thread, but for `ready`.
@@ -131,6 +132,17 @@ static bool note(struct part *part)
     return part->noted;
 }
 
+/* Durably, before anything of an earlier replica is touched: should this one not get so far as
+ * to write what it votes, the empty folder is known not to be the earlier one's. */
+static bool note_now(struct part *part)
+{
+    struct fault fault;
+    if (note(part) || notes_flush(part->hosted->cluster->notes, &fault) == KQ_OK)
+        return true;
+    SAY_ERROR("%s: what replicas are here could not be noted: %s", part->hosted->name, fault_text(&fault));
+    return false;
+}
+
 static bool put_aside(struct cluster *c, const char *title, const char *why)
 {
     char aside[CLUSTER_PATH_BYTES];
@@ -156,7 +168,8 @@ static enum folder look_at_folder(struct part *part, const struct replica_wish *
         return put_aside(c, title, "belonged to another topic") ? FOLDER_NONE : FOLDER_UNCLEAR;
     bool unowned = wish->old && uuid_is_zero(&wish->mix); /* it has a name that nobody was told yet */
     if (!unowned && !uuid_equal(&state.incarnation, &wish->incarnation))
-        return put_aside(c, title, "held an earlier replica of the partition") ? FOLDER_NONE : FOLDER_UNCLEAR;
+        return note_now(part) && put_aside(c, title, "held an earlier replica of the partition") ? FOLDER_NONE
+                                                                                                 : FOLDER_UNCLEAR;
     part->incarnation = state.incarnation;
     return FOLDER_MINE;
 }
@@ -171,10 +184,14 @@ bool replica_prepare(struct part *part, const struct replica_wish *wish)
     part->noted = false;
     if (!home_path(path, c->data_dir, title))
         return true; /* said when it is started */
-    enum folder folder = look_at_folder(part, wish, path, title);
     struct note n = note_of(part);
+    bool was_noted = notes_has(c->notes, &n);
+    enum folder folder = look_at_folder(part, wish, path, title);
     bool founded_alone = wish->old || wish->founder_count == 1;
-    if (folder == FOLDER_NONE && !wish->alone && (notes_has(c->notes, &n) || (founded_alone && wish->founder))) {
+    bool gone = folder == FOLDER_NONE && (was_noted || (founded_alone && wish->founder));
+    /* It was put aside for another, or follows another and never voted: nobody can tell which. */
+    gone |= folder == FOLDER_EMPTY && was_noted && notes_has_other(c->notes, &n);
+    if (gone && !wish->alone) {
         lock(c);
         part->state = PART_LOST;
         part->failed_us = clock_mono_us();

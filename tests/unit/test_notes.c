@@ -79,6 +79,21 @@ static void all_are_there(uint32_t count)
         CU_ASSERT_TRUE(has(n));
 }
 
+static void another_replica_of_the_partition_is_known(void)
+{
+    begin();
+    struct note note = note_of(3);
+    CU_ASSERT_FALSE(notes_has_other(notes, &note));
+    struct note other = note;
+    other.incarnation.bytes[5] ^= 1;
+    CU_ASSERT_TRUE(notes_has_other(notes, &other));
+    CU_ASSERT_EQUAL(notes_add(notes, &other), KQ_OK);
+    CU_ASSERT_FALSE(notes_has_other(notes, &note)); /* not before it is durable */
+    CU_ASSERT_EQUAL(notes_flush(notes, &fault), KQ_OK);
+    CU_ASSERT_TRUE(notes_has_other(notes, &note));
+    notes_close(&notes);
+}
+
 static void what_is_gone_is_left_out(void)
 {
     begin();
@@ -153,6 +168,7 @@ static void a_failing_call_loses_nothing(void)
 }
 
 static const struct unit_case cases[] = {
+    {"another replica of the partition is known", another_replica_of_the_partition_is_known},
     {"what is gone is left out", what_is_gone_is_left_out},
     {"a file that is mostly alive stays", a_file_that_is_mostly_alive_stays},
     {"the power may go at any call", the_power_may_go_at_any_call},
