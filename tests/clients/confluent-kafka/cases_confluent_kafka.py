@@ -273,8 +273,11 @@ def admin_topics():
     name = topic("admin", 2, **{"retention.ms": "3600000"})
     equal(KafkaError.TOPIC_ALREADY_EXISTS, refused(a.create_topics([NewTopic(name, 1, 1)])))
     done(a.create_partitions([NewPartitions(name, 5)]))
-    listed = a.list_topics(timeout=PATIENCE)
-    equal((5, BROKERS), (len(listed.topics[name].partitions), len(listed.brokers)))
+    def grown():  # any broker may be asked, and learns of a change a moment after the one that took it
+        seen = a.list_topics(timeout=PATIENCE)
+        return seen if name in seen.topics and len(seen.topics[name].partitions) == 5 else None
+    listed = wait_until(grown, "five partitions")
+    equal(BROKERS, len(listed.brokers))
     assert listed.cluster_id and listed.controller_id in listed.brokers
     resource = ConfigResource("topic", name)
     equal("3600000", done(a.describe_configs([resource]))["retention.ms"].value)
@@ -283,7 +286,7 @@ def admin_topics():
     equal("7200000", done(a.describe_configs([ConfigResource("topic", name)]))["retention.ms"].value)
     assert "message.max.bytes" in done(a.describe_configs([ConfigResource("broker", "1")]))
     done(a.delete_topics([name]))
-    assert name not in a.list_topics(timeout=PATIENCE).topics
+    wait_until(lambda: name not in a.list_topics(timeout=PATIENCE).topics, "the topic is gone")
     equal(KafkaError.UNKNOWN_TOPIC_OR_PART, refused(a.delete_topics([name])))
 
 
