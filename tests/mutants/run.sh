@@ -36,6 +36,7 @@ steps() {
         ;;
     esac
     "$1" --brokers 1 --seed 1 --seeds 10 || return 1
+    "$1" --kafka --brokers 1 --seed 411 --seeds 8 || return 1
     for story in $stories; do
         "$1" --scenario "$story" --seed 2 || return 1
     done
@@ -44,11 +45,10 @@ steps() {
     for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
         "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
     done
+    "$1" --kafka --brokers 3 --seed 401 --seeds 6 || return 1
     "$1" --brokers 3 --seed 101 --seeds 10 || return 1
     "$1" --brokers 5 --seed 201 --seeds 3 || return 1
     "$1" --brokers 3 --flush interval --seed 301 --seeds 4 || return 1
-    "$1" --kafka --brokers 1 --seed 411 --seeds 8 || return 1
-    "$1" --kafka --brokers 3 --seed 401 --seeds 6 || return 1
     "$1" --brokers 1 --seed 11 --seeds 6
 }
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
