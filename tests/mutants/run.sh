@@ -49,7 +49,7 @@ steps() {
     "$1" --brokers 3 --seed 101 --seeds 10 || return 1
     "$1" --brokers 5 --seed 201 --seeds 3 || return 1
     "$1" --brokers 3 --flush interval --seed 301 --seeds 4 || return 1
-    "$1" --brokers 1 --seed 11 --seeds 6
+    "$1" --brokers 1 --seed 11 --seeds 20
 }
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
 simulate() {
