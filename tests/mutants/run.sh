@@ -40,6 +40,7 @@ steps() {
     for story in $stories; do
         "$1" --scenario "$story" --seed 2 || return 1
     done
+    "$1" --scenario all-lose-power --seed 1 --seeds 12 || return 1
     "$1" --scenario between-steps --seed 1 --seeds 50 || return 1
     "$1" --scenario long-tail --seed 1 --seeds 30 || return 1
     for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
@@ -49,7 +50,7 @@ steps() {
     "$1" --brokers 3 --seed 101 --seeds 10 || return 1
     "$1" --brokers 5 --seed 201 --seeds 3 || return 1
     "$1" --brokers 3 --flush interval --seed 301 --seeds 4 || return 1
-    "$1" --brokers 1 --seed 11 --seeds 20
+    "$1" --brokers 1 --seed 11 --seeds 10
 }
 # simulate ARGUMENTS: true if no seed fails, or the CPU seconds are used up ($over).
 simulate() {
