@@ -350,7 +350,9 @@ static void index_ids(struct image **image)
         return;
     }
     for (size_t t = 0; t < i->topic_count; t++) {
-        size_t at = hash_of_id(&i->topics[t]->id);
+        const struct image_topic *topic = i->topics[t];
+        REQUIRE(topic != NULL);
+        size_t at = hash_of_id(&topic->id);
         while (i->by_id[at & i->by_id_mask] != 0)
             at++;
         i->by_id[at & i->by_id_mask] = (uint32_t)t + 1;

@@ -223,6 +223,7 @@ static void part_answer(struct kafka_call *call, struct fetch_part *part, struct
 
 static bool same_topic(const struct fetch_row *a, const struct fetch_row *b)
 {
+    REQUIRE(a != NULL && b != NULL);
     return slice_equal(a->topic, b->topic) && uuid_equal(&a->topic_id, &b->topic_id);
 }
 

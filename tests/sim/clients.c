@@ -461,6 +461,7 @@ static void key_for(unsigned partition, unsigned partitions, char key[16])
 static bool probe_once(struct client *c, unsigned topic, unsigned partition, size_t bytes)
 {
     char key[16], more[POUR_BYTES + 1] = "probe";
+    REQUIRE(bytes <= POUR_BYTES);
     key_for(partition, all.plan.partitions[topic], key);
     if (!client_connected(c))
         return false;
