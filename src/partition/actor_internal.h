@@ -62,6 +62,7 @@ struct catch_up {
 struct watched {
     struct raft_member member;
     uint64_t match;
+    bool lacked;      /* as of the last look: looks are far apart where nothing happens */
     int64_t since_us; /* it has had this, and lacked something */
 };
 

@@ -75,8 +75,9 @@ static void watch_follower(struct actor *actor, const struct raft_peer *peer)
     if (w == NULL)
         return;
     bool lacks = peer->match < actor->raft.commit_idx;
-    if (!lacks || peer->match != w->match || actor_catch_up_waits(actor, &peer->member)) {
+    if (!lacks || !w->lacked || peer->match != w->match || actor_catch_up_waits(actor, &peer->member)) {
         w->match = peer->match;
+        w->lacked = lacks;
         w->since_us = actor->now.mono_us;
         return;
     }
