@@ -153,6 +153,7 @@ static void a_lost_replica_is_replaced_by_a_new_one(void)
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
     EVENTUALLY(rig_publish(1, "t", 0) == 0);
+    EVENTUALLY(rig_messages(2, "t", 0) == 1); /* the other two are enough for a publish */
     rig_stop(2);
     rig_remove_replica(2, "t-0");
     rig_start(2);
@@ -200,6 +201,7 @@ static void a_damaged_replica_is_replaced_by_a_new_one(void)
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
     EVENTUALLY(rig_publish(1, "t", 0) == 0);
+    EVENTUALLY(rig_messages(2, "t", 0) == 1);
     rig_stop(2);
     spoil_hard_state(2, "t-0");
     rig_start(2);
