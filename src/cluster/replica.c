@@ -12,8 +12,8 @@
  *  - it belongs to another topic, or to a replica of another name than the metadata's: it
  *    is put aside, and a new one is made; that is noted before.
  *  - it is noted and not there, or is empty where another replica of the partition is noted,
- *    too (it may be that one's, and this one may have voted): LOST, if there are others that can fill a new one. With
- *    nobody else it is made empty, which sweep.c has said.
+ *    too (it may be that one's, and this one may have voted): LOST, if there are others that
+ *    can fill a new one. With nobody else it is made empty, which sweep.c has said.
  *
  * All on the keeper's thread, but for `ready`.
  */

@@ -57,6 +57,16 @@
             REPLY_HOLDS(refusal, expected);                                                                            \
     } while (0)
 
+/* The process has not come to hold much more since it held `before` KiB. */
+static inline void expect_memory_near(pid_t pid, int64_t before)
+{
+    enum { SLACK_KIB = 24 << 10 };
+    int64_t now = SANITIZED ? before : proc_anonymous_kib(pid);
+    if (now - before > SLACK_KIB)
+        fprintf(stderr, "\n  anonymous memory: %lld KiB before, %lld now\n", (long long)before, (long long)now);
+    CU_ASSERT(now - before <= SLACK_KIB);
+}
+
 /* As UNIT_MAIN. SIGPIPE is not for tests. */
 #define E2E_MAIN(suite_name, cases)                                                                                    \
     int main(int argc, char **argv)                                                                                    \
