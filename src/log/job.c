@@ -252,6 +252,9 @@ static struct log_job *next_keep(struct log *log, int64_t now_us)
         if (job != NULL)
             return job;
     }
+    struct log_job *head = heal_head_begin(log);
+    if (head != NULL)
+        return head;
     if (log_deletable(log))
         return begin_delete(log);
     if (wants_ahead(log))
@@ -384,6 +387,7 @@ void log_job_run(struct log_job *job)
         job_run_delete(job);
         break;
     case JOB_HEAL:
+    case JOB_HEAL_HEAD:
         job_run_heal(job);
         break;
     case JOB_RELEASE: /* the work is the owner's, once it takes a new view */
@@ -554,6 +558,9 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
         break;
     case JOB_HEAL:
         heal_done(log, job, done);
+        break;
+    case JOB_HEAL_HEAD:
+        heal_head_done(job);
         break;
     case JOB_RELEASE:
         release_unread(log);

@@ -47,7 +47,8 @@ enum job_kind {
     JOB_SNAPSHOT,
     JOB_DELETE,
     JOB_RELEASE,
-    JOB_HEAL
+    JOB_HEAL,
+    JOB_HEAL_HEAD,
 };
 
 /* Entries to be written again: heal.c. */
@@ -116,7 +117,7 @@ struct log_job {
     uint32_t doomed_count; /* ascending */
     struct log_reset_to to;
 
-    struct healing heal; /* HEAL: in `segment` */
+    struct healing heal; /* HEAL, HEAL_HEAD: in `segment` */
     enum kq_err heal_err;
 };
 
@@ -286,6 +287,10 @@ void heal_forget(struct healing *heal);
 struct log_job *heal_begin(struct log *log); /* NULL: its segment is gone */
 void job_run_heal(struct log_job *job);
 void heal_done(struct log *log, struct log_job *job, struct log_done *done);
+
+/* heal_head.c */
+struct log_job *heal_head_begin(struct log *log); /* NULL: none waits */
+void heal_head_done(const struct log_job *job);
 
 /* retention.c */
 bool log_deletable(const struct log *log);              /* the oldest segment may go */

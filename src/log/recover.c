@@ -119,6 +119,8 @@ static enum kq_err read_prev_term(struct segment *s, struct io_file *file, struc
     enum kq_err err = block != NULL ? io_read(s->place->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL) : KQ_NO_MEMORY;
     if (err != KQ_OK || segment_head_decode(s, block) != KQ_OK || s->first_off != off || s->first_idx != idx)
         s->prev_term = 0;
+    if (err == KQ_OK && s->prev_term == 0)
+        segment_note_head(s);
     s->first_off = off;
     s->first_idx = idx;
     free(block);
@@ -163,6 +165,37 @@ static enum kq_err footer_is_whole(struct place *p, struct io_file *file, const 
     return err == KQ_CORRUPT ? KQ_OK : err;
 }
 
+/* What stood in the head of the next segment. Of the first one it is known only where nothing
+ * was ever before it: where its first entry is the first of all. */
+static struct walk_before before_next(const struct log *log)
+{
+    if (log->segment_count == 0)
+        return (struct walk_before){.first_idx = 1};
+    return (struct walk_before){.first_idx = log->last_idx + 1,
+                                .first_off = log->next_off,
+                                .prev_term = log->last_term,
+                                .prev_crc = log->last_crc};
+}
+
+/* Of the segment that grows: no job may write there. */
+static enum kq_err mend_head(struct segment *s, struct fault *fault)
+{
+    struct place *p = s->place;
+    uint8_t *block = malloc(SEGMENT_HEAD_BYTES);
+    if (block == NULL)
+        return fault_set(fault, KQ_NO_MEMORY, "opening %s: out of memory", p->dir);
+    segment_head_encode(s, block);
+    enum kq_err err = io_write(p->io, s->file, block, SEGMENT_HEAD_BYTES, 0);
+    if (err == KQ_OK)
+        err = place_datasync(p, s->file);
+    free(block);
+    if (err != KQ_OK)
+        return cannot(fault, err, "making anew a segment's head in", p->dir);
+    SAY_WARNING("%s/%0*lld.log: the segment's head did not check out, and was made anew; all that follows it is there",
+                p->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
+    return KQ_OK;
+}
+
 /* Without a clean mark every entry of the last segment is walked. Its footer, if
  * it has one, counts only if all entries before it are there, and all of itself: a seal
  * that the power cut off may have left some of it and not the entries. Without a footer
@@ -174,7 +207,8 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
     struct place *p = log->place;
     struct walk w;
     bool cut_short = log_mark_is_set(mark) && mark->cut == LOG_CUT_TRUNCATE;
-    enum kq_err err = walk_segment(s, s->file, file_bytes, cut_short ? mark->cut_idx : UINT64_MAX, &w, fault);
+    const struct walk_before before = before_next(log);
+    enum kq_err err = walk_segment(s, s->file, file_bytes, cut_short ? mark->cut_idx : UINT64_MAX, &before, &w, fault);
     if (err == KQ_OK && s->first_idx != log->last_idx + 1 && log->segment_count > 0)
         err = fault_set(fault, KQ_CORRUPT, "%s: entries %llu to %llu are missing before %0*lld.log", log->place->title,
                         (unsigned long long)log->last_idx + 1, (unsigned long long)s->first_idx - 1,
@@ -199,6 +233,8 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
         log->cut_state = !sealed;
     }
     if (err == KQ_OK && sealed) {
+        if (w.head_bad)
+            segment_note_head(s);
         walk_fini(&w);
         return open_sealed(log, s, footer, fault);
     }
@@ -212,6 +248,8 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
         if (err != KQ_OK)
             (void)cannot(fault, err, "cutting the torn tail in", p->dir);
     }
+    if (err == KQ_OK && w.head_bad)
+        err = mend_head(s, fault);
     if (err == KQ_OK) {
         take_end(log, &w, file_bytes);
         err = open_active_index(log, s, &w, report, fault);
@@ -270,11 +308,13 @@ static bool take_clean(struct log *log, struct segment *s, uint64_t file_bytes, 
 /* ---- sealed segments ----------------------------------------------------------------------- */
 
 /* A segment before the last one whose footer does not check out. */
-static enum kq_err walk_sealed(struct segment *s, uint64_t file_bytes, struct footer *f, struct log_report *report,
-                               struct fault *fault)
+static enum kq_err walk_sealed(struct segment *s, uint64_t file_bytes, const struct walk_before *before,
+                               struct footer *f, struct log_report *report, struct fault *fault)
 {
     struct walk w;
-    enum kq_err err = walk_segment(s, s->file, file_bytes, UINT64_MAX, &w, fault);
+    enum kq_err err = walk_segment(s, s->file, file_bytes, UINT64_MAX, before, &w, fault);
+    if (err == KQ_OK && w.head_bad)
+        segment_note_head(s);
     if (err == KQ_OK) {
         SAY_WARNING("%s/%0*lld.log: its footer does not check out; its entries were walked instead", s->place->dir,
                     (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
@@ -321,11 +361,12 @@ static enum kq_err open_segment(struct log *log, struct segment *s, bool last, c
             return cannot(fault, err, "syncing", path);
     }
     struct footer f;
+    const struct walk_before before = before_next(log);
     err = footer_load(p->io, s->file, file_bytes, &p->seed, &f);
     if (last && (err == KQ_OK || err == KQ_NOT_FOUND))
         return recover_tail(log, s, file_bytes, mark, &f, report, fault);
     if (err == KQ_NOT_FOUND)
-        err = walk_sealed(s, file_bytes, &f, report, fault);
+        err = walk_sealed(s, file_bytes, &before, &f, report, fault);
     else if (err != KQ_OK)
         (void)cannot(fault, err, "reading", path);
     if (err == KQ_OK)

@@ -195,7 +195,7 @@ static enum kq_err mend_head(struct tool *t, struct tool_segment *g)
 static enum kq_err mend_footer(struct tool *t, struct tool_segment *g)
 {
     struct walk w;
-    enum kq_err err = walk_segment(g->s, g->file, g->file_bytes, UINT64_MAX, &w, t->fault);
+    enum kq_err err = walk_segment(g->s, g->file, g->file_bytes, UINT64_MAX, NULL, &w, t->fault);
     if (err == KQ_OK && w.runs.len > 0) {
         struct footer f = {.first_idx = g->s->first_idx,
                            .last_idx = w.next_idx - 1,

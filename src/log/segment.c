@@ -168,6 +168,7 @@ struct segment *segment_clone(const struct segment *s)
     memcpy(runs, s->runs, s->run_count * sizeof *runs);
     clone->prev_term = s->prev_term;
     clone->prev_crc = s->prev_crc;
+    atomic_init(&clone->head_bad, atomic_load_explicit(&s->head_bad, memory_order_relaxed));
     atomic_init(&clone->told, atomic_load_explicit(&s->told, memory_order_relaxed));
     struct footer f = {.first_idx = s->first_idx,
                        .last_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed) - 1,
@@ -245,6 +246,12 @@ enum kq_err segment_head_decode(struct segment *s, const uint8_t block[SEGMENT_H
     s->prev_term = get_le64(block + 48);
     s->prev_crc = get_le32(block + 56);
     return s->first_off >= 0 && s->first_idx > 0 ? KQ_OK : KQ_CORRUPT;
+}
+
+void segment_note_head(struct segment *s)
+{
+    atomic_store_explicit(&s->head_bad, true, memory_order_relaxed);
+    atomic_store_explicit(&s->place->heads_bad, true, memory_order_release);
 }
 
 void segment_seal(struct segment *s, struct footer *f)
@@ -555,9 +562,10 @@ enum kq_err segment_check_head(struct segment *s, struct fault *fault)
                 (int64_t)get_le64(l.block + 32) == s->first_off && get_le64(l.block + 40) == s->first_idx;
     if (good)
         return KQ_OK;
+    segment_note_head(s);
     return fault_set(fault, KQ_CORRUPT,
                      "%s/%0*lld.log position 0: the segment's head does not match its checksum; its entries are served "
-                     "as before. `kafkaesque log repair` makes it anew when the broker is stopped",
+                     "as before",
                      s->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
 }
 

@@ -50,6 +50,7 @@ struct place {
     _Atomic int64_t start_off;
     _Atomic uint64_t generation; /* grows, before any commit that follows, when segments were cut: older views are
                                   * of no use any more */
+    _Atomic bool heads_bad;      /* some segment has head_bad */
     pthread_mutex_t damage_lock;
     _Atomic uint32_t damage_count;
     uint64_t damage[PLACE_DAMAGE_MAX]; /* idxs of entries met damaged, ascending */
@@ -110,10 +111,11 @@ struct segment {
     struct io_file *file;
 
     /* Reading. */
-    pthread_mutex_t lock; /* opening only; never held while another waits for a disk of its own */
-    _Atomic bool ready;   /* the index is open */
-    _Atomic bool used;    /* read since the owner last looked */
-    _Atomic bool told;    /* the operator knows of damage in it */
+    pthread_mutex_t lock;  /* opening only; never held while another waits for a disk of its own */
+    _Atomic bool ready;    /* the index is open */
+    _Atomic bool used;     /* read since the owner last looked */
+    _Atomic bool told;     /* the operator knows of damage in it */
+    _Atomic bool head_bad; /* met since the owner last looked (heal_head.c) */
     struct index index;
     uint64_t check_rows; /* an active segment after a clean start: rows that index_crc covers */
     size_t index_map_bytes;
@@ -133,6 +135,9 @@ void segment_drop(struct segment *s);
 void segment_head_encode(const struct segment *s, uint8_t block[SEGMENT_HEAD_BYTES]);
 /* Fills first_off, first_idx, prev_term and prev_crc of s. KQ_CORRUPT, KQ_BAD_VERSION. */
 enum kq_err segment_head_decode(struct segment *s, const uint8_t block[SEGMENT_HEAD_BYTES]);
+
+/* Any thread. Keeps in mind that the head on the disk does not check out. */
+void segment_note_head(struct segment *s);
 
 /* Owner's thread. What the footer says, into the segment (takes f->runs). */
 void segment_seal(struct segment *s, struct footer *f);
@@ -163,7 +168,7 @@ static inline bool segment_is_forgotten(const struct segment *s, uint64_t idx, i
 }
 
 /* Any thread, after segment_ready. Whether what stands before the entries is as it was written. Nothing is
- * read by it while the segment is sealed. KQ_CORRUPT: with *fault. */
+ * read by it while the segment is sealed. KQ_CORRUPT: with *fault, and noted. */
 enum kq_err segment_check_head(struct segment *s, struct fault *fault);
 
 /* Any thread, after segment_ready. The entry at idx, borrowed from the mapping;

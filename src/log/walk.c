@@ -74,20 +74,14 @@ static void walk_behind(void *context)
     }
 }
 
-enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, uint64_t end_idx, struct walk *w,
-                         struct fault *fault)
+/* The head into s. KQ_CORRUPT: it does not check out. */
+static enum kq_err read_head(struct segment *s, struct io_file *file)
 {
-    struct place *p = s->place;
-    char path[SEGMENT_PATH_BYTES];
-    place_segment_path(p, s->first_off, "log", path);
-    memset(w, 0, sizeof *w);
-    buf_init(&w->rows, (size_t)INDEX_ROW_BYTES * (file_bytes / ENTRY_HEAD_BYTES + 1));
-    buf_init(&w->runs, (size_t)FOOTER_RUNS_MAX * sizeof(struct term_run));
     int64_t named_off = s->first_off;
     uint8_t *block = malloc(SEGMENT_HEAD_BYTES);
     if (block == NULL)
-        return fault_set(fault, KQ_NO_MEMORY, "reading %s: out of memory", path);
-    enum kq_err err = io_read(p->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL);
+        return KQ_NO_MEMORY;
+    enum kq_err err = io_read(s->place->io, file, block, SEGMENT_HEAD_BYTES, 0, NULL);
     if (err == KQ_OK)
         err = segment_head_decode(s, block);
     else if (err == KQ_EOF)
@@ -96,9 +90,34 @@ enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_
     if (err == KQ_OK && s->first_off != named_off)
         err = KQ_CORRUPT;
     s->first_off = named_off;
-    if (err != KQ_OK)
-        return fault_set(fault, err, "%s position 0: the segment's head: %s; `kafkaesque log repair` can rebuild it",
-                         path, err_text(err));
+    return err;
+}
+
+static enum kq_err bad_head(enum kq_err err, const char *path, struct fault *fault)
+{
+    return fault_set(fault, err, "%s position 0: the segment's head: %s; `kafkaesque log repair` can rebuild it", path,
+                     err_text(err));
+}
+
+enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, uint64_t end_idx,
+                         const struct walk_before *before, struct walk *w, struct fault *fault)
+{
+    struct place *p = s->place;
+    char path[SEGMENT_PATH_BYTES];
+    place_segment_path(p, s->first_off, "log", path);
+    memset(w, 0, sizeof *w);
+    buf_init(&w->rows, (size_t)INDEX_ROW_BYTES * (file_bytes / ENTRY_HEAD_BYTES + 1));
+    buf_init(&w->runs, (size_t)FOOTER_RUNS_MAX * sizeof(struct term_run));
+    enum kq_err err = read_head(s, file);
+    w->head_bad = err == KQ_CORRUPT && before != NULL && before->first_idx > 0 && before->first_off == s->first_off &&
+                  file_bytes > SEGMENT_HEAD_BYTES;
+    if (w->head_bad) {
+        s->first_idx = before->first_idx;
+        s->prev_term = before->prev_term;
+        s->prev_crc = before->prev_crc;
+    } else if (err != KQ_OK) {
+        return bad_head(err, path, fault);
+    }
     const struct segment_map *map;
     err = segment_map(s, file_bytes, &map, fault);
     if (err != KQ_OK)
@@ -124,6 +143,8 @@ enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_
     if (w->newer)
         return fault_set(fault, KQ_BAD_VERSION, "%s position %llu: written by a newer version of this program", path,
                          (unsigned long long)w->pos);
+    if (w->head_bad && w->next_idx == s->first_idx) /* nothing that was there says that this is the file it was */
+        return bad_head(KQ_CORRUPT, path, fault);
     return KQ_OK;
 }
 

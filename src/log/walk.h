@@ -28,13 +28,23 @@ struct walk {
     uint64_t flushed_pos; /* where */
     uint64_t nonzero_end; /* after the last byte that is not zero, at or behind pos */
     bool newer;           /* stopped at an entry of a newer format */
+    bool head_bad;        /* the segment's head does not check out; s->first_idx and so on are as known */
+};
+
+/* What stands before a segment, as others than its head tell it. */
+struct walk_before {
+    uint64_t first_idx; /* of the segment; 0: nobody tells */
+    int64_t first_off;
+    uint64_t prev_term;
+    uint32_t prev_crc;
 };
 
 /* Blocks. Walks the file of s (fills its first idx and what comes before it) until
  * the first entry that does not check out or end_idx, then looks behind it. w is to be given
- * to walk_fini in any case. KQ_CORRUPT: the segment's head does not check out. */
-enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, uint64_t end_idx, struct walk *w,
-                         struct fault *fault);
+ * to walk_fini in any case. A head that does not check out is done without where `before` tells what stood in
+ * it, and an entry that follows that is there. KQ_CORRUPT: it cannot be done without. */
+enum kq_err walk_segment(struct segment *s, struct io_file *file, uint64_t file_bytes, uint64_t end_idx,
+                         const struct walk_before *before, struct walk *w, struct fault *fault);
 void walk_fini(struct walk *w);
 
 #endif

@@ -91,7 +91,7 @@ static void a_full_disk_of_one_stops_nobody(void)
 
 /* ---- a flipped bit ------------------------------------------------------------------- */
 
-enum { MESSAGES = 3000, PAD = 100, SPOILT = 17 };
+enum { MESSAGES = 3000, PAD = 100, SPOILT = 17, HEAD_BYTES = 64 };
 
 /* The sealed segment's file of t-0 at that broker that holds a message early in the log. */
 static int64_t find_message(const struct fleet *f, int id, char path[PATH_BYTES])
@@ -184,6 +184,49 @@ static void a_flipped_bit_of_the_leader_is_served_to_nobody(void)
     fleet_end(&f);
 }
 
+/* The first bytes of the oldest segment's file of t-0 at that broker. */
+static bool read_head(const struct fleet *f, int id, char path[PATH_BYTES], uint8_t head[HEAD_BYTES])
+{
+    char dir[PATH_BYTES];
+    (void)snprintf(dir, sizeof(dir), "%s/t-0", fleet_dir(f, id));
+    FILE *file = folder_nth(dir, ".log", 0, path, PATH_BYTES) ? fopen(path, "rb") : NULL;
+    bool whole = file != NULL && fread(head, 1, HEAD_BYTES, file) == HEAD_BYTES;
+    if (file != NULL)
+        (void)fclose(file);
+    return whole;
+}
+
+struct head_was {
+    const struct fleet *fleet;
+    int id;
+    uint8_t bytes[HEAD_BYTES];
+};
+
+static bool head_is_back(void *arg)
+{
+    const struct head_was *was = arg;
+    char path[PATH_BYTES];
+    uint8_t head[HEAD_BYTES];
+    return read_head(was->fleet, was->id, path, head) && memcmp(head, was->bytes, HEAD_BYTES) == 0;
+}
+
+static void a_flipped_bit_of_a_segments_head_is_put_right(void)
+{
+    struct fleet *f = fleet_with_sealed_segments();
+    struct head_was was = {.fleet = f, .id = leader_of(f, 0, 0)};
+    char path[PATH_BYTES];
+    fleet_stop(f, was.id);
+    CU_ASSERT_FATAL(read_head(f, was.id, path, was.bytes));
+    CU_ASSERT_FATAL(file_flip_bit(path, HEAD_BYTES / 2, 3));
+    CU_ASSERT_FATAL(!head_is_back(&was));
+    fleet_start(f, was.id);
+    CU_ASSERT(daemon_said(fleet_daemon(f, was.id), "is whole again", WHOLE_MS));
+    CU_ASSERT(wait_until(head_is_back, &was, WHOLE_MS));
+    CU_ASSERT(fleet_whole(f, 3, WHOLE_MS));
+    expect_all_everywhere(f, "g");
+    fleet_end(&f);
+}
+
 /* ---- an empty disk ---------------------------------------------------------------------- */
 
 static void a_wiped_broker_is_filled_again(void)
@@ -213,6 +256,7 @@ static const struct unit_case cases[] = {
     {"a full disk of one stops nobody", a_full_disk_of_one_stops_nobody},
     {"a flipped bit of a follower is fetched again", a_flipped_bit_of_a_follower_is_fetched_again},
     {"a flipped bit of the leader is served to nobody", a_flipped_bit_of_the_leader_is_served_to_nobody},
+    {"a flipped bit of a segment's head is put right", a_flipped_bit_of_a_segments_head_is_put_right},
     {"a wiped broker is filled again", a_wiped_broker_is_filled_again},
 };
 E2E_MAIN("cluster: disk", cases)

@@ -19,6 +19,8 @@ const struct scenario *scenarios(unsigned *count)
         {"lost-half", "of two replicas one is away, then lost for good", 3, 0, WORLD_KEEPS_ALL,
          story_two_replicas_and_one_is_lost, NULL},
         {"bit-flip", "a bit flips in a sealed segment", 3, 0, WORLD_DRAWN, story_a_bit_flips, NULL},
+        {"bad-heads", "bits flip in heads of segments, of a sealed one and of one that grows", 3, 0, WORLD_KEEPS_ALL,
+         story_heads_are_damaged, NULL},
         {"full-disk", "disks are full again and again, of one broker or of all", 3, 0, WORLD_KEEPS_ALL,
          story_disks_are_full, NULL},
         {"left-behind", "who was away finds its place in the log deleted, and begins anew, in steps", 3, 0,

@@ -525,7 +525,184 @@ static void a_cut_or_a_deletion_forgets_damage(void)
     memset(peer, 0, sizeof peer);
 }
 
+/* ---- heads of segments ------------------------------------------------------------------- */
+
+static void scrub_round(void)
+{
+    struct log_view *view = log_view_take(rig.log);
+    uint64_t cursor = 0;
+    bool round = false;
+    while (!round)
+        (void)log_view_scrub(view, &cursor, 1 << 20, &round, &rig.fault);
+    log_view_drop(&view);
+}
+
+static void run_keep_jobs(void)
+{
+    struct log_job *job;
+    while ((job = log_rig_next(&rig, LOG_LANE_KEEP)) != NULL) {
+        struct log_done d;
+        log_job_run(job);
+        log_job_done(rig.log, job, &d);
+        CU_ASSERT_EQUAL(d.err, KQ_OK);
+        CU_ASSERT_EQUAL(d.repaired_idx, 0);
+    }
+}
+
+/* The head as it was, on the disk; the rest of its block is of no use. */
+static uint8_t head_was[128];
+
+static void keep_head(const char *path)
+{
+    uint64_t size;
+    memcpy(head_was, io_mem_bytes(mem, path, &size), sizeof head_was);
+}
+
+static bool head_is_whole(const char *path)
+{
+    uint64_t size;
+    const uint8_t *bytes = io_mem_durable(mem, path, &size);
+    return bytes != NULL && size >= sizeof head_was && memcmp(bytes, head_was, sizeof head_was) == 0;
+}
+
+static void spoil_head(const char *path)
+{
+    uint64_t size;
+    memset(io_mem_bytes(mem, path, &size), 0x5a, 4096);
+    make_durable(path);
+}
+
+static void a_damaged_head_is_made_anew(void)
+{
+    fill();
+    find_places();
+    for (int i = 0; i + 1 < place_count; i++)
+        for (int reopened = 0; reopened < 2; reopened++) {
+            keep_head(places[i].path);
+            if (reopened)
+                done();
+            spoil_head(places[i].path);
+            if (reopened)
+                CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+            run_keep_jobs();
+            CU_ASSERT_FALSE(head_is_whole(places[i].path));
+            scrub_round();
+            run_keep_jobs();
+            CU_ASSERT_TRUE(head_is_whole(places[i].path));
+            CU_ASSERT_EQUAL(read_all(), 0);
+        }
+    done();
+    CU_ASSERT_EQUAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(read_all(), 0);
+    done();
+}
+
+/* Of the first segment, when others were before it: its term before is known as long as the log
+ * is open. After a start without that head it is not, and then nothing is made up. */
+static void what_only_the_head_knew_is_not_made_up(void)
+{
+    for (int reopened = 0; reopened < 2; reopened++) {
+        fill();
+        find_places();
+        log_set_start(rig.log, places[2].first_off);
+        run_keep_jobs();
+        CU_ASSERT_EQUAL(log_first_idx(rig.log), places[2].first_idx);
+        uint64_t term = log_term_at(rig.log, places[2].first_idx - 1);
+        keep_head(places[2].path);
+        if (reopened)
+            done();
+        spoil_head(places[2].path);
+        if (reopened)
+            CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+        scrub_round();
+        run_keep_jobs();
+        CU_ASSERT_EQUAL(head_is_whole(places[2].path), !reopened);
+        CU_ASSERT_EQUAL(log_term_at(rig.log, places[2].first_idx - 1), reopened ? 0 : term);
+        done();
+        CU_ASSERT_EQUAL(reopen(), KQ_OK);
+        CU_ASSERT_EQUAL(log_last_idx(rig.log), ENTRIES);
+        done();
+    }
+}
+
+/* The segment that grows is walked from its head on at a start after a crash. */
+static void the_head_of_the_unsealed_segment_is_made_anew_at_a_start(void)
+{
+    for (int alone = 0; alone < 2; alone++) {
+        if (alone) {
+            start();
+            append_many(5, 2, 60);
+        } else {
+            fill();
+            find_places();
+            for (uint64_t idx = 1; idx <= 3; idx++)
+                CU_ASSERT_EQUAL(log_rig_append(&rig, 2, 60, 1), KQ_OK);
+            log_rig_flush(&rig);
+        }
+        const char *path = alone ? FIRST_LOG : places[place_count - 1].path;
+        uint64_t last_idx = log_last_idx(rig.log);
+        keep_head(path);
+        crash();
+        spoil_head(path);
+        CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+        CU_ASSERT_EQUAL(log_last_idx(rig.log), last_idx);
+        CU_ASSERT_TRUE(head_is_whole(path));
+        CU_ASSERT_EQUAL(log_rig_append(&rig, 2, 60, 1), KQ_OK);
+        log_rig_flush(&rig);
+        crash();
+        CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+        CU_ASSERT_EQUAL(log_last_idx(rig.log), last_idx + 1);
+        crash();
+        uint64_t size;
+        uint8_t *bytes = io_mem_bytes(mem, path, &size);
+        memset(bytes, 0, size); /* nothing is left that says what this is */
+        make_durable(path);
+        CU_ASSERT_EQUAL(reopen(), KQ_CORRUPT);
+        CU_ASSERT_PTR_NULL(rig.log);
+    }
+}
+
+static void mending_a_head_may_be_cut_off_anywhere(void)
+{
+    for (int fail = 0; fail < 3; fail++)
+        for (uint64_t n = 1; n < 10; n++) {
+            fill();
+            find_places();
+            keep_head(places[2].path);
+            spoil_head(places[2].path);
+            scrub_round();
+            struct log_job *job = log_rig_next(&rig, LOG_LANE_KEEP);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(job);
+            if (fail == 0)
+                io_mem_cut_at(mem, io_mem_calls(mem) + n, IO_MEM_BY_CHANCE, n);
+            else
+                io_mem_fail(mem, IO_MEM_ANY, n - 1, fail == 1 ? EIO : ENOSPC, 1);
+            struct log_done d;
+            log_job_run(job);
+            log_job_done(rig.log, job, &d);
+            CU_ASSERT_EQUAL(d.err, KQ_OK); /* the log goes on */
+            io_mem_fail_not(mem);
+            if (fail == 0) {
+                log_close(&rig.log, NULL, 0);
+                io_mem_reboot(mem, IO_MEM_BY_CHANCE, n);
+                CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+            }
+            CU_ASSERT_EQUAL(read_all(), 0);
+            crash(); /* what a failed write left in the cache is gone */
+            CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+            scrub_round();
+            run_keep_jobs();
+            CU_ASSERT_TRUE(head_is_whole(places[2].path));
+            done();
+        }
+}
+
 static const struct unit_case cases[] = {
+    {"a damaged head is made anew", a_damaged_head_is_made_anew},
+    {"what only the head knew is not made up", what_only_the_head_knew_is_not_made_up},
+    {"the head of the unsealed segment is made anew at a start",
+     the_head_of_the_unsealed_segment_is_made_anew_at_a_start},
+    {"mending a head may be cut off anywhere", mending_a_head_may_be_cut_off_anywhere},
     {"every entry can be mended", every_entry_can_be_mended},
     {"readers are told, and served again", readers_are_told_and_served_again},
     {"what is needed may begin before what was met", what_is_needed_may_begin_before_what_was_met},
