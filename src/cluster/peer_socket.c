@@ -428,7 +428,9 @@ enum kq_err peer_socket_receive_raw(struct peer_socket *s, uint32_t limit_bytes,
         return fault_set(fault, err, "%s sends a frame of %u bytes, more than the %u that it may", s->place,
                          get_le32(head), limit_bytes);
     if (err != KQ_OK)
-        return fault_set(fault, err, "%s sends what no broker of this version sends", s->place);
+        return fault_set(fault, err,
+                         "%s sends what no broker of this version sends, or its bytes were changed on the way",
+                         s->place);
     if (frame->body_bytes == 0)
         return KQ_OK;
     if (deadline_us == CLOCK_NEVER || s->patient) /* a damaged length must not make it wait for ever */

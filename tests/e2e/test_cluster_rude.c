@@ -30,6 +30,7 @@ static void claim(uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t body_bytes)
 {
     peer_frame_head(head, 0, PEER_HELLO, 0, NULL, 0);
     put_le32(head, body_bytes + 4);
+    put_le16(head + 10, peer_frame_head_check(head));
 }
 
 static void garbage_on_the_port_for_brokers_is_thrown_out(void)

@@ -107,8 +107,10 @@ static void frame_leaves(struct end *end, uint8_t *data, size_t bytes)
         hold(end, data, bytes, LATE_MS * MS_NS);
     if (fate != FRAME_PASSES)
         return;
-    if (chance_once_in(&frames.chance, style->spoil_in))
-        data[chance_below(&frames.chance, bytes)] ^= (uint8_t)(1U << chance_below(&frames.chance, 8));
+    if (chance_once_in(&frames.chance, style->spoil_in)) {
+        size_t within = chance_once_in(&frames.chance, 2) ? PEER_FRAME_HEAD_BYTES : bytes; /* its size, often enough */
+        data[chance_below(&frames.chance, within)] ^= (uint8_t)(1U << chance_below(&frames.chance, 8));
+    }
     if (raft && chance_once_in(&frames.chance, style->lose_in))
         return;
     if (raft && chance_once_in(&frames.chance, style->hold_in)) {

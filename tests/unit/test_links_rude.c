@@ -179,17 +179,19 @@ static void who_does_not_belong_is_told_why(void)
     end();
 }
 
-/* Of another version: the frame is right, its content is of the future. */
-static void another_version_is_told_apart(void)
+/* Of another version: the frame is right, its content is not of this one. */
+static void version_is_refused(uint16_t version, const char *words)
 {
     begin();
     struct hello hello = hello_of(2, PEER_KIND_RAFT);
-    hello.version = PEER_VERSION + 1;
+    hello.version = version;
     uint8_t body[HELLO_BYTES];
     hello_encode(&hello, body);
     struct slice part = slice_of(body, sizeof body);
     uint8_t frame[PEER_FRAME_HEAD_BYTES + HELLO_BYTES];
     peer_frame_head(frame, 0, PEER_HELLO, 0, &part, 1);
+    if (version == 1)
+        put_le16(frame + 10, 0); /* its frames had nothing there */
     memcpy(frame + PEER_FRAME_HEAD_BYTES, body, sizeof body);
     struct peer_socket *socket = peer_socket_new();
     struct fault fault = {.err = KQ_OK};
@@ -198,9 +200,15 @@ static void another_version_is_told_apart(void)
     struct iovec iov = {.iov_base = frame, .iov_len = sizeof frame};
     CU_ASSERT_EQUAL(peer_socket_write(socket, &iov, 1, deadline_us, &fault), KQ_OK);
     CU_ASSERT_EQUAL(peer_socket_hear(socket, &hello, deadline_us, &fault), KQ_BAD_VERSION);
-    CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, "speaks version 2"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(fault.text, words));
     peer_socket_free(&socket);
     end();
+}
+
+static void another_version_is_told_apart(void)
+{
+    version_is_refused(PEER_VERSION + 1, "speaks version 3 of the brokers' protocol, this one version 2");
+    version_is_refused(1, "speaks version 1 of the brokers' protocol, this one version 2");
 }
 
 static void who_forms_a_cluster_is_told_that_there_is_one(void)
@@ -423,6 +431,31 @@ static void what_lies_in_a_replaced_connection_is_not_taken(void)
     CU_ASSERT_STRING_EQUAL(gate.order, "13");
 }
 
+/* A size that was changed on the way: the connection ends before anything more of the frame comes. */
+static void a_damaged_head_ends_a_connection_at_once(void)
+{
+    begin();
+    for (unsigned bit = 0; bit < 8 * PEER_FRAME_HEAD_BYTES; bit++) {
+        struct hello hello = hello_of(2, PEER_KIND_CATCH_UP);
+        struct fault fault = {.err = KQ_OK};
+        struct peer_socket *socket;
+        CU_ASSERT_EQUAL(greet(&hello, &fault, &socket), KQ_OK);
+        uint8_t head[PEER_FRAME_HEAD_BYTES];
+        peer_frame_head_of(head, peer_socket_seed(socket), PEER_RAFT, 0, 1000, 0);
+        head[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        struct iovec iov = {.iov_base = head, .iov_len = sizeof head};
+        int64_t from_us = clock_mono_us();
+        CU_ASSERT_EQUAL(peer_socket_write(socket, &iov, 1, from_us + PEER_SOCKET_BODY_US, &fault), KQ_OK);
+        struct peer_frame frame;
+        uint8_t *body;
+        enum kq_err err = peer_socket_receive(socket, 1000, from_us + 2 * PEER_SOCKET_BODY_US, &frame, &body, &fault);
+        CU_ASSERT_TRUE(err == KQ_EOF || err == KQ_IO);
+        CU_ASSERT_TRUE_FATAL(clock_mono_us() - from_us < PEER_SOCKET_BODY_US / 2);
+        peer_socket_free(&socket);
+    }
+    end();
+}
+
 static const struct unit_case cases[] = {
     {"garbage is turned away", garbage_is_turned_away},
     {"whoever says nothing is turned away", whoever_says_nothing_is_turned_away},
@@ -432,6 +465,7 @@ static const struct unit_case cases[] = {
     {"who forms a cluster is told that there is one", who_forms_a_cluster_is_told_that_there_is_one},
     {"a second broker with the id of a live one stays out", a_second_broker_with_the_id_of_a_live_one_stays_out},
     {"a peer that breaks the protocol is cut", a_peer_that_breaks_the_protocol_is_cut},
+    {"a damaged head ends a connection at once", a_damaged_head_ends_a_connection_at_once},
     {"a recording of a leader vouches for nobody", a_recording_of_a_leader_vouches_for_nobody},
     {"a new incarnation may ask, but not vote", a_new_incarnation_may_ask_but_not_vote},
     {"what lies in a replaced connection is not taken", what_lies_in_a_replaced_connection_is_not_taken},

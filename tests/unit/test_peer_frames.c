@@ -47,21 +47,54 @@ static void a_frame_of_another_connection_does_not_pass(void)
     CU_ASSERT_FALSE(peer_frame_check(&frame, peer_frame_seed(1, 3), NULL));
 }
 
-static void every_bit_of_a_frame_counts(void)
+/* A head that was changed is refused by itself, and a body by its checksum. */
+static void bits_count(enum peer_frame_type type, uint32_t seed)
 {
     const char *text = "body";
     struct slice part = slice_text(text);
     uint8_t whole[PEER_FRAME_HEAD_BYTES + 4];
-    peer_frame_head(whole, 99, PEER_RAFT, 0, &part, 1);
+    peer_frame_head(whole, seed, type, 0, &part, 1);
     memcpy(whole + PEER_FRAME_HEAD_BYTES, text, 4);
     for (size_t bit = 0; bit < 8 * sizeof whole; bit++) {
         whole[bit / 8] ^= (uint8_t)(1U << bit % 8);
         struct peer_frame frame;
-        bool taken = peer_frame_parse(whole, 1000, &frame) == KQ_OK && frame.body_bytes == 4 &&
-                     peer_frame_check(&frame, 99, whole + PEER_FRAME_HEAD_BYTES);
+        enum kq_err err = peer_frame_parse(whole, PEER_FRAME_MAX_BYTES, &frame);
+        CU_ASSERT_EQUAL(err, bit / 8 < PEER_FRAME_HEAD_BYTES ? KQ_GARBAGE : KQ_OK);
+        bool taken =
+            err == KQ_OK && frame.body_bytes == 4 && peer_frame_check(&frame, seed, whole + PEER_FRAME_HEAD_BYTES);
         CU_ASSERT_FALSE(taken);
         whole[bit / 8] ^= (uint8_t)(1U << bit % 8);
     }
+}
+
+static void every_bit_of_a_frame_counts(void)
+{
+    for (uint32_t seed = 0; seed < 1000; seed += 111) {
+        bits_count(PEER_HELLO, seed);
+        bits_count(PEER_RAFT, seed);
+        bits_count(PEER_BEAT, seed);
+        bits_count(PEER_ANSWER, seed);
+    }
+}
+
+/* Frames of version 1 have no check of their head. */
+static void of_version_1_a_greeting_is_understood_and_no_more(void)
+{
+    const enum peer_frame_type types[] = {PEER_HELLO, PEER_REFUSAL, PEER_BEAT, PEER_RAFT, PEER_ASK};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        uint8_t head[PEER_FRAME_HEAD_BYTES];
+        struct peer_frame frame;
+        peer_frame_head(head, 0, types[i], 0, NULL, 0);
+        CU_ASSERT_EQUAL(get_le16(head + 10) == 0, types[i] == PEER_REFUSAL);
+        put_le16(head + 10, 0);
+        CU_ASSERT_EQUAL(peer_frame_parse(head, 0, &frame), i < 2 ? KQ_OK : KQ_GARBAGE);
+    }
+}
+
+static void claim(uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t size_bytes)
+{
+    put_le32(head, size_bytes);
+    put_le16(head + 10, peer_frame_head_check(head));
 }
 
 static void a_size_is_judged_before_anything_else(void)
@@ -71,11 +104,11 @@ static void a_size_is_judged_before_anything_else(void)
     peer_frame_head_of(head, 0, PEER_RAFT, 0, 1001, 0);
     CU_ASSERT_EQUAL(peer_frame_parse(head, 1000, &frame), KQ_TOO_LARGE);
     CU_ASSERT_EQUAL(peer_frame_parse(head, 1001, &frame), KQ_OK);
-    put_le32(head, 0x80000000U);
+    claim(head, 0x80000000U);
     CU_ASSERT_EQUAL(peer_frame_parse(head, PEER_FRAME_MAX_BYTES, &frame), KQ_TOO_LARGE);
-    put_le32(head, UINT32_MAX);
+    claim(head, UINT32_MAX);
     CU_ASSERT_EQUAL(peer_frame_parse(head, PEER_FRAME_MAX_BYTES, &frame), KQ_TOO_LARGE);
-    put_le32(head, 3); /* less than its own type */
+    claim(head, 3); /* less than its own type */
     CU_ASSERT_EQUAL(peer_frame_parse(head, 1000, &frame), KQ_GARBAGE);
     memcpy(head, "GET / HTTP/1", sizeof head);
     CU_ASSERT_EQUAL(peer_frame_parse(head, PEER_FRAME_MAX_BYTES, &frame), KQ_GARBAGE);
@@ -450,6 +483,7 @@ static const struct unit_case cases[] = {
     {"a frame comes back", a_frame_comes_back},
     {"a frame of another connection does not pass", a_frame_of_another_connection_does_not_pass},
     {"every bit of a frame counts", every_bit_of_a_frame_counts},
+    {"of version 1 a greeting is understood, and no more", of_version_1_a_greeting_is_understood_and_no_more},
     {"a size is judged before anything else", a_size_is_judged_before_anything_else},
     {"a hello comes back", a_hello_comes_back},
     {"a hello of another version is told from garbage", a_hello_of_another_version_is_told_from_garbage},

@@ -1,10 +1,18 @@
 /*
  * Frames between brokers: what is sent over every connection to a raft port.
  *
- *    le32 size_bytes   of what follows the checksum: type, flags, zero, body
- *    le32 crc32c       of all that follows, seeded
- *    u8 type, u8 flags, le16 zero
+ *    le32 size_bytes   of what follows the checksum: type, flags, head_check, body
+ *    le32 crc32c       of type, flags, two zeros and body, seeded
+ *    u8 type, u8 flags
+ *    le16 head_check   of the ten bytes before
  *    body
+ *
+ * The head has a check of its own since its size is acted upon before the body is
+ * there: a damaged one would keep a receiver deaf until that many bytes have come. A
+ * head that does not match ends the connection at once. A refusal has 0 there, as
+ * frames of version 1 have, so that every version can read why it was refused (its end
+ * is the connection's); a hello with 0 is taken, so that a broker of version 1 is told
+ * its version.
  *
  * The seed is 0 for the hellos and for a refusal, and made of both sides' session
  * numbers for all that follows: bytes that were recorded on another connection
@@ -22,7 +30,7 @@
 #include "base/slice.h"
 
 enum {
-    PEER_VERSION = 1,
+    PEER_VERSION = 2,
     PEER_FRAME_HEAD_BYTES = 12,
     PEER_FRAME_SMALL_BYTES = 64 * 1024,
     PEER_FRAME_MAX_BYTES = 160 * 1024 * 1024, /* after the hello: a body; the largest message, twice, and a state */
@@ -56,7 +64,9 @@ void peer_frame_head(uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t seed, enum pe
 /* The same from crc32c(0, body), for bodies whose parts have checksums already. */
 void peer_frame_head_of(uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t seed, enum peer_frame_type type, uint8_t flags,
                         uint32_t body_bytes, uint32_t body_crc);
-/* What a head says. KQ_GARBAGE: no frame; KQ_TOO_LARGE: above limit_bytes. */
+/* What head_check has to be, of the bytes before it; never 0. */
+uint16_t peer_frame_head_check(const uint8_t head[PEER_FRAME_HEAD_BYTES]);
+/* What a head says. KQ_GARBAGE: no frame, or damaged; KQ_TOO_LARGE: above limit_bytes. */
 enum kq_err peer_frame_parse(const uint8_t head[PEER_FRAME_HEAD_BYTES], uint32_t limit_bytes, struct peer_frame *frame);
 /* Whether the body is the one that the head was made for. */
 bool peer_frame_check(const struct peer_frame *frame, uint32_t seed, const uint8_t *body);
