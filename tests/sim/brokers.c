@@ -256,7 +256,7 @@ void broker_die_at_rare_call(struct sim_broker *broker, uint64_t skip, enum brok
 
 void broker_die_at_no_call(struct sim_broker *broker)
 {
-    disk_crash_at(broker->node->disk, UINT64_MAX, die_here, broker);
+    disk_crash_at(broker->node->disk, 0, NULL, NULL);
 }
 
 void broker_wipe(struct sim_broker *broker)

@@ -39,7 +39,7 @@ void broker_die(struct sim_broker *broker, enum broker_death death);
 void broker_die_at_call(struct sim_broker *broker, uint64_t skip, enum broker_death death);
 /* Likewise, of those alone that change a folder, cut a file or write a hard state. */
 void broker_die_at_rare_call(struct sim_broker *broker, uint64_t skip, enum broker_death death);
-/* Not any more; but for a call that is under way. */
+/* Not any more. */
 void broker_die_at_no_call(struct sim_broker *broker);
 /* Its disk is as new; it is down. */
 void broker_wipe(struct sim_broker *broker);

@@ -78,9 +78,10 @@ static bool is_last(struct disk *d, bool rare)
     return true;
 }
 
+/* Unless it was taken back meanwhile. */
 static void end_if(struct disk *d, bool last)
 {
-    if (last)
+    if (last && d->crash != NULL)
         d->crash(d->crash_context);
 }
 

@@ -34,7 +34,8 @@ uint64_t disk_syncs(const struct disk *disk);
 /* Of these, what the broker's flushers made durable: entries and hard states, not what is prepared. */
 uint64_t disk_flushes(const struct disk *disk);
 /* Calls crash(context), from the fiber of the call and never to return, at the call
- * that changes something after `skip` more of them; by chance before or after it. */
+ * that changes something after `skip` more of them; by chance before or after it.
+ * crash NULL: at none, nor after one that is under way. */
 void disk_crash_at(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);
 /* Of those alone that are rare: what changes a folder, cuts a file, or writes a hard state. */
 void disk_crash_at_rare(struct disk *disk, uint64_t skip, void (*crash)(void *context), void *context);

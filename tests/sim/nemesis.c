@@ -565,7 +565,7 @@ void nemesis_stop(void)
         *disk_style(node->disk) = nemesis.disks[i - 1];
         io_mem_fail_not(disk_mem(node->disk));
         io_mem_set_capacity(disk_mem(node->disk), 0);
-        disk_crash_at(node->disk, 0, NULL, NULL);
+        broker_die_at_no_call(brokers_at(i));
         if (node->paused)
             node_pause(node, false);
         node_drift(node, 0);
