@@ -342,6 +342,10 @@ void job_run_heal(struct log_job *job)
 /* The segment gives way to one with nothing open: rows that were lost are found again. */
 void heal_done(struct log *log, struct log_job *job, struct log_done *done)
 {
+    if (job->kind == JOB_HEAL_HEAD) {
+        heal_head_done(job);
+        return;
+    }
     done->repaired_idx = job->heal.last_idx;
     done->repair_err = job->heal_err;
     if (job->heal_err != KQ_OK)

@@ -557,10 +557,8 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
         done->view_changed = true;
         break;
     case JOB_HEAL:
-        heal_done(log, job, done);
-        break;
     case JOB_HEAL_HEAD:
-        heal_head_done(job);
+        heal_done(log, job, done);
         break;
     case JOB_RELEASE:
         release_unread(log);

@@ -233,6 +233,12 @@ static void step_over(struct tool_segment *g, const struct entry_head *head)
     g->crc = head->body_crc;
 }
 
+/* What stands at the end of the walk was never said to be flushed: a start cuts it there. */
+static bool may_be_torn(const struct tool_segment *g)
+{
+    return g->last && !g->has_footer && g->flushed_idx < g->idx;
+}
+
 /* What does not check out and nothing follows it: torn, or damage up to the last
  * entry that is known to have been flushed. */
 static enum kq_err end_of_walk(struct tool *t, struct tool_segment *g, struct probe *p, uint64_t end_idx,
@@ -245,9 +251,11 @@ static enum kq_err end_of_walk(struct tool *t, struct tool_segment *g, struct pr
         g->torn_end = p->pos > g->pos ? p->pos : g->pos;
         t->counts->torn_bytes += g->torn_end - g->pos;
         if (g->torn_end > g->pos)
-            tool_say(t, "torn %s/%0*lld.log position %llu to %llu: a write that did not finish; the next start cuts it",
+            tool_say(t,
+                     "torn %s/%0*lld.log position %llu to %llu: entries from %llu on, above what is known to be "
+                     "flushed (%llu): a write that did not finish; the next start cuts it",
                      t->place->dir, (int)SEGMENT_NAME_DIGITS, (long long)g->s->first_off, (unsigned long long)g->pos,
-                     (unsigned long long)g->torn_end);
+                     (unsigned long long)g->torn_end, (unsigned long long)g->idx, (unsigned long long)g->flushed_idx);
         return KQ_OK;
     }
     struct tool_range r = {.to_end = true,
@@ -293,17 +301,11 @@ static enum kq_err walk(struct tool *t, struct tool_segment *g, const uint8_t *d
                 step_over(g, &p.head);
                 continue;
             }
+            if (may_be_torn(g)) /* whatever follows: a power cut leaves any part of what was not flushed */
+                break;
             r.body_only = true;
             r.head = p.head;
-            struct tool_segment before = *g;
             step_over(g, &p.head);
-            p.pos = g->pos; /* torn, if it is the last thing in an unsealed file and was never flushed */
-            bool has_next = g->pos < end && io_guarded(data, end, probe_here, &p) && p.head_err == KQ_OK;
-            if (g->last && !g->has_footer && !has_next && g->flushed_idx < r.idx) {
-                g->pos = before.pos, g->idx = before.idx, g->off = before.off;
-                g->term = before.term, g->crc = before.crc;
-                break;
-            }
             r.end_pos = g->pos;
             r.end_idx = g->idx;
             r.end_off = g->off;
@@ -312,8 +314,7 @@ static enum kq_err walk(struct tool *t, struct tool_segment *g, const uint8_t *d
                 return cannot(t, KQ_IO, "reading", t->place->dir);
             if (!p.found)
                 break;
-            /* Of an unsealed file, what was never flushed may be missing in the middle. */
-            if (g->last && !g->has_footer && g->flushed_idx < g->idx)
+            if (may_be_torn(g))
                 break;
             r.end_pos = p.pos;
             r.end_idx = p.head.idx;

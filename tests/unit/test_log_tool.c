@@ -150,7 +150,38 @@ static void the_tool_calls_a_torn_tail_torn(void)
     done();
 }
 
+/* A power cut leaves any part of what was not flushed: the tool says what a start will do, though good heads
+ * follow, and a repair leaves it to the start. */
+static void what_was_not_flushed_is_torn_whatever_follows(void)
+{
+    for (int head = 0; head < 2; head++) {
+        struct tool_counts counts;
+        start();
+        append_many(5, 3, 1000);
+        append_many(1, 1, 100); /* which says that those before it are flushed */
+        uint64_t end = 4096 + log_size_bytes(rig.log);
+        for (int i = 0; i < 3; i++)
+            CU_ASSERT_EQUAL(log_rig_append(&rig, 3, 1000, 1), KQ_OK);
+        io_mem_cut_at(mem, io_mem_calls(mem) + 1, IO_MEM_STILL_CACHED, 1); /* and all of it was written */
+        log_close(&rig.log, NULL, 0);
+        io_mem_reboot(mem, IO_MEM_STILL_CACHED, 1);
+        flip(FIRST_LOG, end + (head ? 30 : 500));
+        CU_ASSERT_EQUAL(check_with_tool(&counts), KQ_OK);
+        CU_ASSERT_EQUAL(counts.damaged, 0);
+        CU_ASSERT_TRUE(counts.torn_bytes > 9000);
+        CU_ASSERT_PTR_NOT_NULL(strstr(said, "entries from 7 on, above what is known to be flushed (6)"));
+        CU_ASSERT_EQUAL(repair_with_tool(&counts), KQ_OK);
+        CU_ASSERT_EQUAL(counts.repaired, 0);
+        CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+        CU_ASSERT_EQUAL(log_last_idx(rig.log), 6);
+        done();
+        CU_ASSERT_EQUAL(check_with_tool(&counts), KQ_OK);
+        CU_ASSERT_EQUAL(counts.torn_bytes, 0);
+    }
+}
+
 static const struct unit_case cases[] = {
+    {"what was not flushed is torn, whatever follows", what_was_not_flushed_is_torn_whatever_follows},
     {"the tool finds nothing wrong with a good log", the_tool_finds_nothing_wrong_with_a_good_log},
     {"the tool cuts damage out and says what is lost", the_tool_cuts_damage_out_and_says_what_is_lost},
     {"the tool cuts off a damaged end", the_tool_cuts_off_a_damaged_end},
