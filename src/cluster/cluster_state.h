@@ -70,6 +70,7 @@ struct part {
     uint32_t sole_broker; /* nobody else holds it; 0: several do */
     int64_t failed_us;
     int64_t fresh_until_us;         /* keeper: made just now; whoever is first among its replicas is to lead at once */
+    uint32_t first_broker;          /* keeper: that one */
     struct partition *partition;    /* with a reference; NULL: not started */
     struct group_machine *group;    /* of a coordinator */
     struct uuid incarnation;        /* of the replica, as it was started */
@@ -307,7 +308,8 @@ void replica_try_again(struct part *part);
 bool replica_must_be_noted(struct part *part, const struct replica_wish *wish);
 /* It runs under a name from before clusters, which the metadata is to be told. */
 bool replica_is_unowned(const struct part *part, const struct replica_wish *wish);
-/* A group that was made just now has no leader to wait for: campaign, the preferred one first. */
+/* A group that was made just now has no leader to wait for: the preferred one campaigns at once, and
+ * again until somebody leads; the others while its broker is not heard. */
 void replica_hurry(struct part *part, int64_t now_us);
 /* Limits and target. */
 void replica_follow(struct part *part, struct partition *partition, const struct replica_wish *wish,

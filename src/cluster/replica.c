@@ -202,6 +202,7 @@ bool replica_prepare(struct part *part, const struct replica_wish *wish)
     }
     bool fresh = wish->founder && !wish->alone && (folder == FOLDER_NONE || folder == FOLDER_EMPTY);
     part->fresh_until_us = fresh ? clock_mono_us() + FRESH_US : 0;
+    part->first_broker = fresh ? wish->founders[0].broker_id : 0;
     if (!wish->alone && folder != FOLDER_MINE) /* also where a disk only failed to say what is there */
         (void)c->io->ops->mkdir(c->io, path);  /* what hinders it is said when it is started */
     if (!wish->alone)
@@ -330,14 +331,17 @@ void replica_follow(struct part *part, struct partition *partition, const struct
     partition_set_target(partition, part->target, part->target_count);
 }
 
+/* Clients that were told of one leader would have to find another when the preferred one takes over
+ * a moment later. One that lives and cannot lead holds the others up for their election timeouts. */
 void replica_hurry(struct part *part, int64_t now_us)
 {
     static const struct raft_member nobody;
+    struct cluster *c = part->hosted->cluster;
     if (now_us >= part->fresh_until_us || part->partition == NULL)
         return;
     if (partition_leader(part->partition, NULL) != 0)
         part->fresh_until_us = 0;
-    else
+    else if (part->first_broker == c->identity.broker_id || !links_is_alive(c->links, part->first_broker))
         partition_leader_gone(part->partition, &nobody);
 }
 

@@ -2,9 +2,10 @@
  * Elections: pre-vote, vote, the voters' lease, and when to try.
  *
  * A follower campaigns when no leader was heard for a random time between one and
- * two election timeouts, put off by its rank: half a timeout a place, halved again
- * with each election that came to nothing, so that an absent favourite does not
- * hold up the others (Redpanda's decaying priority).
+ * two election timeouts, put off by its rank: half a timeout a place (a whole one while
+ * none was heard since the start: nobody waits for a leader that died, and all may have
+ * started at once), halved again with each election that came to nothing, so that an
+ * absent favourite does not hold up the others (Redpanda's decaying priority).
  */
 #include "raft/raft_internal.h"
 
@@ -38,7 +39,8 @@ static int64_t short_handicap(const struct raft *raft)
 void raft_draw_timeout(struct raft *raft)
 {
     int64_t spread = draw_spread(raft);
-    int64_t handicap = raft->rank == RAFT_RANK_NEVER ? 0 : (raft->rank * raft->election_us / 2) >> raft->missed;
+    int64_t place_us = raft->heard_us == 0 ? raft->election_us : raft->election_us / 2;
+    int64_t handicap = raft->rank == RAFT_RANK_NEVER ? 0 : (raft->rank * place_us) >> raft->missed;
     raft->election_at_us = raft->now_us + raft->election_us + spread + handicap;
 }
 
@@ -158,7 +160,7 @@ void raft_on_vote_reply(struct raft *raft, const struct raft_message *message, s
 
 void raft_on_leader_gone(struct raft *raft)
 {
-    if (raft->role != RAFT_FOLLOWER)
+    if (raft->role != RAFT_FOLLOWER && raft->role != RAFT_PRE_CANDIDATE)
         return;
     raft->leader = (struct raft_member){0};
     raft->claimed = false;

@@ -188,7 +188,7 @@ enum raft_event_type {
     RAFT_EV_TRANSFER,    /* hand leadership to member */
     RAFT_EV_READ,        /* out: read_ticket and read_idx */
     RAFT_EV_LOG_START,   /* entries up to idx (of term) are no longer kept here */
-    RAFT_EV_LEADER_GONE, /* its process is known to be dead: campaign soon */
+    RAFT_EV_LEADER_GONE, /* its process is known to be dead: campaign soon (once more, if nobody answered yet) */
     RAFT_EV_CLAIM,       /* `on`: beats of brokers vouch for the leader of this term: member; the timer sleeps */
     RAFT_EV_PEER_LINK,   /* `on`: beats of brokers vouch for this follower: member */
     RAFT_EV_RANK,        /* this replica's place among candidates: 0 first, RAFT_RANK_NEVER */

@@ -128,6 +128,16 @@ static void the_death_of_the_leaders_process_starts_a_pre_vote_within_100_ms(voi
     CU_ASSERT_TRUE(raft_deadline_us(&rig.raft) <= rig.now_us + 105 * MS);
 }
 
+static void who_asked_for_votes_in_vain_asks_soon_again_when_told(void)
+{
+    begin(3, 4, 10);
+    rig.now_us = raft_deadline_us(&rig.raft);
+    (void)feed((struct raft_event){.type = RAFT_EV_TICK});
+    CU_ASSERT_EQUAL(rig.raft.role, RAFT_PRE_CANDIDATE);
+    (void)feed((struct raft_event){.type = RAFT_EV_LEADER_GONE});
+    CU_ASSERT_TRUE(raft_deadline_us(&rig.raft) <= rig.now_us + 105 * MS);
+}
+
 static void a_lower_rank_waits_and_one_that_may_never_lead_does_not_try(void)
 {
     begin(3, 4, 10);
@@ -392,6 +402,7 @@ static const struct unit_case cases[] = {
      a_leader_that_no_quorum_speaks_to_steps_down_and_keeps_its_vote},
     {"the death of the leader's process starts a pre-vote within 100 ms",
      the_death_of_the_leaders_process_starts_a_pre_vote_within_100_ms},
+    {"who asked for votes in vain asks soon again when told", who_asked_for_votes_in_vain_asks_soon_again_when_told},
     {"a lower rank waits, and one that may never lead does not try",
      a_lower_rank_waits_and_one_that_may_never_lead_does_not_try},
     {"what is for another incarnation is not for this one", what_is_for_another_incarnation_is_not_for_this_one},
