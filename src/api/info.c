@@ -24,6 +24,8 @@ static void write_counters(struct broker *broker, struct json *json)
     json_put_number(json, "bytes_written", counter(&c->log.written_bytes));
     json_put_number(json, "bytes_copied", counter(&c->log.copied_bytes));
     json_put_number(json, "bytes_prepared", counter(&c->log.prepared_bytes));
+    json_put_number(json, "bytes_zeroed", counter(&c->log.zeroed_bytes));
+    json_put_number(json, "pieces_written", counter(&c->log.pieces));
     json_put_number(json, "recovery_bytes", counter(&c->log.recovery_read_bytes));
     json_put_number(json, "scrubbed_bytes", counter(&c->log.scrubbed_bytes));
     json_close(json, '}');

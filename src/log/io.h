@@ -42,6 +42,10 @@ struct io_ops {
      * disk (posix_fallocate); grows the file. */
     int (*allocate)(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes);
     int (*datasync)(struct io *io, struct io_file *file);
+    /* The device gets what was written in the range, and it is waited for: a datasync
+     * after it finds little to do, so that others who sync meanwhile wait behind a piece
+     * and not behind all. Nothing is durable by it; an error is told as datasync's is, once. */
+    int (*write_out)(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes);
     /* The next reads come from the disk and not from the cache. After a datasync:
      * what a failed one of an earlier process left in the cache as clean, though it
      * never reached the disk, is not taken for true. */

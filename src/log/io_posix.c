@@ -153,6 +153,20 @@ static int posix_datasync(struct io *io, struct io_file *file)
     return sync_fd(file->fd);
 }
 
+/* Where the system has no such call there is nothing to gain. */
+static int posix_write_out(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes)
+{
+    (void)io;
+    const unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    while (sync_file_range(file->fd, (off_t)pos, (off_t)size_bytes, flags) != 0) {
+        if (errno == ENOSYS || errno == EINVAL || errno == ESPIPE)
+            return 0;
+        if (errno != EINTR)
+            return errno == ENOSPC || errno == EDQUOT ? -EIO : -errno;
+    }
+    return 0;
+}
+
 static int posix_forget(struct io *io, struct io_file *file)
 {
     (void)io;
@@ -262,6 +276,7 @@ static const struct io_ops posix_ops = {
     .zero = posix_zero,
     .allocate = posix_allocate,
     .datasync = posix_datasync,
+    .write_out = posix_write_out,
     .forget = posix_forget,
     .truncate = posix_truncate,
     .size = posix_size,

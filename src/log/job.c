@@ -52,7 +52,7 @@ static struct log_job *next_flush(struct log *log, int64_t now_us)
         return cut_begin(log);
     if (log->state_dirty || (log->last_idx > log->flushed_idx && !cut_waits)) {
         struct log_job *job = job_begin(log, LOG_LANE_FLUSH, JOB_FLUSH);
-        job->flushed_idx = log->flushed_idx;
+        flush_plan(log, job, now_us);
         job->sync_dir_first = log->state_dirty && log->dir_unsynced;
         if (log->state_dirty)
             log->dir_unsynced = false;
@@ -117,6 +117,7 @@ static struct log_job *begin_roll(struct log *log, int64_t now_us)
     job->next = next;
     job->need_bytes = log->need_bytes + LOG_CONTROL_RESERVE_BYTES;
     job->want_bytes = first_step(log);
+    job->reserve = log->old;
     job->want_rows = rows_for(log, job->want_bytes);
     job->index_map_bytes = next->index_map_bytes;
     struct segment *old = log_active(log);
@@ -153,6 +154,7 @@ static struct log_job *begin_prepare(struct log *log, int64_t now_us)
     /* No more than the segment can still take. */
     uint64_t limit = page_up(log->segment_bytes + SEGMENT_HEAD_BYTES);
     job->want_bytes = log->step_bytes;
+    job->reserve = log->old;
     if (log->prepared_pos + job->want_bytes > limit)
         job->want_bytes = limit > log->prepared_pos ? limit - log->prepared_pos : 0;
     job->want_rows = log->last_idx + 1 - s->first_idx + rows_for(log, log->step_bytes);
@@ -263,6 +265,7 @@ static struct log_job *next_keep(struct log *log, int64_t now_us)
     if (s != NULL && s->file != NULL && !log->have_spare && log->write_pos > log->segment_bytes / 2) {
         struct log_job *job = job_begin(log, LOG_LANE_KEEP, JOB_SPARE);
         job->want_bytes = first_step(log);
+        job->reserve = log->old;
         job->want_rows = rows_for(log, job->want_bytes);
         job->index_map_bytes = log_index_map_bytes(log->segment_bytes);
         return job;
@@ -329,36 +332,12 @@ bool job_save_state(struct log_job *job)
     return job->err == KQ_OK;
 }
 
-static void run_flush(struct log_job *job)
-{
-    struct place *p = job->place;
-    if (!job_save_state(job))
-        return;
-    struct log *log = job->log;
-    (void)pthread_mutex_lock(&log->tip_lock);
-    struct segment *s = log->tip.segment != NULL ? segment_hold(log->tip.segment) : NULL;
-    uint64_t idx = log->tip.idx;
-    uint64_t term = log->tip.term;
-    (void)pthread_mutex_unlock(&log->tip_lock);
-    if (s != NULL && idx > job->flushed_idx) {
-        job->err = place_datasync(p, s->file);
-        job->flushed_idx = idx;
-        job->flushed_term = term;
-        if (job->err != KQ_OK)
-            (void)fault_set(&job->fault, job->err,
-                            "flushing %s/%0*lld.log: %s; nothing is tried again on the same pages: the replica stops",
-                            p->dir, (int)SEGMENT_NAME_DIGITS, (long long)s->first_off, err_text(job->err));
-    }
-    if (s != NULL)
-        segment_drop(s);
-}
-
 void log_job_run(struct log_job *job)
 {
     struct place *p = job->place;
     switch (job->kind) {
     case JOB_FLUSH:
-        run_flush(job);
+        job_run_flush(job);
         if (job->err == KQ_NO_SPACE) /* what is flushed has its space; if not, it is lost, and cannot be waited for */
             job->err = KQ_IO;
         break;
@@ -469,6 +448,7 @@ static void done_roll(struct log *log, struct log_job *job, struct log_done *don
     log->write_pos = SEGMENT_HEAD_BYTES;
     log->prepared_pos = SEGMENT_HEAD_BYTES + job->spare_bytes;
     log->dirty_pos = 0;
+    log->sent_pos = 0;
     log->rows = job->rows;
     log->max_time_ms = -1;
     log->want_roll = false;

@@ -443,6 +443,7 @@ static enum kq_err take_in(struct log *log, struct segment *s, const struct log_
     if (!io_guarded(s->index.rows, s->index.mapped_bytes, store_row, &r))
         return refuse(log, KQ_IO, "index");
     log->write_pos += size_bytes;
+    log->old = entry->old;
     log->last_idx = entry->idx;
     log->last_term = entry->term;
     log->last_crc = crc;
@@ -463,6 +464,7 @@ static enum kq_err take_in(struct log *log, struct segment *s, const struct log_
         log->tip.segment = segment_hold(s);
     log->tip.idx = entry->idx;
     log->tip.term = entry->term;
+    log->tip.end_pos = log->write_pos;
     (void)pthread_mutex_unlock(&log->tip_lock);
     if (before != NULL && before != s)
         segment_drop(before);

@@ -68,7 +68,9 @@ struct log_counters {
     _Atomic uint64_t writes;         /* pwritev calls of entries */
     _Atomic uint64_t written_bytes;  /* by those */
     _Atomic uint64_t copied_bytes;   /* copies made on the way to the file */
-    _Atomic uint64_t prepared_bytes; /* zeroed ahead */
+    _Atomic uint64_t prepared_bytes; /* zeroed ahead, or reserved */
+    _Atomic uint64_t zeroed_bytes;   /* of those */
+    _Atomic uint64_t pieces;         /* written out before their fsync */
     _Atomic uint64_t recovery_read_bytes;
     _Atomic uint64_t scrubbed_bytes;
 };
@@ -187,6 +189,10 @@ struct log_entry {
      * combining batch checksums; the log seeds it. Else it is computed here. */
     bool has_body_crc;
     uint32_t body_crc;
+    /* Committed long before and filled in: nobody waits for it, and much more may follow. Space
+     * for more is reserved and not zeroed, and what is flushed leaves in pieces that let others
+     * who flush pass, unless more comes than the disk takes in that way. */
+    bool old;
 };
 
 /* Is there room for an entry with this body? KQ_OK: the next log_append of it can

@@ -80,6 +80,8 @@ struct log_job {
     uint64_t flushed_idx; /* in: before; out: now */
     uint64_t flushed_term;
     bool sync_dir_first;
+    bool gently; /* FLUSH: written out in pieces, from from_pos on */
+    uint64_t from_pos;
 
     /* ROLL, PREPARE, SPARE, SNAPSHOT, DELETE */
     struct segment *segment; /* held: to seal, to prepare, to delete */
@@ -93,6 +95,7 @@ struct log_job {
     bool trimmed;          /* ROLL failed after it had cut the prepared tail */
     uint64_t prepared_pos; /* in and out */
     uint64_t want_bytes;   /* to prepare */
+    bool reserve;          /* not zeroed */
     uint64_t need_bytes;   /* what a waiting append needs of it; 0: nobody waits */
     uint64_t taken_bytes;  /* out: from the budget */
     uint64_t spare_bytes;  /* in and out: prepared behind the head of the spare */
@@ -170,6 +173,9 @@ struct log {
     bool tail_closed;   /* since a clean start its file has not grown: as long as the clean mark fits, nothing may
                          * be appended */
     int64_t max_time_ms;
+    bool old;           /* the last entry was filled in */
+    uint64_t sent_pos;  /* up to here of the active segment the last flush covered */
+    int64_t flush_us;   /* when it was handed out */
     uint8_t *tail_page; /* what stands in the page of write_pos, before it */
     uint64_t budget_held;
 
@@ -213,6 +219,7 @@ struct log {
         struct segment *segment;
         uint64_t idx;
         uint64_t term;
+        uint64_t end_pos;
     } tip;
 
     struct log_job *jobs[LOG_LANE_COUNT]; /* made when first needed: an idle empty log has none */
@@ -260,6 +267,9 @@ size_t log_index_map_bytes(uint64_t segment_bytes);
 enum kq_err log_load_tail(struct log *log, struct fault *fault);
 
 /* prepare.c: bodies of jobs */
+/* What a flush is to cover, and how: for the job that was just begun. */
+void flush_plan(struct log *log, struct log_job *job, int64_t now_us);
+void job_run_flush(struct log_job *job);
 void job_run_roll(struct log_job *job);
 void job_run_prepare(struct log_job *job);
 void job_run_spare(struct log_job *job);

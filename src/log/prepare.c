@@ -2,7 +2,10 @@
  * Space ahead of need, and the change from one segment to the next: the bodies of
  * the keep jobs that make files.
  *
- * A step is zeroed through io->zero before anything is appended into it. Steps
+ * A step is zeroed through io->zero before anything is appended into it, so that no
+ * publisher's flush pays for space that was never written; what a follower is filled
+ * with comes in large pieces, where that is little, and zeros would be every byte a
+ * second time: for that a step is only reserved (struct log_entry, old). Steps
  * double with the append rate (job.c asks for them); what is prepared and unused
  * in a data directory stays within the smaller of the budget and 2 % of what is
  * free: beyond that a step shrinks to what a waiting append needs.
@@ -54,9 +57,13 @@ static void take(struct log_job *job, uint64_t bytes)
     PLACE_COUNT(job->place, prepared_bytes, bytes);
 }
 
-static enum kq_err zero(struct log_job *job, struct io_file *file, uint64_t pos, uint64_t size_bytes)
+/* Zeros, durably; or space for them alone, which whoever flushes then pays a little for. */
+static enum kq_err make_space(struct log_job *job, struct io_file *file, uint64_t pos, uint64_t size_bytes)
 {
+    if (job->reserve)
+        return err_from_errno(-job->place->io->ops->allocate(job->place->io, file, pos, size_bytes));
     PLACE_COUNT(job->place, fsyncs, 1);
+    PLACE_COUNT(job->place, zeroed_bytes, size_bytes);
     return err_from_errno(-job->place->io->ops->zero(job->place->io, file, pos, size_bytes));
 }
 
@@ -98,12 +105,12 @@ void job_run_prepare(struct log_job *job)
         return;
     uint64_t need = page_up(job->need_bytes);
     uint64_t step = grant(job, page_up(job->want_bytes), need);
-    enum kq_err err = step > 0 ? zero(job, file, job->prepared_pos, step) : KQ_OK;
+    enum kq_err err = step > 0 ? make_space(job, file, job->prepared_pos, step) : KQ_OK;
     if (err == KQ_NO_SPACE && need > 0 && need < step) {
         spare_remove(job->place);
         job->have_spare = false;
         step = need;
-        err = zero(job, file, job->prepared_pos, step);
+        err = make_space(job, file, job->prepared_pos, step);
     }
     if (err != KQ_OK) {
         (void)job_fail(job, err, "preparing space in", path);
@@ -131,11 +138,13 @@ static enum kq_err make_spare_log(struct log_job *job, const uint8_t *head, uint
     uint64_t from = head != NULL ? SEGMENT_HEAD_BYTES : 0;
     uint64_t step = grant(job, page_up(job->want_bytes), need);
     if (err == KQ_OK)
-        err = zero(job, *file, from, SEGMENT_HEAD_BYTES - from + step);
+        err = make_space(job, *file, from, SEGMENT_HEAD_BYTES - from + step);
     if (err == KQ_NO_SPACE && *file != NULL && need > 0 && need < step) {
         step = need;
-        err = zero(job, *file, from, SEGMENT_HEAD_BYTES - from + step);
+        err = make_space(job, *file, from, SEGMENT_HEAD_BYTES - from + step);
     }
+    if (err == KQ_OK && head != NULL && job->reserve)
+        err = place_datasync(p, *file);
     if (err != KQ_OK)
         return job_fail(job, err, "preparing", path);
     job->spare_bytes = step;

@@ -56,7 +56,7 @@ void actor_truncate(struct actor *actor, uint64_t first_idx)
         actor_fail(actor, err, &fault);
 }
 
-static void append_parcel_entry(struct actor *actor, const struct parcel_entry *taken)
+static void append_parcel_entry(struct actor *actor, const struct parcel_entry *taken, bool old)
 {
     union {
         const void *from;
@@ -73,7 +73,8 @@ static void append_parcel_entry(struct actor *actor, const struct parcel_entry *
                               .body_count = taken->body_bytes > 0 ? 1 : 0,
                               .body_bytes = taken->body_bytes,
                               .has_body_crc = true,
-                              .body_crc = taken->body_crc};
+                              .body_crc = taken->body_crc,
+                              .old = old};
     if (!actor_log_append(actor, &entry))
         return;
     actor_note_entry(actor, taken->type, taken->idx, taken->body, taken->body_bytes);
@@ -85,7 +86,8 @@ void actor_accept(struct actor *actor, const struct parcel *parcel, uint64_t fir
 {
     for (uint64_t idx = first_idx; idx <= last_idx && actor->failure.err == KQ_OK; idx++) {
         REQUIRE(idx > parcel->message.prev_idx && idx - parcel->message.prev_idx <= parcel->entry_count);
-        append_parcel_entry(actor, &parcel->entries[idx - parcel->message.prev_idx - 1]);
+        append_parcel_entry(actor, &parcel->entries[idx - parcel->message.prev_idx - 1],
+                            parcel->message.commit_idx >= idx);
     }
 }
 

@@ -183,6 +183,16 @@ static int d_datasync(struct io *io, struct io_file *file)
     return synced(d, file, d->below->ops->datasync);
 }
 
+static int d_write_out(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes)
+{
+    struct disk *d = self(io);
+    take_time(d, d->style.sync_ns);
+    bool last = is_last(d, false);
+    int result = d->below->ops->write_out(d->below, file, pos, size_bytes);
+    end_if(d, last);
+    return result;
+}
+
 static int d_forget(struct io *io, struct io_file *file)
 {
     struct disk *d = self(io);
@@ -288,6 +298,7 @@ static const struct io_ops disk_ops = {
     .zero = d_zero,
     .allocate = d_allocate,
     .datasync = d_datasync,
+    .write_out = d_write_out,
     .forget = d_forget,
     .truncate = d_truncate,
     .size = d_size,

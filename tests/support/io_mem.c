@@ -200,6 +200,21 @@ static int mem_datasync(struct io *io, struct io_file *file)
     return err;
 }
 
+/* What it wrote may survive a power cut, as anything may; an error is a failed datasync's. */
+static int mem_write_out(struct io *io, struct io_file *file, uint64_t pos, uint64_t size_bytes)
+{
+    struct io_mem *m = self(io);
+    bool last;
+    int err = enter(m, IO_MEM_WRITE_OUT, &last);
+    (void)pos;
+    (void)size_bytes;
+    if (m->cut || last)
+        return leave(m, last, err);
+    if (err < 0)
+        file->inode->dirty_from = file->inode->dirty_to = 0;
+    return err;
+}
+
 static int mem_forget(struct io *io, struct io_file *file)
 {
     struct io_mem *m = self(io);
@@ -380,6 +395,7 @@ static const struct io_ops mem_ops = {
     .zero = mem_zero,
     .allocate = mem_allocate,
     .datasync = mem_datasync,
+    .write_out = mem_write_out,
     .forget = mem_forget,
     .truncate = mem_truncate,
     .size = mem_size,

@@ -41,7 +41,8 @@ enum io_mem_op {
     IO_MEM_LIST = 1 << 14,
     IO_MEM_SPACE = 1 << 15,
     IO_MEM_FORGET = 1 << 16,
-    IO_MEM_ANY = (1 << 17) - 1,
+    IO_MEM_WRITE_OUT = 1 << 17,
+    IO_MEM_ANY = (1 << 18) - 1,
 };
 
 /* What survives of what was not synced. */

@@ -13,7 +13,7 @@ enum {
     ENTRIES_MAX = 1024,
     CHANGES_STEP = 1024,
     BLOCK_BYTES = 4096,
-    OP_KINDS = 17
+    OP_KINDS = 18
 };
 
 struct inode {

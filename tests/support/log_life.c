@@ -125,6 +125,7 @@ void life_append(struct life *k)
     e.term = term;
     e.idx = idx;
     e.first_off = off;
+    e.old = idx / 20 % 2 == 1; /* space is zeroed, or reserved */
     give_roll_state(k);
     enum kq_err err = log_append(log, &e);
     for (int i = 0; i < 200 && err == KQ_AGAIN && !over(k); i++) {

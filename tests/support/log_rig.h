@@ -27,6 +27,7 @@ struct log_rig {
     size_t roll_state_bytes;
     struct log_job *out[LOG_LANE_COUNT]; /* handed out by log_rig_step */
     bool ran[LOG_LANE_COUNT];
+    bool old; /* what is appended is filled in behind the others */
 };
 
 static inline void log_rig_init(struct log_rig *r, struct io *io, const char *dir)
@@ -133,6 +134,7 @@ static inline enum kq_err log_rig_append_entry(struct log_rig *r, struct log_ent
     e->term = r->term;
     e->idx = log_last_idx(r->log) + 1;
     e->first_off = log_next_off(r->log);
+    e->old = r->old;
     enum kq_err err = log_append(r->log, e);
     for (int i = 0; i < 4 && err == KQ_AGAIN && r->failed == KQ_OK; i++) {
         if (log_cuts(r->log) != r->flushed_cuts) /* a cut comes first */

@@ -64,8 +64,12 @@ static enum kq_err append_lagging(struct known *k, struct log_entry *e)
         if (i > 0 && chance(k) % 8 == 0 && e->type == LOG_ENTRY_RECORDS) {
             k->noop_at[e->idx] = true;
             k->off_of[e->idx + 1] = e->first_off;
-            *e = (struct log_entry){
-                .type = LOG_ENTRY_NOOP, .max_time_ms = -1, .term = e->term, .idx = e->idx, .first_off = e->first_off};
+            *e = (struct log_entry){.type = LOG_ENTRY_NOOP,
+                                    .max_time_ms = -1,
+                                    .term = e->term,
+                                    .idx = e->idx,
+                                    .first_off = e->first_off,
+                                    .old = e->old};
         }
         err = log_append(log, e);
         if (err == KQ_AGAIN || chance(k) % 2 == 0)
@@ -105,6 +109,7 @@ static void append_kind(struct known *k, bool noop)
     e.term = k->rig.term;
     e.idx = idx;
     e.first_off = off;
+    e.old = k->rig.old = idx / 20 % 2 == 1; /* space is zeroed, or reserved */
     enum kq_err err = k->lag != 0 ? append_lagging(k, &e) : log_rig_append_entry(&k->rig, &e);
     if (err == KQ_NO_SPACE || err == KQ_AGAIN) /* refused: it must never be seen */
         k->term_of[idx] = before;
