@@ -228,8 +228,8 @@ static void an_id_that_is_not_used_expires(void)
     char id[ID_BYTES];
     struct client *a = hasty_session(), *b = hasty_session();
     topic_make(a, "expire", 1, "");
-    subscribe(a, "expire", "g", id);
     int64_t begin = now_us();
+    subscribe(a, "expire", "g", id);
     struct attempt again = {b, "SUBS expire g", "{\"Ok\":true,\"Data\":[\""};
     CU_ASSERT(wait_until(answers, &again, REPLY_MS));
     CU_ASSERT(now_us() - begin >= 900000);

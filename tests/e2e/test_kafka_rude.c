@@ -334,8 +334,8 @@ static bool throw(const struct frame *frame)
     (void)shutdown(client_fd(c), SHUT_WR);
     ssize_t n;
     int got_bytes = 0;
-    while ((n = recv(client_fd(c), answer, sizeof(answer), 0)) > 0)
-        got_bytes += (int)n;
+    while ((n = recv(client_fd(c), answer, sizeof(answer), 0)) > 0 || (n < 0 && errno == EINTR))
+        got_bytes += n > 0 ? (int)n : 0;
     bool ended = n == 0 || errno == ECONNRESET;
     struct linger now = {1, 0};
     (void)setsockopt(client_fd(c), SOL_SOCKET, SO_LINGER, &now, sizeof(now));

@@ -295,15 +295,22 @@ static void ten_thousand_idle_connections_cost_little(void)
     client_close(&c);
 }
 
+static bool is_alone(void *client)
+{
+    return info_number(client, "connections") == 1;
+}
+
 static void connection_limits_are_told_to_whoever_hits_one(void)
 {
     static const char *const limits[] = {"connections.max=10", "connections.per.address.max=10"};
     for (size_t k = 0; k < 2; k++) {
         struct daemon_spec spec = {.dir = temp_folder("limit"), .settings = {limits[k]}};
         struct daemon *d = daemon_start(&spec);
-        struct client *in[10];
-        int got_in = 0;
-        for (int i = 0; i < 10; i++) {
+        struct client *in[10] = {client_open(daemon_port(d))};
+        int got_in = 1;
+        /* the place of the client that asked whether the daemon is ready is free again */
+        CU_ASSERT_FATAL(wait_until(is_alone, in[0], REPLY_MS));
+        for (int i = 1; i < 10; i++) {
             in[i] = client_open(daemon_port(d));
             got_in += strcmp(client_ask(in[i], "PING"), "Done") == 0;
         }

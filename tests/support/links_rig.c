@@ -369,8 +369,9 @@ bool rig_is_closed(int fd)
     REQUIRE(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
     char bytes[4096];
     ssize_t n;
-    while ((n = recv(fd, bytes, sizeof bytes, 0)) > 0) {
-    }
+    do
+        n = recv(fd, bytes, sizeof bytes, 0);
+    while (n > 0 || (n < 0 && errno == EINTR));
     return n == 0 || errno == ECONNRESET;
 }
 

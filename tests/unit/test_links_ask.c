@@ -122,10 +122,12 @@ static bool sees_2(void *context)
     return links_is_alive(node->links, 2);
 }
 
+/* On a busy machine nobody is to be taken for dead: silence has a case of its own. */
 static void begin(void)
 {
     for (int i = 0; i < 2; i++) {
         rig_init(&nodes[i], (uint32_t)i + 1, 50);
+        nodes[i].config.election_us = 15 * 1000 * 1000;
         rig_start(&nodes[i]);
         links_serve(nodes[i].links, ASK_READ, echo, &nodes[i]);
         links_serve(nodes[i].links, ASK_STATUS, refuse, NULL);
@@ -248,7 +250,7 @@ static void the_end_of_the_other_ends_a_question(void)
     ask_and_wait(&q, 2, ASK_READ, "x");
     CU_ASSERT_EQUAL(q.ask.fault.err, KQ_NO_LEADER);
     CU_ASSERT_FALSE(q.ask.maybe_delivered);
-    CU_ASSERT_TRUE(clock_mono_us() - from_us < 1000 * 1000);
+    CU_ASSERT_TRUE(clock_mono_us() - from_us < 5 * 1000 * 1000); /* half of what it may wait */
     ask_and_wait(&q, 9, ASK_READ, "x");
     CU_ASSERT_EQUAL(q.ask.fault.err, KQ_NO_LEADER);
     CU_ASSERT_FALSE(q.ask.maybe_delivered);
@@ -265,7 +267,7 @@ static void stopping_ends_all_questions(void)
     CU_ASSERT_TRUE(all_kept(COUNT));
     int64_t from_us = clock_mono_us();
     links_stop(&nodes[0].links);
-    CU_ASSERT_TRUE(clock_mono_us() - from_us < 2 * 1000 * 1000);
+    CU_ASSERT_TRUE(clock_mono_us() - from_us < 10 * 1000 * 1000);
     for (int i = 0; i < COUNT; i++) {
         CU_ASSERT_TRUE(questions[i].done);
         CU_ASSERT_TRUE(questions[i].ask.fault.err == KQ_STOPPING || questions[i].ask.fault.err == KQ_NO_LEADER);

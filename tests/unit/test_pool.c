@@ -329,10 +329,19 @@ static int dial(const struct rig *rig)
     return fd;
 }
 
+static ssize_t receive(int fd, void *bytes, size_t size)
+{
+    ssize_t n;
+    do
+        n = recv(fd, bytes, size, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 static bool read_line(int fd, char *line, size_t cap)
 {
     for (size_t len = 0; len + 1 < cap; len++) {
-        if (recv(fd, line + len, 1, 0) != 1)
+        if (receive(fd, line + len, 1) != 1)
             return false;
         if (line[len] == '\n') {
             line[len + 1] = '\0';
@@ -423,7 +432,7 @@ static void what_was_sent_before_the_client_shut_its_side_is_answered(void)
         CU_ASSERT_FATAL(read_line(fd, line, sizeof(line)));
         CU_ASSERT_STRING_EQUAL(line, wanted);
     }
-    CU_ASSERT_EQUAL(recv(fd, line, 1, 0), 0);
+    CU_ASSERT_EQUAL(receive(fd, line, 1), 0);
     (void)close(fd);
     rig_stop(&rig);
 }
@@ -437,7 +446,7 @@ static void limits_are_answered_with_a_line(void)
     char line[200];
     CU_ASSERT_FATAL(read_line(third, line, sizeof(line)));
     CU_ASSERT_PTR_NOT_NULL(strstr(line, "Error, too many connections from your address"));
-    CU_ASSERT_EQUAL(recv(third, line, 1, 0), 0);
+    CU_ASSERT_EQUAL(receive(third, line, 1), 0);
     (void)close(third);
     (void)close(second);
     int64_t until_us = clock_mono_us() + 10 * 1000 * 1000;
@@ -467,7 +476,7 @@ static void a_line_that_does_not_end_ends_the_session(void)
     CU_ASSERT_STRING_EQUAL(line, "whole\n");
     CU_ASSERT_FATAL(read_line(fd, line, sizeof(line)));
     CU_ASSERT_STRING_EQUAL(line, "late\n");
-    CU_ASSERT_EQUAL(recv(fd, line, 1, 0), 0);
+    CU_ASSERT_EQUAL(receive(fd, line, 1), 0);
     (void)close(fd);
     rig_stop(&rig);
 }
@@ -519,7 +528,7 @@ static void *large_main(void *argument)
     (void)pthread_barrier_wait(client->begun); /* all have begun a line, none has ended it */
     client->failed |= send(fd, line + half, half, MSG_NOSIGNAL) != (ssize_t)half;
     for (size_t got = 0; got < LARGE_LINE && !client->failed;) {
-        ssize_t n = recv(fd, line, LARGE_LINE - got, 0);
+        ssize_t n = receive(fd, line, LARGE_LINE - got);
         client->failed = n <= 0;
         got += n > 0 ? (size_t)n : 0;
     }
@@ -564,7 +573,7 @@ static void a_stop_delivers_what_was_read(void)
     CU_ASSERT_EQUAL(send(fd, "one\n", 4, MSG_NOSIGNAL), 4);
     CU_ASSERT_FATAL(read_line(fd, line, sizeof(line)));
     rig_stop(&rig);
-    CU_ASSERT_EQUAL(recv(fd, line, 1, 0), 0);
+    CU_ASSERT_EQUAL(receive(fd, line, 1), 0);
     (void)close(fd);
 }
 
