@@ -320,8 +320,7 @@ static void publish_done(struct publish_request *request)
     set_flag(&CONTAINER_OF(request, struct publish, request)->done);
 }
 
-/* One message, given to the leader as broker id knows it; its offset, or -1. */
-int64_t rig_publish_of(uint32_t id, const char *name, uint32_t p, struct slice message)
+int64_t rig_publish_of(uint32_t id, const char *name, uint32_t p, int64_t off, struct slice message)
 {
     uint32_t leader = rig_leader(id, name, p);
     if (leader == 0 || rig_nodes[leader].cluster == NULL)
@@ -337,7 +336,7 @@ int64_t rig_publish_of(uint32_t id, const char *name, uint32_t p, struct slice m
         int64_t now_ms = clock_wall_ms();
         batch_begin(&maker, &bytes, now_ms);
         batch_add(&maker, now_ms, slice_of(NULL, 0), message, NULL, slice_of(NULL, 0));
-        batch_end(&maker, -1, -1, -1);
+        batch_end(&maker, off, off < 0 ? -1 : 0, off < 0 ? -1 : 0);
         r.request = (struct publish_request){.done = publish_done,
                                              .batches = bytes.data,
                                              .batches_bytes = (uint32_t)bytes.len,
@@ -352,9 +351,9 @@ int64_t rig_publish_of(uint32_t id, const char *name, uint32_t p, struct slice m
     return partition == NULL || r.request.fault.err != KQ_OK ? -1 : r.request.base_off;
 }
 
-int64_t rig_publish(uint32_t id, const char *name, uint32_t p)
+int64_t rig_publish(uint32_t id, const char *name, uint32_t p, int64_t off)
 {
-    return rig_publish_of(id, name, p, slice_text("hello"));
+    return rig_publish_of(id, name, p, off, slice_text("hello"));
 }
 
 /* How many messages broker id's replica of a partition shows; -1: it has none. */

@@ -102,9 +102,11 @@ bool rig_knows(uint32_t id, const char *name);
 uint32_t rig_leader(uint32_t id, const char *name, uint32_t p);
 uint32_t rig_controller(uint32_t id);
 size_t rig_broker_count(uint32_t id);
-/* One message, given to the leader as broker id knows it; its offset, or -1. */
-int64_t rig_publish_of(uint32_t id, const char *name, uint32_t p, struct slice message);
-int64_t rig_publish(uint32_t id, const char *name, uint32_t p);
+/* One message, given to the leader as broker id knows it; its offset, or -1. It is wanted at
+ * off and numbered by a producer of its own, so that it may be given again while it is not
+ * known what came of it; off -1: wherever it comes to lie, and not numbered. */
+int64_t rig_publish_of(uint32_t id, const char *name, uint32_t p, int64_t off, struct slice message);
+int64_t rig_publish(uint32_t id, const char *name, uint32_t p, int64_t off);
 /* How many messages broker id's replica of a partition shows; -1: it has none. */
 int64_t rig_messages(uint32_t id, const char *name, uint32_t p);
 

@@ -20,15 +20,15 @@ static void three_form_one_cluster_and_lose_one_after_the_other(void)
             EVENTUALLY(rig_leader(id, "t", p) != 0);
             CU_ASSERT_EQUAL(rig_leader(id, "t", p), rig_leader(1, "t", p));
         }
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
-    CU_ASSERT_EQUAL(rig_publish(2, "t", 0), 1);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
+    EVENTUALLY(rig_publish(2, "t", 0, 1) == 1);
     CU_ASSERT_EQUAL(rig_create(3, "big", 1, 4), KQ_BAD_REPLICAS);
     int64_t count = 2;
     for (uint32_t gone = 1; gone <= 3; gone++) {
         uint32_t witness = other_than(gone);
         rig_stop(gone);
         EVENTUALLY(rig_leader(witness, "t", 0) != gone && rig_leader(witness, "t", 0) != 0);
-        EVENTUALLY(rig_publish(witness, "t", 0) == count);
+        EVENTUALLY(rig_publish(witness, "t", 0, count) == count);
         count++;
         char name[16];
         (void)snprintf(name, sizeof name, "without%u", gone);
@@ -45,7 +45,7 @@ static void a_wiped_broker_joins_and_is_filled(void)
 {
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 2, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 1) == 0);
+    EVENTUALLY(rig_publish(1, "t", 1, 0) == 0);
     uint32_t wiped = rig_controller(1);
     uint32_t witness = other_than(wiped);
     rig_stop(wiped);
@@ -57,7 +57,7 @@ static void a_wiped_broker_joins_and_is_filled(void)
                1); /* in sync before it has heard what is committed: it serves a moment later */
     rig_stop(other_than(witness) == wiped ? other_than(wiped) : other_than(witness)); /* the new one's vote counts */
     uint32_t alive = rig_nodes[witness].cluster != NULL ? witness : wiped;
-    EVENTUALLY(rig_publish(alive, "t", 1) == 1);
+    EVENTUALLY(rig_publish(alive, "t", 1, 1) == 1);
     rig_end();
 }
 
@@ -118,13 +118,13 @@ static void a_topic_deleted_and_made_again_while_one_is_away(void)
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 2, 3), KQ_OK);
     CU_ASSERT_EQUAL(rig_create(1, "u", 1, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
-    EVENTUALLY(rig_publish(1, "t", 0) == 1);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 1) == 1);
     rig_stop(3);
     EVENTUALLY(rig_drop(1, "t") == KQ_OK);
     CU_ASSERT_EQUAL(rig_drop(1, "u"), KQ_OK);
     CU_ASSERT_EQUAL(rig_create(2, "t", 2, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
     rig_start(3);
     EVENTUALLY(rig_messages(3, "t", 0) == 1);
     EVENTUALLY(!rig_knows(3, "u"));
@@ -152,14 +152,14 @@ static void a_lost_replica_is_replaced_by_a_new_one(void)
 {
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
     EVENTUALLY(rig_messages(2, "t", 0) == 1); /* the other two are enough for a publish */
     rig_stop(2);
     rig_remove_replica(2, "t-0");
     rig_start(2);
     EVENTUALLY(rig_messages(2, "t", 0) == 1);
     EVENTUALLY(rig_is_well(1));
-    CU_ASSERT_EQUAL(rig_publish(1, "t", 0), 1);
+    EVENTUALLY(rig_publish(1, "t", 0, 1) == 1);
     rig_end();
 }
 
@@ -179,7 +179,7 @@ static void a_broker_with_damaged_metadata_says_how_it_is_filled_again(void)
 {
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
     rig_stop(2);
     spoil_hard_state(2, "__cluster_metadata-0");
     struct rig_node *node = &rig_nodes[2];
@@ -200,7 +200,7 @@ static void a_damaged_replica_is_replaced_by_a_new_one(void)
 {
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
     EVENTUALLY(rig_messages(2, "t", 0) == 1);
     rig_stop(2);
     spoil_hard_state(2, "t-0");
@@ -244,7 +244,7 @@ static void large_damage_comes_back_in_pieces(void)
         rig_end_start(id);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
     for (int64_t i = 0; i < SEALED + 2; i++)
-        EVENTUALLY(rig_publish_of(1, "t", 0, slice_of(big, sizeof big)) == i);
+        EVENTUALLY(rig_publish_of(1, "t", 0, i, slice_of(big, sizeof big)) == i);
     EVENTUALLY(rig_messages(2, "t", 0) == SEALED + 2);
     rig_stop(2);
     char path[RIG_PATH_BYTES];
@@ -258,7 +258,7 @@ static void large_damage_comes_back_in_pieces(void)
     rig_start(2);
     EVENTUALLY(rig_messages(2, "t", 0) == SEALED + 2);
     CU_ASSERT_FALSE(reads_all(2, "t", 0));
-    EVENTUALLY(rig_publish(1, "t", 0) >= 0 && reads_all(2, "t", 0)); /* a replica looks at it when it works */
+    EVENTUALLY(rig_publish(1, "t", 0, -1) >= 0 && reads_all(2, "t", 0)); /* a replica looks at it when it works */
     CU_ASSERT_EQUAL(rig_count_folders(2, "t-0.stray-"), 0);
     rig_end();
 }
@@ -270,7 +270,7 @@ static void a_broker_alone_grows_into_a_cluster(void)
     rig_start(1);
     CU_ASSERT_EQUAL(rig_ensure_offsets(1), KQ_OK);
     CU_ASSERT_EQUAL(rig_create(1, "t", 2, 0), KQ_OK);
-    CU_ASSERT_EQUAL(rig_publish(1, "t", 0), 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
     rig_begin_start(2);
     rig_begin_start(3);
     rig_end_start(2);
@@ -284,7 +284,7 @@ static void a_broker_alone_grows_into_a_cluster(void)
     EVENTUALLY(rig_is_well(2)); /* the broker's own topics have three replicas by now, too */
     EVENTUALLY(rig_leader(1, "t", 0) == 2);
     rig_stop(1);
-    EVENTUALLY(rig_publish(3, "t", 0) == 1);
+    EVENTUALLY(rig_publish(3, "t", 0, 1) == 1);
     rig_end();
 }
 
@@ -303,8 +303,8 @@ static void a_broker_is_drained_and_removed(void)
     rig_form(4);
     CU_ASSERT_EQUAL(rig_create(1, "t", 4, 3), KQ_OK);
     CU_ASSERT_EQUAL(rig_create(1, "one", 1, 1), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 0) == 0);
-    EVENTUALLY(rig_publish(1, "one", 0) == 0);
+    EVENTUALLY(rig_publish(1, "t", 0, 0) == 0);
+    EVENTUALLY(rig_publish(1, "one", 0, 0) == 0);
     CU_ASSERT_EQUAL(rig_order(1, (struct cluster_order){.verb = CLUSTER_REMOVE_BROKER, .broker = 4}), KQ_INVALID);
     CU_ASSERT_EQUAL(rig_order(1, (struct cluster_order){.verb = CLUSTER_DRAIN_BROKER, .broker = 9}), KQ_NOT_FOUND);
     CU_ASSERT_EQUAL(rig_order(2, (struct cluster_order){.verb = CLUSTER_DRAIN_BROKER, .broker = 4}), KQ_OK);
@@ -315,8 +315,8 @@ static void a_broker_is_drained_and_removed(void)
     CU_ASSERT_EQUAL(rig_catch_up(1), KQ_OK);
     CU_ASSERT_EQUAL(rig_broker_count(1), 3); /* it lives, and does not come again by itself */
     rig_stop(4);
-    CU_ASSERT_EQUAL(rig_publish(1, "t", 0), 1);
-    EVENTUALLY(rig_publish(1, "one", 0) == 1);
+    EVENTUALLY(rig_publish(1, "t", 0, 1) == 1);
+    EVENTUALLY(rig_publish(1, "one", 0, 1) == 1);
     struct cluster_order last = {.verb = CLUSTER_MOVE, .topic = "t", .partition = 0};
     CU_ASSERT_EQUAL(rig_order(1, last), KQ_BAD_REPLICAS);
     uint32_t leader = rig_leader(1, "t", 1);
@@ -359,14 +359,14 @@ static void all_stop_and_start_again(void)
 {
     rig_form(3);
     CU_ASSERT_EQUAL(rig_create(1, "t", 3, 3), KQ_OK);
-    EVENTUALLY(rig_publish(1, "t", 2) == 0);
+    EVENTUALLY(rig_publish(1, "t", 2, 0) == 0);
     for (uint32_t id = 1; id <= 3; id++)
         rig_stop(id);
     for (uint32_t id = 1; id <= 3; id++)
         rig_begin_start(id);
     for (uint32_t id = 1; id <= 3; id++)
         rig_end_start(id);
-    EVENTUALLY(rig_publish(1, "t", 2) == 1);
+    EVENTUALLY(rig_publish(1, "t", 2, 1) == 1);
     for (uint32_t id = 1; id <= 3; id++)
         EVENTUALLY(rig_messages(id, "t", 2) == 2);
     rig_end();
@@ -390,7 +390,7 @@ static void all_stop_at_once_and_soon(void)
         rig_end_start(id);
     CU_ASSERT_EQUAL(rig_create(1, "t", 3, 3), KQ_OK);
     for (uint32_t p = 0; p < 3; p++)
-        EVENTUALLY(rig_publish(1, "t", p) == 0);
+        EVENTUALLY(rig_publish(1, "t", p, 0) == 0);
     EVENTUALLY(rig_is_well(1));
     int64_t from_us = clock_mono_us();
     pthread_t threads[4];
