@@ -140,7 +140,7 @@ struct asked {
     size_t body_bytes;
     int64_t deadline_us;
 };
-/* Receiver thread; must not block. Answers now or later, from any thread. */
+/* Receiver thread; must not block, for a disk neither. Answers now or later, from any thread. */
 typedef void ask_handler(void *context, struct asked *asked);
 /* Main thread, right after links_start(): a question that comes before waits a moment. */
 void links_serve(struct links *links, enum ask_verb verb, ask_handler *handler, void *context);

@@ -88,38 +88,69 @@ static enum kq_err put_entries(struct buf *out, struct log_view *view, uint64_t 
     return err;
 }
 
-/* Receiver thread. */
+/* A question, until it is answered. */
+struct giving {
+    struct job job;
+    struct asked *asked;
+    struct partition *partition;
+    uint64_t first_idx;
+    uint64_t last_idx;
+};
+
+/* A reader's thread: what is read may not be in memory, and its disk may hang. */
+static void give_entries(struct job *job)
+{
+    struct giving *g = CONTAINER_OF(job, struct giving, job);
+    struct fault fault = {.err = KQ_OK};
+    struct buf out;
+    buf_init(&out, UINT32_MAX);
+    bool late = clock_mono_us() >= g->asked->deadline_us; /* nobody waits for it any more */
+    struct log_view *view = late ? NULL : partition_view(g->partition);
+    if (late)
+        (void)fault_set(&fault, KQ_TIMEOUT, "other reads took too long");
+    else if (view == NULL)
+        (void)fault_set(&fault, KQ_NOT_FOUND, "the replica here does not serve");
+    else
+        fault.err = put_entries(&out, view, g->first_idx, g->last_idx, &fault);
+    struct iovec part = {.iov_base = out.data, .iov_len = out.len};
+    ask_answer(g->asked, &fault, &part, fault.err == KQ_OK ? 1 : 0);
+    buf_fini(&out);
+    if (view != NULL)
+        log_view_drop(&view);
+    partition_drop(&g->partition);
+    free(g);
+}
+
+/* Receiver thread: it hears everything that this peer asks, so the disk is left to others. As many
+ * wait as a connection may have unanswered. */
 static void serve_entries(void *context, struct asked *asked)
 {
     struct links *links = context;
     struct cursor in = cursor_over(asked->body, asked->body_bytes);
     struct group_id group = {.partition = 0};
     struct fault fault = {.err = KQ_OK};
+    struct giving *g = calloc(1, sizeof *g);
     uint8_t version = cursor_u8(&in);
     cursor_copy(&in, group.topic_id.bytes, UUID_BYTES);
     group.partition = cursor_le32(&in);
     uint64_t first_idx = cursor_le64(&in);
     uint64_t last_idx = cursor_le64(&in);
-    if (in.bad || version != MEND_VERSION) {
+    if (in.bad || version != MEND_VERSION)
         (void)fault_set(&fault, in.bad ? KQ_GARBAGE : KQ_BAD_VERSION, "a question for entries that is not understood");
+    else if (g == NULL)
+        (void)fault_set(&fault, KQ_NO_MEMORY, "out of memory");
+    else if ((g->partition = links->options.find(links->options.context, &group)) == NULL)
+        (void)fault_set(&fault, KQ_NOT_FOUND, "there is no replica of it here");
+    if (fault.err != KQ_OK) {
         ask_answer(asked, &fault, NULL, 0);
+        free(g);
         return;
     }
-    struct partition *partition = links->options.find(links->options.context, &group);
-    struct log_view *view = partition != NULL ? partition_view(partition) : NULL;
-    struct buf out;
-    buf_init(&out, UINT32_MAX);
-    if (view == NULL)
-        (void)fault_set(&fault, KQ_NOT_FOUND, "there is no replica of it here");
-    else
-        fault.err = put_entries(&out, view, first_idx, last_idx, &fault);
-    struct iovec part = {.iov_base = out.data, .iov_len = out.len};
-    ask_answer(asked, &fault, &part, fault.err == KQ_OK ? 1 : 0);
-    buf_fini(&out);
-    if (view != NULL)
-        log_view_drop(&view);
-    if (partition != NULL)
-        links->upward.drop(&partition);
+    g->job.run = give_entries;
+    g->asked = asked;
+    g->first_idx = first_idx;
+    g->last_idx = last_idx;
+    engine_post_read(links->options.engine, &g->job);
 }
 
 /* ---- asking ------------------------------------------------------------------------------- */
