@@ -163,6 +163,16 @@ void group_work_send(struct group_work *work)
 
 /* ---- FindCoordinator ------------------------------------------------------------------------------- */
 
+enum { KEY_GROUP = 0, KEY_TRANSACTION = 1 };
+
+/* A client that is told to try again calls initTransactions until its own patience ends. This error
+ * ends it at once, and of those that do it is the only one with which both librdkafka and the
+ * Java client show the text; with TRANSACTIONAL_ID_AUTHORIZATION_FAILED Java speaks of rights. */
+enum { NO_TRANSACTIONS = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED };
+static const char no_transactions[] =
+    "Kafkaesque has no transactions; without transactional.id a producer is idempotent "
+    "all the same";
+
 struct finding {
     struct kafka_call *call;
     struct cluster_request ensure;
@@ -179,14 +189,19 @@ static int16_t find_one(struct kafka_call *call, const struct image *image, stru
     const struct kafka_find_coordinator_request *asked = call->body;
     uint32_t number = 0;
     const struct image_topic *topic = image_find(image, CLUSTER_OFFSETS_TOPIC, sizeof(CLUSTER_OFFSETS_TOPIC) - 1);
-    if (asked->key_type != 0)
-        return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE; /* there are no transactions */
+    if (asked->key_type != KEY_GROUP)
+        return asked->key_type == KEY_TRANSACTION ? NO_TRANSACTIONS : KAFKA_ERR_INVALID_REQUEST;
     if (group.len == 0 || group.len > GROUP_NAME_MAX_BYTES)
         return KAFKA_ERR_INVALID_GROUP_ID;
     (void)cluster_coordinator(image, (const char *)group.data, group.len, &number);
     uint32_t leader = topic == NULL ? 0 : cluster_leader(call->broker->cluster, image_topic_id(topic), number, NULL);
     return leader != 0 && kafka_address_of(call, image, leader, address) ? KAFKA_ERR_NONE
                                                                          : KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+}
+
+static struct slice find_text(int16_t code)
+{
+    return code == NO_TRANSACTIONS ? slice_text(no_transactions) : (struct slice){0};
 }
 
 static void find_all(struct kafka_call *call)
@@ -197,6 +212,7 @@ static void find_all(struct kafka_call *call)
     struct kafka_address address = {0};
     if (call->request.version < FIRST_WITH_KEYS) {
         answer->error_code = find_one(call, image, asked->key, &address);
+        answer->error_message = find_text(answer->error_code);
         bool found = answer->error_code == KAFKA_ERR_NONE;
         answer->node_id = found ? (int32_t)address.broker_id : -1;
         answer->host = kafka_arena_copy(&call->arena, address.host, found ? strlen(address.host) : 0);
@@ -207,6 +223,7 @@ static void find_all(struct kafka_call *call)
             struct kafka_find_coordinator_response_coordinator *to = &answer->coordinators.at[i];
             to->key = asked->coordinator_keys.at[i];
             to->error_code = find_one(call, image, to->key, &address);
+            to->error_message = find_text(to->error_code);
             bool found = to->error_code == KAFKA_ERR_NONE;
             to->node_id = found ? (int32_t)address.broker_id : -1;
             to->host = kafka_arena_copy(&call->arena, address.host, found ? strlen(address.host) : 0);
@@ -226,11 +243,12 @@ static void ensured(struct cluster_request *request)
 void kafka_handle_find_coordinator(struct kafka_call *call, struct worker *worker)
 {
     (void)worker;
-    struct finding *finding = calloc(1, sizeof(*finding));
+    const struct kafka_find_coordinator_request *asked = call->body;
+    struct finding *finding = asked->key_type == KEY_GROUP ? calloc(1, sizeof(*finding)) : NULL;
     call->own = finding;
     call->fini = finding_fini;
     if (finding == NULL) {
-        find_all(call); /* if the topic is there all the same */
+        find_all(call); /* without memory: if the topic is there all the same */
         return;
     }
     finding->call = call;

@@ -89,8 +89,37 @@ static void ends_of_the_log_are_committed_by_their_names(void)
     daemon_end(&d);
 }
 
+/* Whoever asks for a coordinator of transactions is not to ask again, and is told why. */
+static void there_are_no_transactions(void)
+{
+    enum { TRANSACTION = 1, SHARE = 2 };
+    struct daemon *d = daemon_fresh("transactions");
+    struct kafka_caller *c = caller_open(daemon_kafka_port(d));
+    struct kafka_find_coordinator_request ask = {.key = slice_text("mine"), .key_type = TRANSACTION};
+    const struct kafka_find_coordinator_response *answer = caller_ask(c, KAFKA_FIND_COORDINATOR, 2, &ask);
+    CU_ASSERT_EQUAL(answer->error_code, KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED);
+    CU_ASSERT(answer->error_message.len > 0);
+    CU_ASSERT_EQUAL(answer->node_id, -1);
+    struct slice keys[] = {slice_text("mine"), slice_text("yours")};
+    ask.coordinator_keys.at = keys;
+    ask.coordinator_keys.count = 2;
+    answer = caller_ask(c, KAFKA_FIND_COORDINATOR, 4, &ask);
+    CU_ASSERT_EQUAL_FATAL(answer->coordinators.count, 2);
+    for (int32_t i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(answer->coordinators.at[i].error_code, KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED);
+        CU_ASSERT(slice_equal(answer->coordinators.at[i].key, keys[i]));
+        CU_ASSERT(answer->coordinators.at[i].error_message.len > 0);
+    }
+    ask.key_type = SHARE;
+    answer = caller_ask(c, KAFKA_FIND_COORDINATOR, 4, &ask);
+    CU_ASSERT_EQUAL(answer->coordinators.at[0].error_code, KAFKA_ERR_INVALID_REQUEST);
+    caller_close(&c);
+    daemon_end(&d);
+}
+
 static const struct unit_case cases[] = {
     {"ends of the log are committed by their names", ends_of_the_log_are_committed_by_their_names},
+    {"there are no transactions", there_are_no_transactions},
 };
 
 E2E_MAIN("kafka groups", cases)

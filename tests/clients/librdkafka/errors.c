@@ -84,11 +84,23 @@ static void only_uncommitted_is_the_same_as_committed(void)
     want_numbers(topic, 1, 5); /* read_committed is the default */
 }
 
+/* At once, and not for want of a coordinator. */
+static void transactions_are_refused(void)
+{
+    rd_kafka_t *producer = producer_of("transactional.id=rdk-transactions");
+    int64_t begun = now_ms();
+    rd_kafka_error_t *error = rd_kafka_init_transactions(producer, PATIENCE_MS);
+    WANT(error != NULL && rd_kafka_error_is_fatal(error));
+    WANT(strstr(rd_kafka_error_string(error), "Kafkaesque has no transactions") != NULL);
+    WANT(now_ms() - begun < PATIENCE_MS / 3);
+}
+
 const struct one_case error_cases[] = {
     {"messages too large", messages_too_large, 0},
     {"an unknown topic, with auto-creation off", an_unknown_topic, 3},
     {"a topic that is named is made", a_topic_that_is_named_is_made, 1},
     {"readers beyond the end are told", readers_beyond_the_end_are_told, 0},
     {"both isolation levels read what is there", only_uncommitted_is_the_same_as_committed, 0},
+    {"transactions are refused at once", transactions_are_refused, 0},
     {NULL, NULL, 0},
 };
