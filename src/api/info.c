@@ -15,6 +15,7 @@ static void write_counters(struct broker *broker, struct json *json)
     json_open(json, '{');
     json_put_number(json, "messages_in", counter(&c->messages_in));
     json_put_number(json, "batches_in", counter(&c->batches_in));
+    json_put_number(json, "bytes_in", counter(&c->bytes_in));
     json_put_number(json, "entries", counter(&c->entries));
     json_put_number(json, "turns", counter(&c->turns));
     json_put_number(json, "slow_turns", counter(&c->slow_turns));

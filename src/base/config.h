@@ -53,7 +53,8 @@ enum {
     N(SPAN, FIXED, election_us, "election.timeout", "500ms", "50ms", "1min",                                           \
       "a leader not heard of for this to twice this long is replaced; at least three beats")                           \
     N(RATE, LIVE, catch_up_rate_bytes, "catch.up.rate", "32MiB", "64KiB", "100GiB",                                    \
-      "what this broker sends at most to replicas that are far behind while others publish")                           \
+      "how fast this broker closes the gaps of replicas that are far behind while others publish; what is published "  \
+      "meanwhile comes on top")                                                                                        \
     N(SIZE, FIXED, outbox_max_bytes, "outbox.max", "16MiB", "1MiB", "1GiB",                                            \
       "messages waiting for one peer; beyond it they are dropped and sent again later")                                \
     N(SPAN, FIXED, forward_timeout_us, "forward.timeout", "10s", "100ms", "10min",                                     \

@@ -19,8 +19,8 @@ static struct packet *next_far(struct link *link)
     return packet;
 }
 
-/* While others publish, catch-up of the whole broker stays below its rate. */
-static void wait_for_tokens(struct link *link, int64_t bytes)
+/* While others publish, gaps of all followers together are closed at the configured rate (link_rate.h). */
+static void wait_for_tokens(struct link *link, struct link_growth *growth, int64_t bytes)
 {
     struct links *links = link->links;
     int64_t wait_us = 1;
@@ -30,8 +30,9 @@ static void wait_for_tokens(struct link *link, int64_t bytes)
         if (published_us == 0 || now_us - published_us > LINK_PUBLISH_QUIET_US)
             return;
         int64_t rate_bytes = atomic_load_explicit(&links->options.config->catch_up_rate_bytes, memory_order_relaxed);
+        int64_t growth_bytes = atomic_load_explicit(&links->growth_bytes, memory_order_relaxed);
         (void)pthread_mutex_lock(&links->bucket_lock);
-        wait_us = link_bucket_take(&links->bucket, rate_bytes, bytes, now_us);
+        wait_us = link_growth_take(growth, growth_bytes, &links->bucket, rate_bytes, bytes, now_us);
         (void)pthread_mutex_unlock(&links->bucket_lock);
         if (wait_us == 0)
             return;
@@ -42,9 +43,10 @@ static void wait_for_tokens(struct link *link, int64_t bytes)
     }
 }
 
-static enum kq_err write_far(struct link *link, struct peer_socket *socket, struct link_write *write,
+static enum kq_err write_far(struct link *link, struct link_growth *growth, struct link_write *write,
                              const struct packet *packet, struct fault *fault)
 {
+    struct peer_socket *socket = link->catch_up;
     uint32_t seed = peer_socket_seed(socket);
     link_write_reset(write);
     enum kq_err err = KQ_OK;
@@ -57,7 +59,7 @@ static enum kq_err write_far(struct link *link, struct peer_socket *socket, stru
     if (err != KQ_OK)
         return err;
     size_t bytes = write->bytes;
-    wait_for_tokens(link, (int64_t)bytes);
+    wait_for_tokens(link, growth, (int64_t)bytes);
     err = peer_socket_write(socket, write->parts, write->part_count, link_write_deadline_us(bytes), fault);
     if (err != KQ_OK) {
         link_hang_up(link, &link->catch_up);
@@ -74,6 +76,7 @@ static enum kq_err write_far(struct link *link, struct peer_socket *socket, stru
 void link_catch_up_run(struct link *link)
 {
     struct link_backoff backoff = {0};
+    struct link_growth growth = {0};
     struct link_write write;
     bool ready = link_write_init(&write);
     int64_t dial_at_us = 0;
@@ -95,7 +98,7 @@ void link_catch_up_run(struct link *link)
                 dial_at_us = clock_mono_us() + link_backoff_us(&backoff, links_random());
         }
         if (err == KQ_OK)
-            err = write_far(link, link->catch_up, &write, packet, &fault);
+            err = write_far(link, &growth, &write, packet, &fault);
         if (fault.err == KQ_CORRUPT || fault.err == KQ_TOO_LARGE || (fault.err == KQ_IO && link->catch_up != NULL))
             link_say(link, &fault, PEER_KIND_CATCH_UP);
         link_discard(link, packet, err == KQ_OK);

@@ -189,6 +189,8 @@ struct links {
     _Atomic bool stopping;
     _Atomic int64_t published_us; /* somebody published here */
     uint64_t published;           /* links thread: the engine's count at that time */
+    struct link_meter meter;      /* links thread */
+    _Atomic int64_t growth_bytes; /* published here a second */
 
     pthread_mutex_t lock;
     pthread_cond_t wake_links;

@@ -308,7 +308,10 @@ static void look_at_publishing(struct links *links, int64_t now_us)
 {
     if (links->options.engine == NULL)
         return;
-    uint64_t count = atomic_load_explicit(&engine_counters(links->options.engine)->messages_in, memory_order_relaxed);
+    struct engine_counters *counters = engine_counters(links->options.engine);
+    uint64_t bytes = atomic_load_explicit(&counters->bytes_in, memory_order_relaxed);
+    atomic_store_explicit(&links->growth_bytes, link_meter_look(&links->meter, bytes, now_us), memory_order_relaxed);
+    uint64_t count = atomic_load_explicit(&counters->messages_in, memory_order_relaxed);
     if (count == links->published)
         return;
     links->published = count;

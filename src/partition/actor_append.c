@@ -224,6 +224,7 @@ static void append_fold(struct actor *actor, struct fold *fold)
     struct engine_counters *counters = actor->options.counters;
     (void)atomic_fetch_add_explicit(&counters->messages_in, fold->record_count, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&counters->batches_in, (uint64_t)fold->part_count, memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&counters->bytes_in, fold->body_bytes, memory_order_relaxed);
     actor_note_append(actor, &entry, NULL);
 }
 

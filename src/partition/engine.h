@@ -45,6 +45,7 @@ struct engine_counters {
     _Atomic uint64_t slow_turns;  /* longer than 10 ms */
     _Atomic uint64_t messages_in; /* records appended */
     _Atomic uint64_t batches_in;
+    _Atomic uint64_t bytes_in; /* of records appended, by this broker as the leader */
     _Atomic uint64_t entries;
 };
 
