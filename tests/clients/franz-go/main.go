@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"reflect"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	. "kafkaesque/tests/clients"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,85 +23,20 @@ import (
 )
 
 var (
-	brokers, _ = strconv.Atoi(os.Getenv("BROKERS"))
-	ctx        = context.Background()
-	admin      *kadm.Client
-	failed     bool
+	ctx   = context.Background()
+	admin *kadm.Client
 )
 
 // ---- small words for the cases ---------------------------------------------------------------
 
-// A case ends at its first failure, which is a panic with a value of this type.
-type failure string
-
-func fail(format string, args ...any) {
-	_, _, line, _ := runtime.Caller(2)
-	panic(failure(fmt.Sprintf("line %d: ", line) + fmt.Sprintf(format, args...)))
-}
-
-func is(wanted, got any) {
-	if !reflect.DeepEqual(wanted, got) {
-		fail("wanted %.300v, got %.300v", wanted, got)
-	}
-}
-
-func well(err error) {
-	if err != nil {
-		fail("%v", err)
-	}
-}
-
-func must[T any](value T, err error) T {
-	if err != nil {
-		fail("%v", err)
-	}
-	return value
-}
-
-func until(what string, check func() bool) {
-	for end := time.Now().Add(40 * time.Second); !check(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			fail("%s: not within 40 s", what)
-		}
-	}
-}
-
-func caseOf(name string, body func()) {
-	from := time.Now()
-	defer func() {
-		if f := recover(); f != nil {
-			failed = true
-			fmt.Printf("FAILED  %s: %v\n", name, f)
-		} else {
-			fmt.Printf("ok      %s (%.1f s)\n", name, time.Since(from).Seconds())
-		}
-	}()
-	body()
-}
-
-func run(command string, args ...string) string {
-	said, err := exec.Command(os.Getenv(command), args...).CombinedOutput()
-	if err != nil {
-		fail("%s %v: %v: %s", command, args, err, said)
-	}
-	return strings.TrimSpace(string(said))
-}
-
-// What telnet is given of a topic's first partition.
-func telnet(topic string) string {
-	said := run("KQ_TEXT", "SUBS "+topic+" telnet")
-	id := said[strings.Index(said, `["`)+2 : strings.Index(said, `"]`)]
-	return run("KQ_TEXT", "CONS "+topic+" "+id+" 0")
-}
-
 func client(opts ...kgo.Opt) *kgo.Client {
-	base := []kgo.Opt{kgo.SeedBrokers(strings.Split(os.Getenv("BOOTSTRAP"), ",")...), kgo.FetchMaxWait(100 * time.Millisecond),
+	base := []kgo.Opt{kgo.SeedBrokers(Bootstrap...), kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100 * time.Millisecond), kgo.MetadataMaxAge(2 * time.Second)}
-	return must(kgo.NewClient(append(base, opts...)...))
+	return Must(kgo.NewClient(append(base, opts...)...))
 }
 
 func create(topic string, partitions int32) {
-	must(admin.CreateTopic(ctx, partitions, int16(brokers), nil, topic))
+	Must(admin.CreateTopic(ctx, partitions, int16(Brokers), nil, topic))
 }
 
 func numbers(topic string, from, to, partitions int) []*kgo.Record {
@@ -113,14 +48,14 @@ func numbers(topic string, from, to, partitions int) []*kgo.Record {
 }
 
 func publish(cl *kgo.Client, topic string, from, to, partitions int) {
-	well(cl.ProduceSync(ctx, numbers(topic, from, to, partitions)...).FirstErr())
+	Well(cl.ProduceSync(ctx, numbers(topic, from, to, partitions)...).FirstErr())
 }
 
 func read(topic string, partition int32, from kgo.Offset, count int) []*kgo.Record {
 	cl := client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: from}}))
 	defer cl.Close()
 	var got []*kgo.Record
-	until(fmt.Sprint(count, " messages"), func() bool {
+	Until(fmt.Sprint(count, " messages"), func() bool {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		got = append(got, cl.PollFetches(short).Records()...)
@@ -130,10 +65,10 @@ func read(topic string, partition int32, from kgo.Offset, count int) []*kgo.Reco
 }
 
 func areNumbers(got []*kgo.Record, from, to int) {
-	is(to-from, len(got))
+	Is(to-from, len(got))
 	for i, r := range got {
 		if string(r.Value) != strconv.Itoa(from+i) {
-			fail("%s in place of %d, at offset %d", r.Value, from+i, r.Offset)
+			Fail("%s in place of %d, at offset %d", r.Value, from+i, r.Offset)
 		}
 	}
 }
@@ -149,8 +84,8 @@ func codecs() {
 		publish(cl, topic, 0, 2000, 1)
 		cl.Close()
 		areNumbers(read(topic, 0, kgo.NewOffset().AtStart(), 2000), 0, 2000)
-		is(name, run("KQ_CODECS", topic, "0"))
-		is(true, strings.Contains(telnet(topic), `"Body":"0"`))
+		Is(name, Run("KQ_CODECS", topic, "0"))
+		Is(true, strings.Contains(Telnet(topic), `"Body":"0"`))
 	}
 }
 
@@ -165,15 +100,15 @@ func keysNullsHeadersTimes() {
 	}
 	cl := client()
 	defer cl.Close()
-	well(cl.ProduceSync(ctx, sent...).FirstErr())
+	Well(cl.ProduceSync(ctx, sent...).FirstErr())
 	got := read("franz-null", 0, kgo.NewOffset().At(0), len(sent))
 	for i, r := range got {
-		is(sent[i].Key, r.Key)
-		is(sent[i].Value, r.Value)
-		is(int64(i), r.Offset)
+		Is(sent[i].Key, r.Key)
+		Is(sent[i].Value, r.Value)
+		Is(int64(i), r.Offset)
 	}
-	is(headers, got[0].Headers)
-	is(yesterday.UnixMilli(), got[0].Timestamp.UnixMilli())
+	Is(headers, got[0].Headers)
+	Is(yesterday.UnixMilli(), got[0].Timestamp.UnixMilli())
 }
 
 func offsetsAndTimes() {
@@ -186,87 +121,87 @@ func offsetsAndTimes() {
 	}
 	cl := client(kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
 	defer cl.Close()
-	well(cl.ProduceSync(ctx, records...).FirstErr())
+	Well(cl.ProduceSync(ctx, records...).FirstErr())
 	at := func(list kadm.ListedOffsets, err error) int64 {
-		well(err)
+		Well(err)
 		o, _ := list.Lookup("franz-times", 1)
-		well(o.Err)
+		Well(o.Err)
 		return o.Offset
 	}
-	is(int64(10), at(admin.ListEndOffsets(ctx, "franz-times")))
-	is(int64(10), at(admin.ListCommittedOffsets(ctx, "franz-times")))
-	is(int64(4), at(admin.ListOffsetsAfterMilli(ctx, yesterday.Add(3500*time.Millisecond).UnixMilli(), "franz-times")))
-	is(int64(9), at(admin.ListMaxTimestampOffsets(ctx, "franz-times")))
+	Is(int64(10), at(admin.ListEndOffsets(ctx, "franz-times")))
+	Is(int64(10), at(admin.ListCommittedOffsets(ctx, "franz-times")))
+	Is(int64(4), at(admin.ListOffsetsAfterMilli(ctx, yesterday.Add(3500*time.Millisecond).UnixMilli(), "franz-times")))
+	Is(int64(9), at(admin.ListMaxTimestampOffsets(ctx, "franz-times")))
 	areNumbers(read("franz-times", 1, kgo.NewOffset().At(7), 3), 7, 10)
 	areNumbers(read("franz-times", 1, kgo.NewOffset().AfterMilli(yesterday.Add(3500*time.Millisecond).UnixMilli()), 6), 4, 10)
 	areNumbers(read("franz-times", 1, kgo.NewOffset().AtEnd().Relative(-2), 2), 8, 10)
 	where := kadm.Offsets{}
 	where.AddOffset("franz-times", 1, 6, -1)
-	deleted := must(admin.DeleteRecords(ctx, where))
-	well(deleted.Error())
-	is(int64(6), at(admin.ListStartOffsets(ctx, "franz-times")))
+	deleted := Must(admin.DeleteRecords(ctx, where))
+	Well(deleted.Error())
+	Is(int64(6), at(admin.ListStartOffsets(ctx, "franz-times")))
 	areNumbers(read("franz-times", 1, kgo.NewOffset().AtStart(), 4), 6, 10)
 }
 
 func telnetBothWays() {
 	create("franz-telnet", 1)
-	run("KQ_TEXT", `PUBS franz-telnet {"Key":"k1","Header":"h1","Body":"from telnet"}`)
+	Run("KQ_TEXT", `PUBS franz-telnet {"Key":"k1","Header":"h1","Body":"from telnet"}`)
 	cl := client()
 	defer cl.Close()
-	well(cl.ProduceSync(ctx, &kgo.Record{Topic: "franz-telnet", Key: []byte("k2"), Value: []byte("from Go"),
+	Well(cl.ProduceSync(ctx, &kgo.Record{Topic: "franz-telnet", Key: []byte("k2"), Value: []byte("from Go"),
 		Headers: []kgo.RecordHeader{{Key: "Header", Value: []byte("h2")}}}).FirstErr())
 	got := read("franz-telnet", 0, kgo.NewOffset().AtStart(), 2)
-	is("k1 h1 from telnet", fmt.Sprintf("%s %s %s", got[0].Key, got[0].Headers[0].Value, got[0].Value))
-	is(true, strings.Contains(telnet("franz-telnet"), `"Header":"h2","Body":"from Go","Key":"k2","Offset":1`))
+	Is("k1 h1 from telnet", fmt.Sprintf("%s %s %s", got[0].Key, got[0].Headers[0].Value, got[0].Value))
+	Is(true, strings.Contains(Telnet("franz-telnet"), `"Header":"h2","Body":"from Go","Key":"k2","Offset":1`))
 }
 
 // ---- administrators ----------------------------------------------------------------------------------
 
 func administrators() {
-	is(brokers, len(must(admin.ListBrokers(ctx))))
-	_, err := admin.CreateTopic(ctx, 2, int16(brokers), map[string]*string{"retention.ms": kadm.StringPtr("12345678")}, "franz-admin")
-	well(err)
+	Is(Brokers, len(Must(admin.ListBrokers(ctx))))
+	_, err := admin.CreateTopic(ctx, 2, int16(Brokers), map[string]*string{"retention.ms": kadm.StringPtr("12345678")}, "franz-admin")
+	Well(err)
 	refused := func(wanted error, err error) {
 		if !errors.Is(err, wanted) {
-			fail("wanted %v, got %v", wanted, err)
+			Fail("wanted %v, got %v", wanted, err)
 		}
 	}
-	_, err = admin.CreateTopic(ctx, 2, int16(brokers), nil, "franz-admin")
+	_, err = admin.CreateTopic(ctx, 2, int16(Brokers), nil, "franz-admin")
 	refused(kerr.TopicAlreadyExists, err)
-	_, err = admin.CreateTopic(ctx, 1, int16(brokers+1), nil, "franz-wide")
+	_, err = admin.CreateTopic(ctx, 1, int16(Brokers+1), nil, "franz-wide")
 	refused(kerr.InvalidReplicationFactor, err)
 	_, err = admin.CreateTopic(ctx, 1, 1, map[string]*string{"no.such.setting": kadm.StringPtr("1")}, "franz-wrong")
 	refused(kerr.InvalidConfig, err)
 	_, err = admin.DeleteTopic(ctx, "franz-absent")
 	refused(kerr.UnknownTopicOrPartition, err)
-	well(must(admin.UpdatePartitions(ctx, 4, "franz-admin")).Error())
-	until("four partitions", func() bool { return len(must(admin.ListTopics(ctx, "franz-admin"))["franz-admin"].Partitions) == 4 })
-	altered := must(admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("2000")}}, "franz-admin"))
-	well(altered[0].Err)
+	Well(Must(admin.UpdatePartitions(ctx, 4, "franz-admin")).Error())
+	Until("four partitions", func() bool { return len(Must(admin.ListTopics(ctx, "franz-admin"))["franz-admin"].Partitions) == 4 })
+	altered := Must(admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("2000")}}, "franz-admin"))
+	Well(altered[0].Err)
 	setting := func(key string) string {
-		described := must(admin.DescribeTopicConfigs(ctx, "franz-admin"))
-		for _, c := range must(described.On("franz-admin", nil)).Configs {
+		described := Must(admin.DescribeTopicConfigs(ctx, "franz-admin"))
+		for _, c := range Must(described.On("franz-admin", nil)).Configs {
 			if c.Key == key {
 				return *c.Value
 			}
 		}
 		return "nothing"
 	}
-	until("the setting", func() bool { return setting("max.message.bytes") == "2000" })
-	is("12345678", setting("retention.ms"))
+	Until("the setting", func() bool { return setting("max.message.bytes") == "2000" })
+	Is("12345678", setting("retention.ms"))
 	cl := client(kgo.ProducerBatchCompression(kgo.NoCompression()))
 	defer cl.Close()
 	refused(kerr.MessageTooLarge, cl.ProduceSync(ctx, &kgo.Record{Topic: "franz-admin", Value: []byte(strings.Repeat("x", 4000))}).FirstErr())
 	publish(cl, "franz-admin", 0, 4, 4)
-	all := must(admin.ListTopics(ctx, "franz-admin")).TopicsSet()
-	producers := must(admin.DescribeProducers(ctx, all))
-	is(1, len(producers["franz-admin"].Partitions[0].ActiveProducers))
-	is(brokers, len(must(admin.DescribeAllLogDirs(ctx, all))))
-	elected := must(admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, all))
-	is(4, len(elected["franz-admin"]))
+	all := Must(admin.ListTopics(ctx, "franz-admin")).TopicsSet()
+	producers := Must(admin.DescribeProducers(ctx, all))
+	Is(1, len(producers["franz-admin"].Partitions[0].ActiveProducers))
+	Is(Brokers, len(Must(admin.DescribeAllLogDirs(ctx, all))))
+	elected := Must(admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, all))
+	Is(4, len(elected["franz-admin"]))
 	_, err = admin.DeleteTopic(ctx, "franz-admin")
-	well(err)
-	until("it is gone", func() bool { return !must(admin.ListTopics(ctx)).Has("franz-admin") })
+	Well(err)
+	Until("it is gone", func() bool { return !Must(admin.ListTopics(ctx)).Has("franz-admin") })
 }
 
 // ---- groups -----------------------------------------------------------------------------------------------
@@ -338,7 +273,7 @@ func (m *member) partitions() []int {
 
 // Numbers that these members read: each once, each partition by one of them.
 func stage(cl *kgo.Client, topic string, from, to, partitions int, members ...*member) {
-	until(fmt.Sprint(len(members), " members share"), func() bool {
+	Until(fmt.Sprint(len(members), " members share"), func() bool {
 		seen, even := map[int]bool{}, true
 		count := 0
 		for _, m := range members {
@@ -353,7 +288,7 @@ func stage(cl *kgo.Client, topic string, from, to, partitions int, members ...*m
 	})
 	publish(cl, topic, from, to, partitions)
 	var values, readers map[int]int
-	until("all are read", func() bool {
+	Until("all are read", func() bool {
 		values, readers = map[int]int{}, map[int]int{}
 		for i, m := range members {
 			m.Lock()
@@ -362,7 +297,7 @@ func stage(cl *kgo.Client, topic string, from, to, partitions int, members ...*m
 					values[n]++
 					if before, known := readers[int(r.Partition)]; known && before != i {
 						m.Unlock()
-						fail("partition %d was read by two", r.Partition)
+						Fail("partition %d was read by two", r.Partition)
 					}
 					readers[int(r.Partition)] = i
 				}
@@ -373,7 +308,7 @@ func stage(cl *kgo.Client, topic string, from, to, partitions int, members ...*m
 	})
 	for n, times := range values {
 		if times != 1 {
-			fail("%d was read %d times", n, times)
+			Fail("%d was read %d times", n, times)
 		}
 	}
 }
@@ -383,40 +318,40 @@ func groupOfThree() {
 	create(topic, 6)
 	dying := exec.Command(os.Args[0], "member", group, topic)
 	dying.Stderr = os.Stderr
-	said := must(dying.StdoutPipe())
-	well(dying.Start())
+	said := Must(dying.StdoutPipe())
+	Well(dying.Start())
 	cl := client()
 	defer cl.Close()
 	a, b := join(group, topic), join(group, topic)
-	is("it has partitions\n", must(bufio.NewReader(said).ReadString('\n')))
-	until("two each", func() bool { return len(a.partitions()) == 2 && len(b.partitions()) == 2 })
-	described := must(admin.DescribeGroups(ctx, group))[group]
-	is("Stable cooperative-sticky 3", fmt.Sprint(described.State, " ", described.Protocol, " ", len(described.Members)))
-	well(dying.Process.Kill())
+	Is("it has partitions\n", Must(bufio.NewReader(said).ReadString('\n')))
+	Until("two each", func() bool { return len(a.partitions()) == 2 && len(b.partitions()) == 2 })
+	described := Must(admin.DescribeGroups(ctx, group))[group]
+	Is("Stable cooperative-sticky 3", fmt.Sprint(described.State, " ", described.Protocol, " ", len(described.Members)))
+	Well(dying.Process.Kill())
 	_ = dying.Wait()
 	stage(cl, topic, 0, 120, 6, a, b)
 	c := join(group, topic)
 	stage(cl, topic, 120, 240, 6, a, b, c)
 	c.leave()
 	stage(cl, topic, 240, 360, 6, a, b)
-	until("all is committed", func() bool { return must(admin.Lag(ctx, group))[group].Lag.Total() == 0 })
+	Until("all is committed", func() bool { return Must(admin.Lag(ctx, group))[group].Lag.Total() == 0 })
 	_, err := admin.DeleteGroup(ctx, group)
-	is(true, errors.Is(err, kerr.NonEmptyGroup))
+	Is(true, errors.Is(err, kerr.NonEmptyGroup))
 	a.leave()
 	b.leave()
 	seven := kadm.Offsets{}
 	seven.Add(kadm.Offset{Topic: topic, Partition: 0, At: 7, LeaderEpoch: -1, Metadata: "seven"})
-	well(admin.CommitAllOffsets(ctx, group, seven))
-	o, _ := must(admin.FetchOffsets(ctx, group)).Lookup(topic, 0)
-	is("7 seven", fmt.Sprint(o.At, " ", o.Metadata))
+	Well(admin.CommitAllOffsets(ctx, group, seven))
+	o, _ := Must(admin.FetchOffsets(ctx, group)).Lookup(topic, 0)
+	Is("7 seven", fmt.Sprint(o.At, " ", o.Metadata))
 	one := kadm.TopicsSet{}
 	one.Add(topic, 0)
-	well(must(admin.DeleteOffsets(ctx, group, one)).Error())
-	_, there := must(admin.FetchOffsets(ctx, group)).Lookup(topic, 0)
-	is(false, there)
+	Well(Must(admin.DeleteOffsets(ctx, group, one)).Error())
+	_, there := Must(admin.FetchOffsets(ctx, group)).Lookup(topic, 0)
+	Is(false, there)
 	_, err = admin.DeleteGroup(ctx, group)
-	well(err)
-	is(false, must(admin.ListGroups(ctx))[group].Group == group)
+	Well(err)
+	Is(false, Must(admin.ListGroups(ctx))[group].Group == group)
 }
 
 func beMember(group, topic string) {
@@ -446,10 +381,10 @@ func staticMembers() {
 	a.leave() // a static member does not say so
 	again := named("a")
 	stage(cl, topic, 40, 80, 4, again, b)
-	is(had, again.partitions())
-	is(rebalances, b.rebalances)
+	Is(had, again.partitions())
+	Is(rebalances, b.rebalances)
 	again.leave()
-	must(admin.LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("a")))
+	Must(admin.LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("a")))
 	stage(cl, topic, 80, 120, 4, b)
 	b.leave()
 }
@@ -463,9 +398,9 @@ func idempotence() {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		run("KQ_FAULT", "kill-leader", "franz-once", "0")
-		if brokers == 1 {
-			run("KQ_FAULT", "restart")
+		Run("KQ_FAULT", "kill-leader", "franz-once", "0")
+		if Brokers == 1 {
+			Run("KQ_FAULT", "restart")
 		}
 	}()
 	var lost error
@@ -483,12 +418,12 @@ func idempotence() {
 		})
 	}
 	publish(cl, "franz-once", sent, sent+100, 1)
-	well(cl.Flush(ctx))
+	Well(cl.Flush(ctx))
 	cl.Close()
-	well(lost)
+	Well(lost)
 	areNumbers(read("franz-once", 0, kgo.NewOffset().AtStart(), sent+100), 0, sent+100)
-	if brokers == 3 {
-		run("KQ_FAULT", "restart")
+	if Brokers == 3 {
+		Run("KQ_FAULT", "restart")
 	}
 }
 
@@ -502,16 +437,14 @@ func main() {
 		"three members join, one dies, one leaves; each keeps what it can": groupOfThree,
 		"a member that is known by name comes back to what it had":         staticMembers,
 	} {
-		groups.Go(func() { caseOf(name, body) })
+		groups.Go(func() { Of(name, body) })
 	}
-	caseOf("every codec lies in the log, and telnet reads it", codecs)
-	caseOf("keys, nulls, headers and times", keysNullsHeadersTimes)
-	caseOf("offsets, times and deleted records", offsetsAndTimes)
-	caseOf("telnet writes and franz-go reads, and the other way round", telnetBothWays)
-	caseOf("what administrators ask; errors", administrators)
+	Of("every codec lies in the log, and telnet reads it", codecs)
+	Of("keys, nulls, headers and times", keysNullsHeadersTimes)
+	Of("offsets, times and deleted records", offsetsAndTimes)
+	Of("telnet writes and franz-go reads, and the other way round", telnetBothWays)
+	Of("what administrators ask; errors", administrators)
 	groups.Wait()
-	caseOf("a producer outlives its leader", idempotence)
-	if failed {
-		os.Exit(1)
-	}
+	Of("a producer outlives its leader", idempotence)
+	End()
 }
