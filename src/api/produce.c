@@ -23,31 +23,14 @@ static enum produce_flaw check_header(const struct batch_info *info, struct faul
     return PRODUCE_GOOD;
 }
 
-/* Its headers fill it to its end. */
-static bool record_whole(struct record *record)
-{
-    struct slice name, value;
-    while (record_header(record, &name, &value))
-        ;
-    return record->header_count == 0 && !record->headers.bad && cursor_left(&record->headers) == 0;
-}
-
 /* What lies in a batch that is not compressed, so that no consumer meets what it cannot read. */
 static enum produce_flaw check_records(const uint8_t *batch, const struct batch_info *info, struct fault *fault)
 {
-    struct record_walk walk;
-    struct record record;
-    int64_t expected_off = info->base_off;
-    record_walk_init(&walk, batch, info);
-    enum kq_err err;
-    while ((err = record_walk_next(&walk, &record)) == KQ_OK)
-        if (record.off != expected_off++ || !record_whole(&record))
-            break;
-    if (err == KQ_EOF)
+    int32_t bad;
+    if (batch_check_records(batch, info, &bad) == KQ_OK)
         return PRODUCE_GOOD;
     (void)fault_set(fault, KQ_INVALID_RECORD,
-                    "record %lld of the batch cannot be read, or its offset is not the next one",
-                    (long long)(walk.done - (err == KQ_OK)));
+                    "record %d of the batch cannot be read, or its offset is not the next one", (int)bad);
     return PRODUCE_BAD_RECORD;
 }
 

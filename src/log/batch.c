@@ -165,21 +165,39 @@ void record_walk_init(struct record_walk *w, const uint8_t *batch, const struct 
     w->at.bad = (info->attributes & BATCH_CODEC_MASK) != 0;
 }
 
-/* A size from the bytes and as many bytes after it; -1 is null. */
-static struct slice take_slice(struct cursor *c)
+/* Zig-zag; nearly all are of one byte or two. NULL: there is none; also of NULL. */
+static inline const uint8_t *take_varint(const uint8_t *at, const uint8_t *end, int64_t *value)
 {
-    int64_t size = cursor_varint(c);
-    if (size == -1)
-        return slice_of(NULL, 0);
-    if (size < 0 || (uint64_t)size > cursor_left(c)) {
-        c->bad = true;
-        return slice_of(NULL, 0);
+    uint32_t v;
+    if (at == NULL)
+        return NULL;
+    if (at < end && at[0] < 0x80) {
+        v = *at++;
+    } else if (end - at >= 2 && at[1] < 0x80) {
+        v = (at[0] & 0x7fu) | (uint32_t)at[1] << 7;
+        at += 2;
+    } else {
+        struct cursor c = cursor_over(at, (size_t)(end - at));
+        *value = cursor_varint_long(&c);
+        return c.bad ? NULL : c.at;
     }
-    return slice_of(cursor_bytes(c, (size_t)size), (size_t)size);
+    *value = (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+    return at;
+}
+
+/* A size from the bytes and as many bytes after it; -1 is null. */
+static inline const uint8_t *take_slice(const uint8_t *at, const uint8_t *end, struct slice *s)
+{
+    int64_t size;
+    at = take_varint(at, end, &size);
+    if (at == NULL || size < -1 || size > end - at)
+        return NULL;
+    *s = size < 0 ? slice_of(NULL, 0) : slice_of(at, (size_t)size);
+    return at + s->len;
 }
 
 /* a + b as two's complement, whatever the bytes said. */
-static int64_t add_wrapping(int64_t a, int64_t b)
+static inline int64_t add_wrapping(int64_t a, int64_t b)
 {
     return (int64_t)((uint64_t)a + (uint64_t)b);
 }
@@ -189,26 +207,28 @@ void record_walk_over(struct record_walk *w, const uint8_t *records, size_t size
     *w = (struct record_walk){.at = cursor_over(records, size_bytes), .info = *info};
 }
 
-enum kq_err record_walk_next(struct record_walk *w, struct record *r)
+/* Inline, so that a loop that looks at all records keeps them in registers. */
+static inline __attribute__((always_inline)) enum kq_err walk_next(struct record_walk *w, struct record *r)
 {
     if (w->at.bad)
         return KQ_INVALID_RECORD;
     if (w->done == w->info.record_count)
         return cursor_left(&w->at) == 0 ? KQ_EOF : KQ_INVALID_RECORD;
-    int64_t size = cursor_varint(&w->at);
-    if (w->at.bad || size < RECORD_BYTES_MIN - 1 || (uint64_t)size > cursor_left(&w->at)) {
+    int64_t size, time_delta, off_delta, header_count;
+    const uint8_t *at = take_varint(w->at.at, w->at.end, &size);
+    if (at == NULL || size < RECORD_BYTES_MIN - 1 || size > w->at.end - at) {
         w->at.bad = true;
         return KQ_INVALID_RECORD;
     }
-    struct cursor c = cursor_over(cursor_bytes(&w->at, (size_t)size), (size_t)size);
-    (void)cursor_u8(&c);
-    int64_t time_delta = cursor_varint(&c);
-    int64_t off_delta = cursor_varint(&c);
-    r->key = take_slice(&c);
-    r->value = take_slice(&c);
-    int64_t header_count = cursor_varint(&c);
-    if (c.bad || off_delta < 0 || off_delta > w->info.last_offset_delta || header_count < 0 ||
-        (uint64_t)header_count > cursor_left(&c) / HEADER_BYTES_MIN || (header_count == 0 && cursor_left(&c) != 0)) {
+    const uint8_t *end = at + size;
+    w->at.at = end;
+    at = take_varint(at + 1, end, &time_delta); /* behind the attributes */
+    at = take_varint(at, end, &off_delta);
+    at = take_slice(at, end, &r->key);
+    at = take_slice(at, end, &r->value);
+    at = take_varint(at, end, &header_count);
+    if (at == NULL || off_delta < 0 || off_delta > w->info.last_offset_delta || header_count < 0 ||
+        header_count > (end - at) / HEADER_BYTES_MIN || (header_count == 0 && at != end)) {
         w->at.bad = true;
         return KQ_INVALID_RECORD;
     }
@@ -216,9 +236,37 @@ enum kq_err record_walk_next(struct record_walk *w, struct record *r)
     r->time_ms = (w->info.attributes & BATCH_LOG_APPEND_TIME) != 0 ? w->info.max_time_ms
                                                                    : add_wrapping(w->info.base_time_ms, time_delta);
     r->header_count = (int32_t)header_count;
-    r->headers = c;
+    r->headers = cursor_over(at, (size_t)(end - at));
     w->done++;
     return KQ_OK;
+}
+
+enum kq_err record_walk_next(struct record_walk *w, struct record *r)
+{
+    return walk_next(w, r);
+}
+
+/* Its headers fill it to its end. By value: else each record would be written to memory for it. */
+static bool headers_are_whole(struct record r)
+{
+    struct slice name, value;
+    while (record_header(&r, &name, &value))
+        ;
+    return r.header_count == 0 && !r.headers.bad && cursor_left(&r.headers) == 0;
+}
+
+enum kq_err batch_check_records(const uint8_t *batch, const struct batch_info *info, int32_t *bad)
+{
+    struct record_walk walk;
+    struct record record;
+    enum kq_err err;
+    int64_t expected_off = info->base_off;
+    record_walk_init(&walk, batch, info);
+    while ((err = walk_next(&walk, &record)) == KQ_OK)
+        if (record.off != expected_off++ || (record.header_count > 0 && !headers_are_whole(record)))
+            break;
+    *bad = walk.done - (err == KQ_OK);
+    return err == KQ_EOF ? KQ_OK : KQ_INVALID_RECORD;
 }
 
 bool record_header(struct record *r, struct slice *name, struct slice *value)
@@ -226,8 +274,11 @@ bool record_header(struct record *r, struct slice *name, struct slice *value)
     if (r->header_count <= 0 || r->headers.bad)
         return false;
     r->header_count--;
-    *name = take_slice(&r->headers);
-    *value = take_slice(&r->headers);
+    const uint8_t *at = take_slice(r->headers.at, r->headers.end, name);
+    at = take_slice(at, r->headers.end, value);
+    r->headers.bad = at == NULL;
+    if (at != NULL)
+        r->headers.at = at;
     return !r->headers.bad && !slice_is_absent(*name);
 }
 

@@ -109,6 +109,9 @@ void record_walk_init(struct record_walk *w, const uint8_t *batch, const struct 
 void record_walk_over(struct record_walk *w, const uint8_t *records, size_t size_bytes, const struct batch_info *info);
 /* KQ_EOF after the last; KQ_INVALID_RECORD: the bytes are no record. */
 enum kq_err record_walk_next(struct record_walk *w, struct record *r);
+/* Any thread. Of an uncompressed batch: whether all its records are well formed to their last header, and
+ * their offsets follow each other. KQ_INVALID_RECORD: *bad is the first that is not. */
+enum kq_err batch_check_records(const uint8_t *batch, const struct batch_info *info, int32_t *bad);
 /* The next header of r; false: no more (or not well formed). */
 bool record_header(struct record *r, struct slice *name, struct slice *value);
 /* The value of the first header of that name that record_header has not yet walked
