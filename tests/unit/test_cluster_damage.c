@@ -124,7 +124,7 @@ static void form_with_segments(void)
         rig_end_start(id);
     CU_ASSERT_EQUAL(rig_create(1, "t", 1, 3), KQ_OK);
     for (int64_t i = 0; i < MESSAGES; i++)
-        EVENTUALLY(rig_publish_of(1, "t", 0, slice_of(text, sizeof text)) == i);
+        EVENTUALLY(rig_publish_of(1, "t", 0, i, slice_of(text, sizeof text)) == i);
     EVENTUALLY(rig_messages(ASKED, "t", 0) == MESSAGES);
 }
 
