@@ -10,7 +10,7 @@ enum beat_kind link_kind_for(const struct group *g, const struct peer *p)
         return BEAT_NONE;
     if (g->news.leads)
         return BEAT_LEADS;
-    return g->news.leader.broker_id == p->broker_id ? BEAT_FOLLOWS : BEAT_NONE;
+    return g->news.leader.broker_id == p->broker_id && !g->news.forgot ? BEAT_FOLLOWS : BEAT_NONE;
 }
 
 /* The first that was not told to p. */

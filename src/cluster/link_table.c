@@ -141,7 +141,7 @@ static void tidy_gone(struct link_table *t)
 static bool tells_the_same(const struct replica_news *a, const struct replica_news *b)
 {
     return a->term == b->term && a->leads == b->leads && a->leader.broker_id == b->leader.broker_id &&
-           uuid_equal(&a->self.incarnation, &b->self.incarnation);
+           a->forgot == b->forgot && uuid_equal(&a->self.incarnation, &b->self.incarnation);
 }
 
 /* The replica that was here knows nothing of what is said from now on. */

@@ -19,7 +19,8 @@
  * what is not in that is gone.
  *
  * It must never call out but through its hooks, and never vouch for a local replica
- * that is stuck.
+ * that is stuck, nor say that one follows which may have forgotten what it promised:
+ * its leader would rest, and never bring it up.
  */
 #ifndef KQ_CLUSTER_LINK_TABLE_H
 #define KQ_CLUSTER_LINK_TABLE_H

@@ -463,12 +463,14 @@ void actor_tell(struct actor *actor)
         .term = raft->term,
         .leads = leads,
         .leader = leads ? raft->self : raft->leader,
+        .forgot = raft->amnesiac || raft->pardoned,
         .commit_idx = raft->commit_idx,
         .config_idx = committed_config_idx(raft),
     };
     const struct replica_news *told = &actor->told;
     if (actor->told_once && told->term == news.term && told->leads == news.leads &&
-        raft_member_equal(&told->leader, &news.leader) && told->config_idx == news.config_idx)
+        raft_member_equal(&told->leader, &news.leader) && told->forgot == news.forgot &&
+        told->config_idx == news.config_idx)
         return;
     actor->told = news;
     actor->told_once = true;

@@ -43,6 +43,7 @@ struct replica_news {
     uint64_t term;
     bool leads;                /* this replica, with its no-op committed */
     struct raft_member leader; /* broker_id 0: not known */
+    bool forgot;               /* flush = interval: it may, and has not been brought up: its leader must not rest */
     uint64_t commit_idx;
     uint64_t config_idx; /* of the newest committed configuration */
 };
@@ -52,8 +53,8 @@ struct partition_peers {
     void *context;
     /* Takes the packet: it goes to message.to.broker_id, or is dropped. */
     void (*send)(void *context, struct packet *packet);
-    /* Once when it serves; then when term, leads, leader or config_idx are others than last
-     * told; commit_idx alone is no news. */
+    /* Once when it serves; then when term, leads, leader, forgot or config_idx are others than
+     * last told; commit_idx alone is no news. */
     void (*tell)(void *context, struct partition *partition, const struct replica_news *news);
     /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them
      * (partition_mend). Told again from time to time while it is so. May be NULL. */

@@ -101,12 +101,12 @@ static bool breaks_rules(const struct raft *raft, const struct raft_event *event
            (raft->config.idx > same_idx && raft->before.idx > same_idx);
 }
 
-/* Interval flushing after a power cut: what a leader had committed, once it committed
- * in its own term, holds everything that was ever acknowledged. */
-static void maybe_heal(struct raft *raft, const struct raft_message *message, uint64_t match_idx)
+/* Interval flushing after a power cut: what a leader had committed (leaders_idx), once it
+ * committed in its own term, holds everything that was ever acknowledged. */
+static void maybe_heal(struct raft *raft, const struct raft_message *message, uint64_t leaders_idx, uint64_t match_idx)
 {
-    if ((raft->amnesiac || raft->pardoned) && message->to_boot == raft->boot && match_idx >= message->commit_idx &&
-        raft_term_at(raft, message->commit_idx) == message->term)
+    if ((raft->amnesiac || raft->pardoned) && message->to_boot == raft->boot && match_idx >= leaders_idx &&
+        raft_term_at(raft, leaders_idx) == message->term)
         raft->amnesiac = raft->pardoned = false;
 }
 
@@ -175,7 +175,7 @@ void raft_on_append(struct raft *raft, const struct raft_event *event, struct ra
     take_entries(raft, event, same_idx, out);
     uint64_t match_idx = message->last_idx;
     raft_commit_to(raft, message->commit_idx < match_idx ? message->commit_idx : match_idx, out);
-    maybe_heal(raft, message, match_idx);
+    maybe_heal(raft, message, message->commit_idx, match_idx);
     raft_acknowledge(raft, &message->from, match_idx, out);
 }
 
@@ -183,9 +183,11 @@ void raft_on_beat(struct raft *raft, const struct raft_message *message, struct 
 {
     /* Capped to what this boot of this replica acknowledged; more says that the leader
      * counts on entries that are not here. */
-    if (message->to_boot == raft->boot && message->commit_idx > raft->last_idx)
+    if (message->to_boot == raft->boot && message->commit_idx > raft->last_idx) {
         out->violation = true;
-    else if (message->to_boot == raft->boot)
+    } else if (message->to_boot == raft->boot) {
         raft_commit_to(raft, message->commit_idx, out);
+        maybe_heal(raft, message, message->last_idx, message->commit_idx);
+    }
     raft_reply(raft, out, RAFT_MSG_BEAT_REPLY, &message->from)->round = message->round;
 }

@@ -44,6 +44,7 @@ static void make_beat(struct raft *raft, const struct raft_peer *peer, struct ra
 {
     raft_address(raft, message, RAFT_MSG_BEAT, &peer->member);
     message->commit_idx = peer->match < raft->commit_idx ? peer->match : raft->commit_idx;
+    message->last_idx = raft->commit_idx;
     message->round = raft->round;
     message->to_boot = peer->boot;
     raft->round_sent = raft->round;

@@ -60,7 +60,9 @@
  *   860e23645); a leader's last word then is to name its best follower.
  * - commits_unflushed (flush = interval): what is in memory counts. A replica whose
  *   machine lost power then is `amnesiac`: it neither votes nor leads until it
- *   has what a leader, which committed in its own term, had committed. Replies name
+ *   has what a leader, which committed in its own term, had committed: an append or a
+ *   beat shows it that, and until then its owner must have nobody vouch for it, or its
+ *   leader would rest (raft_is_idle). Replies name
  *   the boot they come from; the leader forgets what an earlier boot acknowledged.
  *   With no leader to be heard it asks who else may have forgotten; when those that
  *   have not are no majority, its owner may pardon it. What such an election lost
@@ -152,7 +154,7 @@ struct raft_message {
     uint64_t term;       /* asked for, in PREVOTE and a grant of it; else the sender's */
     uint64_t prev_idx;   /* APPEND: before the entries. VOTE: last durable. RESET: the last one gone. Refusal: echoed */
     uint64_t prev_term;  /* of prev_idx; 0 with an idx: not known to the core, the sending owner fills it in */
-    uint64_t last_idx;   /* APPEND: the last entry; prev_idx: none */
+    uint64_t last_idx;   /* APPEND: the last entry; prev_idx: none. BEAT: all that the leader has committed */
     uint64_t entry_term; /* APPEND: of all its entries; as prev_term */
     uint64_t commit_idx; /* APPEND, BEAT: to be taken over. Replies: the follower's own */
     uint64_t match_idx;  /* APPEND_REPLY: everything to here is as the leader has it */

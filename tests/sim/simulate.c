@@ -195,7 +195,7 @@ static bool play(void)
         clients_tell_places();
     if (!judged())
         return false;
-    if (sim.seed % BUDGETS_IN == 0 && brokers_count() > 1 && !variant_forgets() && !variant()->flush_interval)
+    if (sim.seed % BUDGETS_IN == 0 && brokers_count() > 1 && !variant_forgets())
         budgets_judge();
     for (unsigned i = 1; i <= brokers_count(); i++)
         broker_shut(brokers_at(i));

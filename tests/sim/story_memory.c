@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ASK_S = 4, LOST_ROUNDS = 2, SLEEPS = 4, FORGETS = 4, FLUSHED_S = 6 };
+enum { ASK_S = 4, LOST_ROUNDS = 2, SLEEPS = 4, FORGETS = 4, FLUSHED_S = 6, LED_AGAIN_S = 5 };
 
 /* One broker lacks what the two others took meanwhile. Of those one loses its replica's
  * folder, and nothing else, and comes back without the other: what it promised is known to
@@ -44,14 +44,41 @@ bool story_a_folder_is_lost(struct chance *chance)
     return true;
 }
 
+/* Nobody has used it for a while, and its leader dies: the others must take a message. */
+static bool goes_on_without_its_leader(const char *topic, struct chance *chance)
+{
+    unsigned leader = story_wait_for_leader(topic, 0);
+    bool done = leader == 0;
+    if (leader != 0)
+        broker_die(brokers_at(leader), DEATH_KILL);
+    story_shun(leader);
+    for (int64_t until_ns = machine_now_ns() + LED_AGAIN_S * S_NS; !done && machine_now_ns() < until_ns;) {
+        char *reply = story_ask("PUBS %s {\"Body\":\"after a rest\"}", topic);
+        done = reply != NULL && strcmp(reply, "Done") == 0;
+        free(reply);
+        story_load(100);
+    }
+    story_shun(0);
+    if (!done)
+        judge_fails("the leader of %s died, all others had what it had, and none takes a message within %d s", topic,
+                    LED_AGAIN_S);
+    story_load(chance_between(chance, 1, 1000));
+    story_boot_all();
+    return done;
+}
+
 /* flush = interval: what a leader has acknowledged one follower forgets with its power, the other
- * never had, and the leader sleeps. The two that are there must not elect. */
+ * never had, and the leader sleeps. The two that are there must not elect. Later they must, where
+ * nothing was published since, too. */
 bool story_one_forgets_what_it_promised(struct chance *chance)
 {
+    if (!story_order("CRTP rests 1 %u", brokers_count()))
+        return false;
     for (int i = 0; i < FORGETS; i++) {
         if (!story_settles("it begins"))
             return false;
-        unsigned leader = story_wait_for_leader("t0", 0), forgets = leader % brokers_count() + 1;
+        bool rests = chance_once_in(chance, 2);
+        unsigned leader = story_wait_for_leader(rests ? "rests" : "t0", 0), forgets = leader % brokers_count() + 1;
         unsigned lags = forgets % brokers_count() + 1;
         if (leader == 0)
             return false;
@@ -72,6 +99,8 @@ bool story_one_forgets_what_it_promised(struct chance *chance)
         if (!story_takes_messages("one forgot, and its leader goes on", 20))
             return false;
         story_load(FLUSHED_S * 1000);
+        if (rests && !goes_on_without_its_leader("rests", chance))
+            return false;
     }
     return true;
 }

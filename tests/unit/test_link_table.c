@@ -15,6 +15,7 @@ struct partition {
     uint32_t n;
     int references;
     bool stuck;
+    bool forgot;
     uint64_t term;
     uint32_t leader_id;
     uint64_t config_idx;
@@ -203,6 +204,7 @@ static void tell(uint32_t id, uint32_t g, uint64_t term, uint32_t leader_id)
                                 .term = term,
                                 .leads = leader_id == id,
                                 .leader = {leader_id, uuid_of((uint8_t)leader_id)},
+                                .forgot = p->forgot,
                                 .config_idx = p->config_idx};
     link_table_news(nodes[id].table, p, &news, now_us);
 }
@@ -505,6 +507,28 @@ static void a_stuck_replica_is_withdrawn_until_it_turns(void)
     end();
 }
 
+/* It follows again when it has been brought up, and not before; its leader's clock runs meanwhile. */
+static void one_that_may_have_forgotten_is_not_said_to_follow(void)
+{
+    begin();
+    connect_all();
+    nodes[2].partitions[0].forgot = true;
+    tell(1, 0, 5, 1);
+    tell(2, 0, 5, 1);
+    pass(3 * BEAT_US);
+    CU_ASSERT_EQUAL(nodes[2].partitions[0].claimed_by, 1);
+    CU_ASSERT_FALSE(nodes[1].partitions[0].linked[2]);
+    nodes[2].partitions[0].forgot = false;
+    tell(2, 0, 5, 1);
+    pass(3 * BEAT_US);
+    CU_ASSERT_TRUE(nodes[1].partitions[0].linked[2]);
+    nodes[2].partitions[0].forgot = true; /* it was started anew */
+    tell(2, 0, 5, 1);
+    pass(3 * BEAT_US);
+    CU_ASSERT_FALSE(nodes[1].partitions[0].linked[2]);
+    end();
+}
+
 static void a_new_connection_tells_all_and_what_it_does_not_tell_is_gone(void)
 {
     begin();
@@ -774,6 +798,7 @@ static const struct unit_case cases[] = {
      one_that_was_stopped_itself_does_not_think_that_all_died},
     {"a refused peer is gone at once", a_refused_peer_is_gone_at_once},
     {"a stuck replica is withdrawn until it turns", a_stuck_replica_is_withdrawn_until_it_turns},
+    {"one that may have forgotten is not said to follow", one_that_may_have_forgotten_is_not_said_to_follow},
     {"a new connection tells all, and what it does not tell is gone",
      a_new_connection_tells_all_and_what_it_does_not_tell_is_gone},
     {"a beat is taken once and in order", a_beat_is_taken_once_and_in_order},

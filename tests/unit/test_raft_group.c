@@ -191,6 +191,38 @@ static void one_that_may_have_forgotten_neither_votes_nor_campaigns_until_it_has
     CU_ASSERT_FALSE(rig.raft.amnesiac);
 }
 
+/* A new leader does not know the boot of whom it addresses: the no-op brings nobody up, and no
+ * append comes behind it. Its beats do. */
+static void who_may_have_forgotten_is_brought_up_by_beats(void)
+{
+    prepare(3, 4, 10);
+    rig.start.amnesiac = true;
+    rig.start.commits_unflushed = true;
+    rig.start.boot = 3;
+    raft_init(&rig.raft, &rig.start);
+    struct raft_message noop = from(2, RAFT_MSG_APPEND, 6);
+    noop.prev_idx = 10;
+    noop.prev_term = 4;
+    noop.last_idx = 11;
+    noop.entry_term = 6;
+    struct raft_out out = receive(noop);
+    CU_ASSERT_EQUAL(out.reply.match_idx, 11);
+    struct raft_message beat = from(2, RAFT_MSG_BEAT, 6);
+    beat.commit_idx = 11; /* of what the leader has committed all that this boot has acknowledged, which is less */
+    beat.last_idx = 12;
+    beat.to_boot = 3;
+    (void)receive(beat);
+    CU_ASSERT_TRUE(rig.raft.amnesiac);
+    CU_ASSERT_EQUAL(rig.raft.commit_idx, 11);
+    beat.last_idx = 11;
+    beat.to_boot = 2; /* sent to its former life */
+    (void)receive(beat);
+    CU_ASSERT_TRUE(rig.raft.amnesiac);
+    beat.to_boot = 3;
+    (void)receive(beat);
+    CU_ASSERT_FALSE(rig.raft.amnesiac);
+}
+
 static void those_that_may_have_forgotten_ask_each_other(void)
 {
     prepare(3, 4, 10);
@@ -408,6 +440,7 @@ static const struct unit_case cases[] = {
     {"what is for another incarnation is not for this one", what_is_for_another_incarnation_is_not_for_this_one},
     {"one that may have forgotten neither votes nor campaigns until it has caught up",
      one_that_may_have_forgotten_neither_votes_nor_campaigns_until_it_has_caught_up},
+    {"who may have forgotten is brought up by beats", who_may_have_forgotten_is_brought_up_by_beats},
     {"those that may have forgotten ask each other", those_that_may_have_forgotten_ask_each_other},
     {"after a failed disk a leader's last word names its best follower",
      after_a_failed_disk_a_leaders_last_word_names_its_best_follower},
