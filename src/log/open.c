@@ -297,12 +297,14 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
         return err;
     bool clean = log->active && log->segments[log->segment_count - 1]->file == NULL;
     report->clean = clean; /* an empty one may have lost its only segment */
-    err = settle(log, clean || one_bad, &mark, fault);
+    /* A term or a vote of after the clean close may be in the cache alone. */
+    bool settled = clean && mark.state_version == log->state.version;
+    err = settle(log, settled || one_bad, &mark, fault);
     if (err == KQ_OK && one_bad) { /* the bad slot is written anew, so that there are two again */
         log->state.version++;
         err = hard_state_store(p->io, p->dir, &log->state, fault);
         if (err == KQ_OK)
-            err = settle(log, clean, &mark, fault);
+            err = settle(log, settled, &mark, fault);
     }
     if (err != KQ_OK)
         return err;

@@ -681,6 +681,37 @@ static void a_reset_on_a_full_disk_is_tried_again(void)
     done();
 }
 
+static void stop_process(void)
+{
+    io_mem_cut_at(mem, io_mem_calls(mem) + 1, IO_MEM_STILL_CACHED, 1);
+    log_close(&rig.log, NULL, 0);
+    io_mem_reboot(mem, IO_MEM_STILL_CACHED, 1);
+}
+
+/* The log was closed cleanly and has not grown since, but the term has: what the next
+ * start finds of it may be in the cache alone, and must not be lost once it was told. */
+static void a_term_that_only_the_cache_has_is_made_durable_by_the_next_start(void)
+{
+    start();
+    append_many(5, 1, 100);
+    done();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    struct log_hard_state state = *log_hard_state(rig.log);
+    state.term = 9;
+    (void)log_set_hard_state(rig.log, &state);
+    io_mem_fail(mem, IO_MEM_SYNC, 0, EIO, 1);
+    log_rig_flush(&rig);
+    CU_ASSERT_EQUAL(rig.failed, KQ_IO);
+    stop_process();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    uint64_t told = log_hard_state(rig.log)->term;
+    crash();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    CU_ASSERT_EQUAL(log_hard_state(rig.log)->term, told);
+    CU_ASSERT_EQUAL(log_rig_read(&rig, 0), 5);
+    done();
+}
+
 static const struct unit_case cases[] = {
     {"a view from before a cut shows nothing that was cut", a_view_from_before_a_cut_shows_nothing_that_was_cut},
     {"a reset begins anew behind another entry", a_reset_begins_anew_behind_another_entry},
@@ -703,5 +734,7 @@ static const struct unit_case cases[] = {
     {"terms are known as runs", terms_are_known_as_runs},
     {"the newest state at or below an index is found", the_newest_state_at_or_below_an_index_is_found},
     {"a replica may begin as member of nothing", a_replica_may_begin_as_member_of_nothing},
+    {"a term that only the cache has is made durable by the next start",
+     a_term_that_only_the_cache_has_is_made_durable_by_the_next_start},
 };
 UNIT_MAIN("log replica", cases)
