@@ -25,6 +25,8 @@ enum {
     PACKET_ENTRIES_MAX = 256,
     CATCH_UP_BYTES = 1 << 20, /* of one packet of old entries */
     CATCH_UP_ENTRIES = 512,   /* likewise: as many as a link puts into a frame */
+    CATCH_UP_AHEAD = 4,       /* such packets on their way to a follower: it flushes one while others come */
+    CATCH_UP_AT_LINK = 2,     /* of those, one being sent and the next */
     HELD_PACKETS_MAX = 64,    /* messages that wait for the disk; the oldest go first */
     PARCELS_MAX = 256,        /* that wait for room in the log */
     CAUGHT_UP_ENTRIES = 16,   /* a learner this near to the commit may vote */
@@ -48,14 +50,15 @@ struct tail {
     uint64_t bytes;
 };
 
-/* Old entries on their way to a follower: two packets, so that it takes in one while the other
- * is read and sent; one at a time in a link. */
+/* Old entries on their way to a follower: a few packets, so that it takes in and flushes some
+ * while others are read and sent, and no link waits for a turn of the actor. */
 struct catch_up {
     struct raft_member member;
-    bool out;           /* a link has it */
-    uint64_t last_idx;  /* of the newest packet; 0: none */
-    uint64_t prior_idx; /* of the one before it; 0: none */
-    int64_t until_us;   /* waits so long to hear that it came */
+    uint32_t out;                      /* packets that a link has */
+    uint32_t count;                    /* packets that have not arrived, */
+    uint64_t last_idx[CATCH_UP_AHEAD]; /* of each, the oldest first */
+    bool broken;                       /* one was dropped: nothing is to follow it */
+    int64_t until_us;                  /* waits so long to hear that they came */
 };
 
 /* A follower, as the leader saw it last (actor_watch.c). */

@@ -7,7 +7,7 @@
  * link when it sends them), and the log by copy (neither committed nor in the tail:
  * a new leader's few last ones).
  *
- * Of those through a view two packets a follower are on their way at any time: they travel
+ * Of those through a view a few packets a follower are on their way at any time: they travel
  * on a connection of their own, and what follows them must not overtake them.
  */
 #include "partition/actor_internal.h"
@@ -15,6 +15,12 @@
 #include "base/logger.h"
 
 /* ---- old entries on their way ------------------------------------------------------------ */
+
+/* Nothing is on its way, or it is lost. */
+static bool is_over(const struct actor *actor, const struct catch_up *catch_up)
+{
+    return catch_up->out == 0 && (catch_up->count == 0 || actor->now.mono_us >= catch_up->until_us);
+}
 
 static struct catch_up *catch_up_of(struct actor *actor, const struct raft_member *member, bool make)
 {
@@ -24,7 +30,7 @@ static struct catch_up *catch_up_of(struct actor *actor, const struct raft_membe
     if (!make)
         return NULL;
     for (uint32_t i = 0; i < actor->catch_up_count; i++)
-        if (!actor->catch_ups[i].out) {
+        if (is_over(actor, &actor->catch_ups[i])) {
             actor->catch_ups[i] = (struct catch_up){.member = *member};
             return &actor->catch_ups[i];
         }
@@ -51,20 +57,29 @@ enum path {
     PATH_TAKEN,
 };
 
+static void forget_arrived(struct catch_up *catch_up, uint64_t match_idx)
+{
+    uint32_t arrived = 0;
+    while (arrived < catch_up->count && catch_up->last_idx[arrived] <= match_idx)
+        arrived++;
+    catch_up->count -= arrived;
+    memmove(catch_up->last_idx, catch_up->last_idx + arrived, catch_up->count * sizeof catch_up->last_idx[0]);
+}
+
 /* What may be sent to this peer. */
 static enum path path_to(struct actor *actor, const struct raft_member *member)
 {
     struct catch_up *catch_up = catch_up_of(actor, member, false);
-    if (catch_up == NULL || catch_up->last_idx == 0)
+    if (catch_up == NULL)
         return PATH_FREE;
-    if (catch_up->out)
-        return PATH_TAKEN;
-    uint64_t match = match_of(&actor->raft, member);
-    if (match >= catch_up->last_idx || actor->now.mono_us >= catch_up->until_us) {
-        catch_up->last_idx = 0;
+    forget_arrived(catch_up, match_of(&actor->raft, member));
+    if (is_over(actor, catch_up)) {
+        catch_up->count = 0;
+        catch_up->broken = false;
         return PATH_FREE;
     }
-    return match >= catch_up->prior_idx ? PATH_OLD_ONLY : PATH_TAKEN;
+    bool room = catch_up->out < CATCH_UP_AT_LINK && catch_up->count < CATCH_UP_AHEAD;
+    return room && !catch_up->broken ? PATH_OLD_ONLY : PATH_TAKEN;
 }
 
 static void supply(struct actor *actor, const struct raft_member *member)
@@ -76,11 +91,10 @@ static void supply(struct actor *actor, const struct raft_member *member)
 void actor_catch_up_left(struct actor *actor, const struct raft_member *member, bool sent)
 {
     struct catch_up *catch_up = catch_up_of(actor, member, false);
-    if (catch_up == NULL || !catch_up->out)
+    if (catch_up == NULL || catch_up->out == 0)
         return;
-    catch_up->out = false;
-    if (!sent)
-        catch_up->prior_idx = catch_up->last_idx; /* nothing is to follow it */
+    catch_up->out--;
+    catch_up->broken |= !sent;
     /* What was dropped may be dropped again: not before the next beat. */
     catch_up->until_us = actor->now.mono_us + (sent ? actor->raft.election_us : actor->raft.beat_us);
 }
@@ -90,7 +104,7 @@ static void supply_those_who_arrived(struct actor *actor)
 {
     for (uint32_t i = 0; i < actor->catch_up_count; i++) {
         struct raft_member member = actor->catch_ups[i].member;
-        if (actor->catch_ups[i].last_idx != 0 && path_to(actor, &member) != PATH_TAKEN)
+        if ((actor->catch_ups[i].out > 0 || actor->catch_ups[i].count > 0) && path_to(actor, &member) != PATH_TAKEN)
             supply(actor, &member);
     }
 }
@@ -204,9 +218,9 @@ static void load_view(struct actor *actor, struct raft_message *message, struct 
     message->entry_term = range.term;
     cargo->last_idx = range.last_idx;
     cargo->bytes = range.bytes < UINT32_MAX ? (uint32_t)range.bytes : UINT32_MAX;
-    catch_up->out = true;
-    catch_up->prior_idx = catch_up->last_idx;
-    catch_up->last_idx = range.last_idx;
+    REQUIRE(catch_up->count < CATCH_UP_AHEAD);
+    catch_up->out++;
+    catch_up->last_idx[catch_up->count++] = range.last_idx;
 }
 
 static void load(struct actor *actor, struct raft_message *message, struct cargo *cargo)
@@ -424,7 +438,7 @@ void actor_send_messages(struct actor *actor)
 bool actor_catch_up_waits(const struct actor *actor, const struct raft_member *member)
 {
     for (uint32_t i = 0; i < actor->catch_up_count; i++)
-        if (actor->catch_ups[i].out && raft_member_equal(&actor->catch_ups[i].member, member))
+        if (actor->catch_ups[i].out > 0 && raft_member_equal(&actor->catch_ups[i].member, member))
             return true;
     return false;
 }

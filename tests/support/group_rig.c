@@ -185,8 +185,9 @@ static struct parcel *make_parcel(const struct packet *packet)
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-static void drop_packet(struct packet *packet, bool sent)
+static void drop_packet(struct group *group, struct packet *packet, bool sent)
 {
+    group->old_at_links -= packet->view != NULL ? 1 : 0;
     if (packet->left != NULL)
         packet->left(packet, sent);
     packet_free(&packet);
@@ -218,8 +219,11 @@ static void send_packet(void *context, struct packet *packet)
     REQUIRE(to >= 0 && to < GROUP_NODES_MAX && to != node->number);
     group->resets += packet->message.type == RAFT_MSG_RESET ? 1 : 0;
     group->catch_ups += packet->view != NULL ? 1 : 0;
+    group->old_at_links += packet->view != NULL ? 1 : 0;
+    if (group->old_at_links > group->old_at_links_most)
+        group->old_at_links_most = group->old_at_links;
     if (!node->up || group->cut[node->number][to] || chance(group, group->lost_per_mille)) {
-        drop_packet(packet, false);
+        drop_packet(group, packet, false);
         return;
     }
     if (packet->view != NULL) {
@@ -229,7 +233,7 @@ static void send_packet(void *context, struct packet *packet)
     put_wire(group, node->number, to, NULL, make_parcel(packet));
     if (chance(group, group->doubled_per_mille))
         put_wire(group, node->number, to, NULL, make_parcel(packet));
-    drop_packet(packet, true);
+    drop_packet(group, packet, true);
 }
 
 /* As a link's receiver does, which must not touch a disk. */
@@ -254,7 +258,7 @@ static void deliver(struct group *group, struct wire *wire)
     struct parcel *parcel = wire->parcel;
     if (wire->packet != NULL) {
         parcel = make_parcel(wire->packet);
-        drop_packet(wire->packet, parcel != NULL);
+        drop_packet(group, wire->packet, parcel != NULL);
     }
     struct group_node *to = &group->nodes[wire->to];
     bool arrives = parcel != NULL && to->up && !group->cut[wire->from][wire->to];
@@ -560,7 +564,7 @@ static void bury(struct group *group, struct group_node *node)
             continue;
         }
         group->wires[i] = group->wires[--group->wire_count];
-        drop_packet(wire->packet, false);
+        drop_packet(group, wire->packet, false);
         free(wire);
     }
 }
@@ -640,7 +644,7 @@ void group_free(struct group *group)
         if (group->wires[i]->parcel != NULL)
             release(group->wires[i]->parcel);
         if (group->wires[i]->packet != NULL)
-            drop_packet(group->wires[i]->packet, false);
+            drop_packet(group, group->wires[i]->packet, false);
         free(group->wires[i]);
     }
     for (int n = 0; n < GROUP_NODES_MAX; n++)

@@ -108,6 +108,7 @@ struct group {
     uint32_t leaders[GROUP_TERMS_MAX]; /* broker id + incarnation * 256 that led a term */
     uint64_t resets;
     uint64_t catch_ups;
+    int old_at_links, old_at_links_most; /* packets of old entries */
     uint64_t light_turns;
     bool failed;
     char failure[GROUP_FAILURE_BYTES];
