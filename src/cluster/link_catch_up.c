@@ -8,6 +8,11 @@
 #include "base/require.h"
 #include "base/threads.h"
 
+enum {
+    PIECE_BYTES = 64 << 10, /* beside publishers */
+    PIECE_PARTS = 256,
+};
+
 /* NULL: the link ends. */
 static struct packet *next_far(struct link *link)
 {
@@ -19,6 +24,13 @@ static struct packet *next_far(struct link *link)
     return packet;
 }
 
+/* Somebody published lately. */
+static bool is_bounded(const struct links *links, int64_t now_us)
+{
+    int64_t published_us = atomic_load_explicit(&links->published_us, memory_order_relaxed);
+    return published_us != 0 && now_us - published_us <= LINK_PUBLISH_QUIET_US;
+}
+
 /* While others publish, gaps of all followers together are closed at the configured rate (link_rate.h). */
 static void wait_for_tokens(struct link *link, struct link_growth *growth, int64_t bytes)
 {
@@ -26,8 +38,7 @@ static void wait_for_tokens(struct link *link, struct link_growth *growth, int64
     int64_t wait_us = 1;
     while (wait_us > 0 && !link_over(link)) {
         int64_t now_us = clock_mono_us();
-        int64_t published_us = atomic_load_explicit(&links->published_us, memory_order_relaxed);
-        if (published_us == 0 || now_us - published_us > LINK_PUBLISH_QUIET_US)
+        if (!is_bounded(links, now_us))
             return;
         int64_t rate_bytes = atomic_load_explicit(&links->options.config->catch_up_rate_bytes, memory_order_relaxed);
         int64_t growth_bytes = atomic_load_explicit(&links->growth_bytes, memory_order_relaxed);
@@ -43,11 +54,48 @@ static void wait_for_tokens(struct link *link, struct link_growth *growth, int64
     }
 }
 
+/* Up to limit_bytes of what is left; what was taken is no longer there. */
+static size_t take_piece(struct iovec **parts, int *part_count, size_t limit_bytes, struct iovec *piece, int *count)
+{
+    size_t bytes = 0;
+    *count = 0;
+    while (*part_count > 0 && *count < PIECE_PARTS && bytes < limit_bytes) {
+        struct iovec *part = *parts;
+        size_t take = part->iov_len < limit_bytes - bytes ? part->iov_len : limit_bytes - bytes;
+        piece[(*count)++] = (struct iovec){.iov_base = part->iov_base, .iov_len = take};
+        part->iov_base = (uint8_t *)part->iov_base + take;
+        part->iov_len -= take;
+        bytes += take;
+        *parts += part->iov_len == 0;
+        *part_count -= part->iov_len == 0;
+    }
+    return bytes;
+}
+
+/* Beside publishers in small pieces, each at its time: one call for a megabyte would keep a core from them for
+ * a good part of a millisecond here, and another at the follower. */
+static enum kq_err write_pieces(struct link *link, struct link_growth *growth, struct link_write *write,
+                                struct fault *fault)
+{
+    struct iovec *parts = write->parts;
+    int part_count = write->part_count;
+    enum kq_err err = KQ_OK;
+    while (err == KQ_OK && part_count > 0) {
+        struct iovec piece[PIECE_PARTS];
+        int count;
+        bool bounded = is_bounded(link->links, clock_mono_us());
+        size_t bytes = take_piece(&parts, &part_count, bounded ? PIECE_BYTES : SIZE_MAX, piece, &count);
+        wait_for_tokens(link, growth, (int64_t)bytes);
+        err = peer_socket_write(link->catch_up, piece, count, link_write_deadline_us(bytes), fault);
+        links_count(&link->links->counters.writes, 1);
+    }
+    return err;
+}
+
 static enum kq_err write_far(struct link *link, struct link_growth *growth, struct link_write *write,
                              const struct packet *packet, struct fault *fault)
 {
-    struct peer_socket *socket = link->catch_up;
-    uint32_t seed = peer_socket_seed(socket);
+    uint32_t seed = peer_socket_seed(link->catch_up);
     link_write_reset(write);
     enum kq_err err = KQ_OK;
     if (packet->view != NULL)
@@ -59,14 +107,12 @@ static enum kq_err write_far(struct link *link, struct link_growth *growth, stru
     if (err != KQ_OK)
         return err;
     size_t bytes = write->bytes;
-    wait_for_tokens(link, growth, (int64_t)bytes);
-    err = peer_socket_write(socket, write->parts, write->part_count, link_write_deadline_us(bytes), fault);
+    err = write_pieces(link, growth, write, fault);
     if (err != KQ_OK) {
         link_hang_up(link, &link->catch_up);
         return err;
     }
     struct links_counters *counters = &link->links->counters;
-    links_count(&counters->writes, 1);
     links_count(&counters->bytes_out, bytes);
     links_count(&counters->catch_up_bytes, bytes);
     links_count(&counters->messages_out, 1);

@@ -12,6 +12,7 @@
 
 #include "base/logger.h"
 #include "base/require.h"
+#include "base/threads.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -318,6 +319,7 @@ void inbound_run(struct inbound *in)
             serve_raft(in);
             break;
         case PEER_KIND_CATCH_UP:
+            thread_be_patient(); /* nobody waits for it */
             receive_raft(in);
             break;
         case PEER_KIND_ASK:

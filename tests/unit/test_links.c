@@ -169,6 +169,25 @@ static void a_reset_arrives_small_or_large(void)
     end(2);
 }
 
+/* A megabyte in one call would keep a core from those who publish. */
+static void beside_publishers_a_large_state_goes_in_pieces(void)
+{
+    begin(2);
+    CU_ASSERT_TRUE(wait_linked(&nodes[0], &nodes[1]));
+    const struct links_counters *counters = links_counters(nodes[0].links);
+    rig_reset(&nodes[0], 2, 0, 5 * 1000 * 1000);
+    CU_ASSERT_TRUE(rig_wait(caught_up_5_mb, &nodes[0]));
+    uint64_t alone = counters->writes;
+    rig_append(&nodes[0], 2, 1, 0, 1, 100);
+    rig_reset(&nodes[0], 2, 1, 5 * 1000 * 1000);
+    CU_ASSERT_TRUE(rig_wait(has_state, &nodes[1].partitions[1]));
+    CU_ASSERT_EQUAL(nodes[1].partitions[1].wrong, 0);
+    CU_ASSERT_EQUAL(nodes[1].partitions[1].states, 5 * 1000 * 1000);
+    CU_ASSERT_TRUE(alone <= 10);
+    CU_ASSERT_TRUE(counters->writes - alone >= 20);
+    end(2);
+}
+
 static void beats_vouch_for_a_leader_and_its_followers(void)
 {
     begin_patient(2, SILENT_US); /* who is stuck is looked for as often as who is silent */
@@ -424,6 +443,7 @@ static const struct unit_case cases[] = {
     {"brokers find each other", brokers_find_each_other},
     {"messages arrive as they were sent", messages_arrive_as_they_were_sent},
     {"a reset arrives, small or large", a_reset_arrives_small_or_large},
+    {"beside publishers a large state goes in pieces", beside_publishers_a_large_state_goes_in_pieces},
     {"beats vouch for a leader and its followers", beats_vouch_for_a_leader_and_its_followers},
     {"a killed leader is gone at once", a_killed_leader_is_gone_at_once},
     {"silence lets claims lapse, and beats bring them back", silence_lets_claims_lapse_and_beats_bring_them_back},
