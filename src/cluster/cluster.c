@@ -148,6 +148,11 @@ uint32_t cluster_self(const struct cluster *cluster)
     return cluster->identity.broker_id;
 }
 
+int64_t cluster_groups_bytes(const struct cluster *cluster)
+{
+    return account_used(&cluster->groups_memory);
+}
+
 struct links *cluster_links(struct cluster *cluster)
 {
     return cluster->links;

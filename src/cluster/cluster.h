@@ -131,6 +131,8 @@ void cluster_ensure_offsets_topic(struct cluster *cluster, struct cluster_reques
 /* ---- other brokers (any thread) --------------------------------------------------------- */
 
 uint32_t cluster_self(const struct cluster *cluster);
+/* Held for Kafka members of the groups here (group.h: memory). */
+int64_t cluster_groups_bytes(const struct cluster *cluster);
 /* The broker that leads the metadata's group, as far as known; 0: not known. */
 uint32_t cluster_controller(struct cluster *cluster);
 struct links *cluster_links(struct cluster *cluster);

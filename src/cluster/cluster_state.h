@@ -14,6 +14,7 @@
 #ifndef KQ_CLUSTER_CLUSTER_STATE_H
 #define KQ_CLUSTER_CLUSTER_STATE_H
 
+#include "base/account.h"
 #include "base/map.h"
 #include "cluster/calls.h"
 #include "cluster/cluster.h"
@@ -199,6 +200,8 @@ struct cluster {
     struct engine_deadline deadline; /* of the step that is due first */
     _Atomic uint64_t next_session_id;
     _Atomic uint32_t calls_turn; /* whom to ask next while no controller is known */
+
+    struct account groups_memory; /* group.h */
 
     pthread_mutex_t publish_lock;
 

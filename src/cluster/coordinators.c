@@ -29,6 +29,7 @@ struct group_machine *coordinator_new(struct cluster *c, uint32_t number)
                                                      .session_timeout_us = &c->options.config->session_timeout_us,
                                                      .offsets_retention_us = &c->options.config->offsets_retention_us,
                                                      .join_delay_us = &c->options.config->join_delay_us,
+                                                     .memory = &c->groups_memory,
                                                      .random = fill_random,
                                                      .notify = notify,
                                                      .context = c});

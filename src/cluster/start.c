@@ -27,6 +27,7 @@ enum {
     LOOK_MS = 50, /* how often a wait asks whether it is to end */
     REGISTRATION_WAIT_US = 10 * 1000 * 1000,
     TWIN_WAIT_US = 8 * 1000 * 1000, /* another incarnation of this broker may be found dead in this time */
+    GROUPS_PART_OF_MEMORY = 8,      /* of memory.max, and on top of it: Kafka members and what they wait with */
 };
 
 static bool is_interrupted(const struct cluster *c)
@@ -437,6 +438,7 @@ static struct cluster *new_cluster(const struct cluster_options *options)
         return NULL;
     c->tag = CLUSTER_TAG;
     c->options = *options;
+    account_init(&c->groups_memory, options->config->memory_max_bytes / GROUPS_PART_OF_MEMORY);
     c->io = engine_io(options->engine);
     c->data_dir = strdup(options->data_dir);
     c->host = strdup(options->host);

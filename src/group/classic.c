@@ -19,11 +19,29 @@ struct classic_block {
     max_align_t bytes[];
 };
 
+static void count(struct classic_call *call, int64_t bytes)
+{
+    if (call->memory == NULL)
+        return;
+    account_take(call->memory, bytes);
+    call->counted_bytes += bytes;
+}
+
+void classic_park(struct classic_call *call)
+{
+    count(call, call->held_bytes);
+}
+
 void *classic_take(struct classic_call *call, size_t size_bytes)
 {
-    struct classic_block *block = calloc(1, sizeof *block + size_bytes + 1);
-    if (block == NULL)
+    int64_t bytes = (int64_t)(sizeof(struct classic_block) + size_bytes + 1);
+    bool room = call->memory == NULL || account_used(call->memory) + bytes <= 2 * call->memory->limit_bytes;
+    struct classic_block *block = room ? calloc(1, (size_t)bytes) : NULL;
+    if (block == NULL) {
+        call->starved = true;
         return NULL;
+    }
+    count(call, bytes);
     block->next = call->blocks;
     call->blocks = block;
     return block->bytes;
@@ -46,10 +64,24 @@ void classic_call_fini(struct classic_call *call)
         free(block);
     }
     call->blocks = NULL;
+    if (call->counted_bytes != 0)
+        (void)account_give(call->memory, call->counted_bytes);
+    call->counted_bytes = 0;
     group_call_fini(&call->base);
 }
 
 /* ---- join -------------------------------------------------------------------------------------- */
+
+/* Whoever asks for no more than before is let in: it is there already. */
+static bool has_room_to_join(const struct step *step, const struct classic_call *call, const struct group *group)
+{
+    const struct classic_member *member =
+        group == NULL || group->classic == NULL ? NULL : classic_find(group->classic, call->member_id);
+    size_t bytes = classic_join_bytes(call);
+    if (member != NULL && bytes <= classic_kept_bytes(member))
+        return true;
+    return classic_has_room(step->m->options.memory, sizeof *member + 2 * bytes + (size_t)call->held_bytes);
+}
 
 /* CLASSIC_OK, or why nobody can join so. */
 static enum classic_answer check_join(const struct step *step, const struct classic_call *call,
@@ -62,6 +94,8 @@ static enum classic_answer check_join(const struct step *step, const struct clas
         bytes += call->protocols[i].name.len + call->protocols[i].metadata.len;
     if (bytes > CLASSIC_METADATA_MAX_BYTES)
         return CLASSIC_TOO_LARGE;
+    if (!has_room_to_join(step, call, group))
+        return CLASSIC_FULL;
     if (group == NULL && call->member_id.len > 0)
         return CLASSIC_UNKNOWN_MEMBER;
     if (group == NULL)
@@ -106,6 +140,7 @@ static bool wait_for_round(struct step *step, struct group *group, struct classi
         classic_finish(step, member->joins, CLASSIC_REBALANCING, true);
     member->joins = call;
     member->joined = true;
+    classic_park(call);
     classic_begin_round(step, group);
     classic_look_at_round(step, group);
     return false;
@@ -118,7 +153,7 @@ static bool join_new(struct step *step, struct group *group, const char *id, str
     if (c->protocol_type == NULL || c->member_count == 0)
         classic_set_text(&c->protocol_type, call->protocol_type);
     struct classic_member *member = classic_add(c, id, call);
-    if (!classic_set_protocols(member, call)) {
+    if (!classic_set_protocols(c, member, call)) {
         classic_remove(c, member);
         group_release(step->m, group);
         call->base.call.fault.err = KQ_NO_MEMORY;
@@ -137,11 +172,13 @@ static bool replace_static(struct step *step, struct group *group, struct classi
     bool led = c->leader != NULL && strcmp(c->leader, before->id) == 0;
     make_id(step, call, id);
     struct slice kept = classic_keep(call, before->assignment);
+    if (call->starved)
+        return true;
     classic_leave(step, group, before, CLASSIC_FENCED_INSTANCE);
     if (!same)
         return join_new(step, group, id, call);
     struct classic_member *member = classic_add(c, id, call);
-    if (!classic_set_protocols(member, call)) {
+    if (!classic_set_protocols(c, member, call)) {
         classic_remove(c, member);
         call->base.call.fault.err = KQ_NO_MEMORY;
         return true;
@@ -182,6 +219,7 @@ static bool join_without_id(struct step *step, struct group *group, struct class
     given->next = c->ids;
     c->ids = given;
     c->id_count++;
+    classic_count_id(c, given, 1);
     step_due_at(step->m, given->due_us);
     call->member_id = classic_keep(call, slice_text(id));
     classic_finish(step, call, CLASSIC_ID_REQUIRED, false);
@@ -196,6 +234,7 @@ static bool take_given_id(struct classic *c, struct slice id)
             continue;
         *link = given->next;
         c->id_count--;
+        classic_count_id(c, given, -1);
         free(given);
         return true;
     }
@@ -208,7 +247,7 @@ static bool join_again(struct step *step, struct group *group, struct classic_me
     struct classic *c = group->classic;
     bool same = classic_same_protocols(c, member, call, false);
     bool leads = c->leader != NULL && strcmp(c->leader, member->id) == 0;
-    if (!classic_set_protocols(member, call)) {
+    if (!classic_set_protocols(c, member, call)) {
         call->base.call.fault.err = KQ_NO_MEMORY;
         return true;
     }
@@ -277,12 +316,15 @@ static bool fits(struct slice asked, const char *known)
     return slice_is_absent(asked) || (known != NULL && slice_equal_text(asked, known));
 }
 
-static enum classic_answer check_assignment(const struct classic_call *call)
+static enum classic_answer check_assignment(const struct step *step, const struct classic_call *call)
 {
-    for (uint32_t i = 0; i < call->row_count; i++)
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < call->row_count; i++) {
         if (call->rows[i].assignment.len > CLASSIC_METADATA_MAX_BYTES)
             return CLASSIC_TOO_LARGE;
-    return CLASSIC_OK;
+        bytes += call->rows[i].assignment.len;
+    }
+    return classic_has_room(step->m->options.memory, bytes) ? CLASSIC_OK : CLASSIC_FULL;
 }
 
 static bool sync(struct step *step, struct classic_call *call)
@@ -309,13 +351,14 @@ static bool sync(struct step *step, struct classic_call *call)
         return true;
     }
     bool leads = c->leader != NULL && strcmp(c->leader, member->id) == 0;
-    call->answer = leads ? check_assignment(call) : CLASSIC_OK;
+    call->answer = leads ? check_assignment(step, call) : CLASSIC_OK;
     if (call->answer != CLASSIC_OK)
         return true;
     if (member->syncs != NULL)
         classic_finish(step, member->syncs, CLASSIC_REBALANCING, true);
     member->syncs = call;
     member->synced = true;
+    classic_park(call);
     if (leads)
         classic_settle(step, group, call);
     return false;
@@ -373,9 +416,8 @@ static void leave(struct step *step, struct classic_call *call)
     classic_expire(step, call->base.group); /* the round may be at its end, the group empty */
 }
 
-bool classic_call_verb(struct step *step, struct classic_call *call)
+static bool run_verb(struct step *step, struct classic_call *call)
 {
-    call->answer = CLASSIC_OK;
     switch (call->base.verb) {
     case GROUP_JOIN:
         return join(step, call);
@@ -404,4 +446,16 @@ bool classic_call_verb(struct step *step, struct classic_call *call)
     }
     REQUIRE(false);
     return true;
+}
+
+bool classic_call_verb(struct step *step, struct classic_call *call)
+{
+    enum group_verb verb = call->base.verb;
+    call->answer = CLASSIC_OK;
+    if (verb == GROUP_JOIN || verb == GROUP_SYNC || verb == GROUP_OFFSETS || verb == GROUP_LOOK)
+        call->memory = step->m->options.memory; /* the others' answers are no larger than what they ask */
+    bool answered = run_verb(step, call);
+    if (answered && call->starved)
+        call->base.call.fault = (struct fault){.err = KQ_NO_MEMORY};
+    return answered;
 }

@@ -105,6 +105,7 @@ struct classic_call {
     int32_t session_ms;
     int32_t rebalance_ms;
     int32_t generation;
+    int64_t held_bytes; /* what the caller keeps for the call while it waits (JOIN, SYNC) */
     bool needs_id;
     bool may_skip;
     bool all;
@@ -123,6 +124,9 @@ struct classic_call {
     uint32_t member_count;
     /* the machine's */
     struct classic_block *blocks; /* what the answer lies in */
+    struct account *memory;       /* NULL: nothing was counted */
+    int64_t counted_bytes;
+    bool starved; /* something of the answer is not there */
 };
 
 /* Caller's thread, after done; also after an error. */

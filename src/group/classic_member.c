@@ -15,7 +15,7 @@
 
 enum { HAS_INSTANCE = 1 };
 
-/* ---- memory ------------------------------------------------------------------------------ */
+/* ---- texts ------------------------------------------------------------------------------- */
 
 static char *copy_text(struct slice text)
 {
@@ -34,20 +34,73 @@ void classic_set_text(char **to, struct slice text)
     *to = copy;
 }
 
+/* ---- what is counted ---------------------------------------------------------------------- */
+
+static void count(const struct classic *c, int64_t bytes)
+{
+    if (c->memory != NULL)
+        account_take(c->memory, bytes);
+}
+
+bool classic_has_room(const struct account *memory, size_t bytes)
+{
+    return memory == NULL || account_used(memory) + (int64_t)bytes <= memory->limit_bytes;
+}
+
+size_t classic_join_bytes(const struct classic_call *call)
+{
+    size_t bytes = call->protocol_count * sizeof *call->protocols;
+    for (uint32_t i = 0; i < call->protocol_count; i++)
+        bytes += call->protocols[i].name.len + call->protocols[i].metadata.len;
+    return bytes;
+}
+
+/* Where only its record is known, that has one of its protocols alone. */
+size_t classic_kept_bytes(const struct classic_member *member)
+{
+    size_t bytes = member->protocol_count * sizeof *member->protocols;
+    for (uint32_t i = 0; i < member->protocol_count; i++)
+        bytes += member->protocols[i].name.len + member->protocols[i].metadata.len;
+    return member->protocols != NULL ? bytes : (size_t)4 * member->recorded_bytes;
+}
+
+static void count_member(const struct classic *c, struct classic_member *member)
+{
+    size_t bytes = sizeof *member + member->recorded_bytes + strlen(member->id) + strlen(member->client_id) +
+                   strlen(member->host) + (member->protocols != NULL ? classic_kept_bytes(member) : 0);
+    count(c, (int64_t)bytes - member->counted_bytes);
+    member->counted_bytes = (int64_t)bytes;
+}
+
+void classic_count_id(const struct classic *c, const struct classic_id *id, int sign)
+{
+    count(c, sign * (int64_t)(sizeof *id + strlen(id->id)));
+}
+
+static int64_t own_bytes(void)
+{
+    return (int64_t)(sizeof(struct group) + sizeof(struct classic));
+}
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
 struct classic *classic_make(struct group *group)
 {
     if (group->classic != NULL)
         return group->classic;
     group->classic = calloc(1, sizeof *group->classic);
     REQUIRE(group->classic != NULL);
+    group->classic->memory = group->memory;
+    count(group->classic, own_bytes());
     map_init(&group->classic->by_id);
     group->classic->generation = group->generation;
     group->classic->round_due_us = CLOCK_NEVER;
     return group->classic;
 }
 
-static void free_member(struct classic_member *member)
+static void free_member(const struct classic *c, struct classic_member *member)
 {
+    count(c, -member->counted_bytes);
     free(member->id);
     free(member->instance);
     free(member->client_id);
@@ -65,12 +118,14 @@ void classic_free(struct group *group)
     group->classic = NULL;
     for (struct classic_member *member = c->first, *next; member != NULL; member = next) {
         next = member->next;
-        free_member(member);
+        free_member(c, member);
     }
     for (struct classic_id *id = c->ids, *next; id != NULL; id = next) {
         next = id->next;
+        classic_count_id(c, id, -1);
         free(id);
     }
+    count(c, -own_bytes());
     map_fini(&c->by_id);
     free(c->recorded_type);
     free(c->recorded_protocol);
@@ -142,17 +197,14 @@ void classic_remove(struct classic *c, struct classic_member *member)
     if (!member->gone)
         c->member_count--;
     REQUIRE(map_remove(&c->by_id, member->id, strlen(member->id)) == member);
-    free_member(member);
+    free_member(c, member);
 }
 
 /* ---- protocols ------------------------------------------------------------------------------ */
 
-bool classic_set_protocols(struct classic_member *member, const struct classic_call *call)
+bool classic_set_protocols(struct classic *c, struct classic_member *member, const struct classic_call *call)
 {
-    size_t bytes = call->protocol_count * sizeof *member->protocols;
-    for (uint32_t i = 0; i < call->protocol_count; i++)
-        bytes += call->protocols[i].name.len + call->protocols[i].metadata.len;
-    struct classic_protocol *copy = malloc(bytes + 1);
+    struct classic_protocol *copy = malloc(classic_join_bytes(call) + 1);
     if (copy == NULL)
         return false;
     uint8_t *at = (uint8_t *)(copy + call->protocol_count);
@@ -171,6 +223,7 @@ bool classic_set_protocols(struct classic_member *member, const struct classic_c
     member->protocol_count = call->protocol_count;
     member->session_ms = call->session_ms;
     member->rebalance_ms = call->rebalance_ms;
+    count_member(c, member);
     return true;
 }
 
@@ -271,6 +324,7 @@ void classic_apply_member(struct group *group, const struct group_record *r)
     member->rebalance_ms = (int32_t)cursor_le32(&in);
     member->metadata = take_bytes(&in);
     member->assignment = take_bytes(&in);
+    count_member(c, member);
 }
 
 void classic_name_record(const struct group *group, struct group_record *r)

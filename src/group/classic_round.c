@@ -18,6 +18,8 @@
 void classic_finish(struct step *step, struct classic_call *call, enum classic_answer answer, bool kept)
 {
     call->answer = answer;
+    if (call->starved)
+        call->base.call.fault = (struct fault){.err = KQ_NO_MEMORY};
     if (kept)
         machine_answer(step->turn, &call->base.call);
 }
@@ -369,6 +371,7 @@ static void expire_ids(struct step *step, struct classic *c)
         }
         *link = id->next;
         c->id_count--;
+        classic_count_id(c, id, -1);
         free(id);
     }
 }

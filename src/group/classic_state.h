@@ -26,6 +26,7 @@ struct classic_member {
     uint32_t recorded_bytes;
     struct slice metadata;
     struct slice assignment;
+    int64_t counted_bytes; /* in the account */
     /* Leader's. */
     bool gone;                          /* out of the group; its record goes with the next that is written */
     struct classic_protocol *protocols; /* as it joined; NULL: what was recorded */
@@ -45,6 +46,7 @@ struct classic_id {
 };
 
 struct classic {
+    struct account *memory; /* NULL: nothing is counted */
     struct classic_member *first, *last;
     struct map by_id;
     uint32_t all_count; /* in that list */
@@ -89,7 +91,14 @@ void classic_set_text(char **to, struct slice text);
 /* The metadata of a protocol; absent: the member does not know it. */
 struct slice classic_metadata(const struct classic *c, const struct classic_member *member, struct slice protocol);
 /* As it joins now. False: out of memory. */
-bool classic_set_protocols(struct classic_member *member, const struct classic_call *call);
+bool classic_set_protocols(struct classic *c, struct classic_member *member, const struct classic_call *call);
+/* Whether there is room for so much more. */
+bool classic_has_room(const struct account *memory, size_t bytes);
+/* What it keeps of this call, as it joins. */
+size_t classic_join_bytes(const struct classic_call *call);
+/* What it keeps by now of what it joined with; 0: it is nobody. */
+size_t classic_kept_bytes(const struct classic_member *member);
+void classic_count_id(const struct classic *c, const struct classic_id *id, int sign);
 /* Whether it asks for what it asked for before. by_topics: consumers that want the same topics do,
  * whatever else has changed: what they own, what their assignor tells itself. */
 bool classic_same_protocols(const struct classic *c, const struct classic_member *member,
@@ -119,7 +128,9 @@ void classic_finish(struct step *step, struct classic_call *call, enum classic_a
 bool classic_call_verb(struct step *step, struct classic_call *call);
 /* A copy in the call's memory; absent if there is none. */
 struct slice classic_keep(struct classic_call *call, struct slice bytes);
-void *classic_take(struct classic_call *call, size_t size_bytes); /* cleared; NULL: no memory */
+void *classic_take(struct classic_call *call, size_t size_bytes); /* cleared; NULL: no memory, and starved */
+/* The call waits, and what its caller keeps with it counts from now on. */
+void classic_park(struct classic_call *call);
 
 /* ---- classic_offsets.c ------------------------------------------------------------------------- */
 

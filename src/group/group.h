@@ -17,6 +17,7 @@
 #ifndef KQ_GROUP_GROUP_H
 #define KQ_GROUP_GROUP_H
 
+#include "base/account.h"
 #include "base/err.h"
 #include "base/uuid.h"
 #include "partition/machine.h"
@@ -77,6 +78,11 @@ struct group_options {
     const _Atomic int64_t *offsets_retention_us;
     /* How long the first members of a group wait for others to join (NULL: not at all). */
     const _Atomic int64_t *join_delay_us;
+    /* What Kafka members, their calls that wait and answers to them hold, of all coordinators of the
+     * broker (NULL: not counted); outlives the calls, too. Over the limit nobody new joins and nobody
+     * asks for more than before; at twice the limit answers that need memory fail (KQ_NO_MEMORY).
+     * What others lead and replicate to here is counted, not refused. */
+    struct account *memory;
     /* Fills 16 bytes that nobody can guess. On the actor's turn. */
     void (*random)(void *context, uint8_t bytes[UUID_BYTES]);
     /* On the actor's turn, when the change is committed; must not block. */

@@ -97,6 +97,7 @@ struct group *group_make(struct group_machine *m, const char *name)
         return group;
     group = make(sizeof *group);
     (void)snprintf(group->name, sizeof group->name, "%s", name);
+    group->memory = m->options.memory;
     put(&m->groups, name, strlen(name), group);
     return group;
 }

@@ -94,6 +94,7 @@ struct group {
     uint32_t offset_count;
     bool changed;            /* leader's: the assignment did, in this call */
     struct classic *classic; /* classic_state.h; NULL: no Kafka members */
+    struct account *memory;  /* the machine's */
 };
 
 struct group_machine {

@@ -58,6 +58,7 @@ static void front_describe(void *context, struct json *json)
     json_put_number(json, "KafkaFetchSessions", count.sessions);
     json_put_number(json, "KafkaFetchSessionBytes", count.bytes);
     json_put_number(json, "KafkaFetchSessionsEvicted", (int64_t)count.evicted);
+    json_put_number(json, "KafkaGroupBytes", cluster_groups_bytes(front->broker->cluster));
 }
 
 enum kq_err kafka_front_new(struct kafka_front **out, struct broker *broker, const struct config *config,

@@ -344,6 +344,7 @@ static void join_begin(struct kafka_call *call, struct group_item *item)
     to->rebalance_ms = call->request.version >= FIRST_WITH_REBALANCE_MS && asked->rebalance_timeout_ms >= 0
                            ? asked->rebalance_timeout_ms
                            : asked->session_timeout_ms;
+    to->held_bytes = call->held_bytes;
     to->needs_id = call->request.version >= FIRST_WITH_NEEDED_ID;
     to->may_skip = call->request.version >= FIRST_WITH_SKIP;
 }
@@ -389,6 +390,7 @@ void kafka_handle_sync_group(struct kafka_call *call, struct worker *worker)
         rows[i] = (struct classic_member_row){.id = kafka_present(asked->assignments.at[i].member_id),
                                               .assignment = kafka_present(asked->assignments.at[i].assignment)};
     item->call.base.verb = GROUP_SYNC;
+    item->call.held_bytes = call->held_bytes;
     item->call.member_id = asked->member_id;
     item->call.instance = asked->group_instance_id;
     item->call.generation = asked->generation_id;

@@ -12,6 +12,7 @@
 #include "e2e/scenario.h"
 #include "log/batch.h"
 #include "proto/kafka/api_fetch.h"
+#include "proto/kafka/api_groups.h"
 #include "proto/kafka/api_produce.h"
 #include "proto/kafka/error.h"
 
@@ -194,6 +195,76 @@ static void who_waits_and_goes_away_holds_nothing(void)
     }
     CU_ASSERT(wait_until(sockets_are_back, &before, REPLY_MS));
     buf_fini(&fetch);
+}
+
+/* ---- groups ------------------------------------------------------------------------------ */
+
+static int32_t join_crowd(struct kafka_caller *c, size_t metadata_bytes)
+{
+    static const uint8_t metadata[1 << 20];
+    struct kafka_join_group_request_protocol protocol = {.name = slice_text("range"),
+                                                         .metadata = slice_of(metadata, metadata_bytes)};
+    struct kafka_join_group_request ask = {.group_id = slice_text("crowd"),
+                                           .session_timeout_ms = 6000,
+                                           .rebalance_timeout_ms = 6000,
+                                           .member_id = slice_text(""),
+                                           .protocol_type = slice_text("consumer")};
+    ask.protocols.at = &protocol;
+    ask.protocols.count = 1;
+    return caller_send(c, KAFKA_JOIN_GROUP, 3, &ask);
+}
+
+static int16_t joined(struct kafka_caller *c, int32_t id)
+{
+    const struct kafka_join_group_response *answer = caller_take(c, KAFKA_JOIN_GROUP, 3, id);
+    return answer->error_code;
+}
+
+/* Once the coordinator is there. */
+static bool is_too_large(void *caller)
+{
+    struct kafka_find_coordinator_request ask = {.key = slice_text("crowd")};
+    (void)caller_ask(caller, KAFKA_FIND_COORDINATOR, 2, &ask);
+    return joined(caller, join_crowd(caller, 1 << 20)) == KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
+}
+
+static bool members_are_gone(void *text)
+{
+    return info_number(text, "KafkaGroupBytes") < 64 * 1024;
+}
+
+/* Members that bring all they may, and wait for each other: an eighth of memory.max is theirs. */
+static void a_crowd_of_large_members_is_bounded(void)
+{
+    enum { SESSIONS = 600, LARGE = 240 * 1024, LIMIT = (256 << 20) / 8 };
+    static struct kafka_caller *held[SESSIONS];
+    static int32_t ids[SESSIONS];
+    struct client *first = kafka_session();
+    client_close(&first);
+    int port = daemon_kafka_port(shared);
+    struct client *text = client_open(daemon_port(shared));
+    struct kafka_caller *c = caller_open(port);
+    CU_ASSERT_FATAL(wait_until(is_too_large, c, REPLY_MS));
+    int64_t before = memory_kib(), most = 0, most_kib = 0;
+    for (int i = 0; i < SESSIONS; i++) {
+        held[i] = caller_open(port);
+        ids[i] = join_crowd(held[i], LARGE);
+        if (i >= SESSIONS / 2) /* they came when it was full */
+            CU_ASSERT_EQUAL_FATAL(joined(held[i], ids[i]), KAFKA_ERR_GROUP_MAX_SIZE_REACHED);
+        int64_t bytes = info_number(text, "KafkaGroupBytes"), kib = memory_kib() - before;
+        most = bytes > most ? bytes : most;
+        most_kib = kib > most_kib ? kib : most_kib;
+    }
+    (void)printf("(%d KiB counted, %d KiB seen) ", (int)(most / 1024), (int)most_kib);
+    CU_ASSERT(most > LIMIT / 2 && most <= LIMIT);
+    CU_ASSERT(SANITIZED || most_kib <= 3 * LIMIT / 1024);
+    expect_unharmed();
+    for (int i = 0; i < SESSIONS; i++)
+        caller_close(&held[i]);
+    CU_ASSERT(wait_until(members_are_gone, text, 2 * REPLY_MS)); /* their rounds and sessions end */
+    CU_ASSERT_EQUAL(joined(c, join_crowd(c, 100)), KAFKA_ERR_NONE);
+    caller_close(&c);
+    client_close(&text);
 }
 
 /* ---- batches ---------------------------------------------------------------------------- */
@@ -382,6 +453,7 @@ static const struct unit_case cases[] = {
     {"answers that nobody reads are bounded", answers_that_nobody_reads_are_bounded},
     {"who waits and goes away holds nothing", who_waits_and_goes_away_holds_nothing},
     {"bad batches are refused and leave nothing", bad_batches_are_refused_and_leave_nothing},
+    {"a crowd of large members is bounded", a_crowd_of_large_members_is_bounded},
     {"flipped bits of real frames harm nothing", flipped_bits_of_real_frames_harm_nothing},
     {"it stops cleanly after all this", it_stops_cleanly_after_all_this},
 };

@@ -72,11 +72,14 @@ static void notify(void *context, const struct group_event *event)
     (void)event;
 }
 
+static struct account memory;
+
 static void machine_new(struct machine_turn *turn)
 {
     struct group_options options = {.session_timeout_us = &timeout_us,
                                     .offsets_retention_us = &retention_us,
                                     .join_delay_us = &delay_us,
+                                    .memory = &memory,
                                     .random = fill_random,
                                     .notify = notify};
     turn->group = group_machine_new(&options);
@@ -86,6 +89,7 @@ static void machine_new(struct machine_turn *turn)
 
 static struct machine_turn *actor_new(uint64_t seed)
 {
+    account_init(&memory, INT64_MAX / 4);
     struct machine_turn *turn = calloc(1, sizeof *turn);
     REQUIRE(turn != NULL);
     random_state = seed * 7919 + 1;
@@ -607,6 +611,72 @@ static void a_static_member_that_wants_the_same_topics_starts_no_round(void)
     actor_free(turn);
 }
 
+/* A dynamic member joins group h with so much metadata; whether it was answered at once. */
+static bool join_holding(struct machine_turn *turn, struct classic_call *join, struct classic_protocol *protocol,
+                         size_t bytes, struct slice id)
+{
+    static const uint8_t metadata[64 * 1024];
+    *protocol = (struct classic_protocol){.name = slice_text("range"), .metadata = slice_of(metadata, bytes)};
+    *join = (struct classic_call){.base = {.verb = GROUP_JOIN, .group = "h", .call = {.done = done_nothing}},
+                                  .client_id = slice_text("c"),
+                                  .host = slice_text("/"),
+                                  .member_id = id,
+                                  .protocol_type = slice_text("consumer"),
+                                  .protocols = protocol,
+                                  .protocol_count = 1,
+                                  .held_bytes = (int64_t)bytes,
+                                  .session_ms = SESSION_MS,
+                                  .rebalance_ms = REBALANCE_MS};
+    return turn->machine.ops->call(turn->group, &join->base.call, turn, &turn->now);
+}
+
+static void what_members_hold_is_bounded_and_given_back(void)
+{
+    enum { MOST = 20, BYTES = 20 * 1000, LIMIT = 400 * 1000 };
+    static struct classic_call join[MOST];
+    static struct classic_protocol offered[MOST];
+    struct machine_turn *turn = start(10, 0, 0);
+    account_init(&memory, LIMIT);
+    delay_us = 1000000; /* all of them wait for the first round */
+    int in = 0;
+    while (in < MOST && !join_holding(turn, &join[in], &offered[in], BYTES, slice_of(NULL, 0)))
+        in++;
+    CU_ASSERT_EQUAL_FATAL(join[in].answer, CLASSIC_FULL);
+    CU_ASSERT(in >= LIMIT / (3 * BYTES) && in < LIMIT / (2 * BYTES)); /* each counts what waits, and the member */
+    CU_ASSERT(account_used(&memory) <= LIMIT);
+    pass(turn, 2 * delay_us);
+    deliver(turn);
+    int leaders = 0;
+    for (int i = 0; i < in; i++) {
+        CU_ASSERT_EQUAL(join[i].answer, CLASSIC_OK);
+        leaders += join[i].member_count == (uint32_t)in;
+    }
+    CU_ASSERT_EQUAL(leaders, 1);
+    CU_ASSERT(account_used(&memory) <= 2 * LIMIT);
+    /* One that is there asks for no more, and then for more. */
+    struct classic_call again, more, fresh;
+    struct classic_protocol protocol;
+    struct slice id = classic_keep(&join[MOST - 1], join[1].member_id);
+    for (int i = 0; i <= in; i++)
+        classic_call_fini(&join[i]);
+    account_take(&memory, LIMIT);
+    (void)join_holding(turn, &again, &protocol, BYTES, id);
+    CU_ASSERT_EQUAL(again.answer, CLASSIC_OK);
+    CU_ASSERT(join_holding(turn, &more, &protocol, 2 * BYTES, id));
+    CU_ASSERT_EQUAL(more.answer, CLASSIC_FULL);
+    /* At twice the limit nothing is told. */
+    account_take(&memory, LIMIT);
+    CU_ASSERT(join_holding(turn, &fresh, &protocol, BYTES, id));
+    CU_ASSERT_EQUAL(fresh.base.call.fault.err, KQ_NO_MEMORY);
+    (void)account_give(&memory, 2 * LIMIT);
+    classic_call_fini(&again);
+    classic_call_fini(&more);
+    classic_call_fini(&fresh);
+    classic_call_fini(&join[MOST - 1]);
+    actor_free(turn);
+    CU_ASSERT_EQUAL(account_used(&memory), 0);
+}
+
 static void the_two_kinds_refuse_each_other(void)
 {
     struct machine_turn *turn = start(6, 1, 0);
@@ -678,6 +748,7 @@ static const struct unit_case cases[] = {
     {"a new coordinator goes on", a_new_coordinator_goes_on},
     {"commits are their members'", commits_are_their_members},
     {"offsets of topics that are read stay", offsets_of_topics_that_are_read_stay},
+    {"what members hold is bounded, and given back", what_members_hold_is_bounded_and_given_back},
     {"the two kinds refuse each other", the_two_kinds_refuse_each_other},
     {"chaos", chaos},
 };
