@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # All Kafka clients, or those that are named, on one broker and on three: a line each, and
-# what failed in full. CLIENT_JOBS of them at a time. Exit code 1 if one failed.
+# what failed in full. CLIENT_JOBS of them at a time, which are two a core, as they mostly wait for
+# sessions to end. Exit code 1 if one failed.
 # Each run's output stays in $CLIENTS_DIR/CLIENT-BROKERS.log.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 CLIENTS_DIR=${CLIENTS_DIR:-${TMPDIR:-/tmp}/kafkaesque-clients}
 export CLIENTS_DIR
-[ $# -gt 0 ] || set -- $(cd "$here" && ls -d -- */ | tr -d /)
+# Those that take longest come first, so that none of them is alone at the end.
+[ $# -gt 0 ] || set -- $({
+    printf '%s\n' java librdkafka kafka-python confluent-python kafkajs platformatic sarama
+    cd "$here" && ls -d -- */ | tr -d /
+} | awk '!seen[$0]++')
 mkdir -p "$CLIENTS_DIR" || exit 1
 
 # one CLIENT: on one broker and then on three, as both use what it has built or installed.
@@ -31,4 +36,4 @@ one() {
 }
 export -f one
 export here
-printf '%s\n' "$@" | xargs -P "${CLIENT_JOBS:-$(nproc)}" -I '{}' bash -c 'one {}'
+printf '%s\n' "$@" | xargs -P "${CLIENT_JOBS:-$((2 * $(nproc)))}" -I '{}' bash -c 'one {}'
