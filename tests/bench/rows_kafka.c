@@ -134,40 +134,89 @@ void rows_kafka_produce_three(void)
     produce_brokers(3);
 }
 
-/* ---- Kafka's own tool ------------------------------------------------------------------------- */
+/* ---- Kafka's own tools ------------------------------------------------------------------------ */
+
+enum { TOOL_RECORD_BYTES = 1024 };
+static const char tool_topic[] = "tool"; /* what warms the virtual machine is not in it */
 
 struct tool_result {
     double mb_per_s, cpu_s_per_gb;
 };
 
-/* Its last line: "N records sent, R records/sec (M MB/sec), ...", with MB of 1,048,576 bytes. */
-static struct tool_result tool_produce(const struct kafka_site *site, unsigned records, size_t record_bytes)
+/* Runs `org.apache.kafka.tools.<arguments>` against a site and gives the last line it prints in which `format`
+ * finds its two figures: how many records, and the rate in what the tool takes for a megabyte (1,048,576 bytes). */
+static struct tool_result run_tool(const struct kafka_site *site, const char *arguments, unsigned records,
+                                   bool (*reads)(const char *line, unsigned *records, double *mib_per_s))
 {
     char command[1024], line[512];
-    double rate = 0, mib = 0;
-    unsigned sent = 0;
-    (void)snprintf(command, sizeof(command),
-                   "'%s' tool org.apache.kafka.tools.ProducerPerformance --topic %s --num-records %u --record-size %zu "
-                   "--throughput -1 --producer-props bootstrap.servers=127.0.0.1:%d acks=all 2>/dev/null",
-                   site_script(), topic, records, record_bytes, site->ports[0]);
+    double mib_per_s = 0;
+    unsigned done = 0;
+    (void)snprintf(command, sizeof(command), "'%s' tool org.apache.kafka.tools.%s 2>/dev/null", site_script(),
+                   arguments);
     int64_t cpu = site_cpu_us(site);
     FILE *f = popen(command, "re");
     if (f == NULL)
         harness_fail("Kafka's tool does not start");
     while (fgets(line, sizeof(line), f) != NULL)
-        (void)sscanf(line, "%u records sent, %lf records/sec (%lf MB/sec)", &sent, &rate, &mib);
-    if (pclose(f) != 0 || sent != records)
-        harness_fail("Kafka's ProducerPerformance fails");
+        (void)reads(line, &done, &mib_per_s);
+    if (pclose(f) != 0 || done < records)
+        harness_fail("one of Kafka's tools fails");
     cpu = site_cpu_us(site) - cpu;
-    return (struct tool_result){rate * (double)record_bytes / 1e6,
-                                (double)cpu * 1e3 / ((double)records * (double)record_bytes)};
+    return (struct tool_result){mib_per_s * (1 << 20) / 1e6, (double)cpu * 1e3 / ((double)done * TOOL_RECORD_BYTES)};
+}
+
+/* "N records sent, R records/sec (M MB/sec), ..." */
+static bool reads_produced(const char *line, unsigned *records, double *mib_per_s)
+{
+    return sscanf(line, "%u records sent, %*f records/sec (%lf MB/sec)", records, mib_per_s) == 2;
+}
+
+/* "start, end, MB, MB/s, records, records/s, ms until it had partitions, ms it fetched, MB/s of those ms, records/s":
+ * the last but one, as a group's first round waits for others. */
+static bool reads_consumed(const char *line, unsigned *records, double *mib_per_s)
+{
+    return sscanf(line, "%*[^,], %*[^,], %*f, %*f, %u, %*f, %*d, %*d, %lf,", records, mib_per_s) == 2;
+}
+
+static struct tool_result tool_produce(const struct kafka_site *site, unsigned records)
+{
+    char arguments[512];
+    (void)snprintf(arguments, sizeof(arguments),
+                   "ProducerPerformance --topic %s --num-records %u --record-size %d --throughput -1 "
+                   "--producer-props bootstrap.servers=127.0.0.1:%d acks=all",
+                   tool_topic, records, (int)TOOL_RECORD_BYTES, site->ports[0]);
+    return run_tool(site, arguments, records, reads_produced);
+}
+
+static struct tool_result tool_consume(const struct kafka_site *site, unsigned records)
+{
+    char arguments[512];
+    (void)snprintf(
+        arguments, sizeof(arguments),
+        "ConsumerPerformance --topic %s --num-records %u --timeout 60000 --hide-header --bootstrap-server 127.0.0.1:%d",
+        tool_topic, records, site->ports[0]);
+    return run_tool(site, arguments, records, reads_consumed);
+}
+
+static void tool_row(const char *what, double rate[2][ROUNDS], double cpu[2][ROUNDS], size_t rounds)
+{
+    struct row row = {.verdict = ROW_SHOWN};
+    double r[2], c[2];
+    for (int i = 0; i < 2; i++) {
+        r[i] = median(rate[i], rounds);
+        c[i] = median(cpu[i], rounds);
+    }
+    ROW_SET(row.what, "%s", what);
+    ROW_SET(row.figure, "%.0f MB/s, CPU %.2f s a GB", r[0], c[0]);
+    ROW_SET(row.peer, "%.0f MB/s, CPU %.2f s a GB", r[1], c[1]);
+    ROW_SET(row.ratio, "%.2f, %.2f", r[0] / r[1], c[0] / c[1]);
+    table_add(&row);
 }
 
 void rows_kafka_tool(void)
 {
     struct kafka_site sites[2];
-    struct tool_result got[2];
-    struct row row = {.verdict = ROW_SHOWN};
+    double rate[2][ROUNDS], cpu[2][ROUNDS];
     unsigned records = bench_quick() ? TOOL_QUICK_RECORDS : TOOL_RECORDS;
     site_start_ours(&sites[0], 1, always);
     if (!site_start_apache(&sites[1], 1)) {
@@ -175,15 +224,22 @@ void rows_kafka_tool(void)
         return;
     }
     for (int i = 0; i < 2; i++)
-        site_create(&sites[i], topic, 1);
+        site_create(&sites[i], tool_topic, 1);
+    site_create(&sites[1], topic, 1);
     warm_up(&sites[1]);
-    for (int i = 0; i < 2; i++)
-        got[i] = tool_produce(&sites[i], records, 1024);
-    ROW_SET(row.what, "Kafka's ProducerPerformance, 1024 B, acks=all, flush=always");
-    ROW_SET(row.figure, "%.0f MB/s, CPU %.2f s a GB", got[0].mb_per_s, got[0].cpu_s_per_gb);
-    ROW_SET(row.peer, "%.0f MB/s, CPU %.2f s a GB", got[1].mb_per_s, got[1].cpu_s_per_gb);
-    ROW_SET(row.ratio, "%.2f, %.2f", got[0].mb_per_s / got[1].mb_per_s, got[0].cpu_s_per_gb / got[1].cpu_s_per_gb);
-    table_add(&row);
+    for (int i = 0; i < 2; i++) {
+        struct tool_result got = tool_produce(&sites[i], records);
+        rate[i][0] = got.mb_per_s;
+        cpu[i][0] = got.cpu_s_per_gb;
+    }
+    tool_row("Kafka's ProducerPerformance, 1024 B, acks=all, flush=always", rate, cpu, 1);
+    for (int round = 0; round < ROUNDS; round++)
+        for (int i = 0; i < 2; i++) {
+            struct tool_result got = tool_consume(&sites[i], records);
+            rate[i][round] = got.mb_per_s;
+            cpu[i][round] = got.cpu_s_per_gb;
+        }
+    tool_row("Kafka's ConsumerPerformance, 1024 B, while it fetches", rate, cpu, ROUNDS);
     for (int i = 0; i < 2; i++)
         site_stop(&sites[i]);
 }
