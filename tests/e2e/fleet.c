@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 enum { PEERS_BYTES = 512, HOST_BYTES = 128, SEEN_BYTES = 4096 };
 
@@ -219,9 +220,19 @@ void fleet_wipe(struct fleet *f, int id)
         harness_fail("a broker's folder could not be emptied");
 }
 
+static bool has_stopped(void *pid)
+{
+    siginfo_t info = {.si_pid = 0};
+    return waitid(P_PID, (id_t) * (pid_t *)pid, &info, WSTOPPED | WNOHANG) == 0 && info.si_pid != 0;
+}
+
+/* A process stops when one of its threads gets to run, and the others run until then. */
 void fleet_pause(struct fleet *f, int id)
 {
+    pid_t pid = daemon_pid(member_of(f, id)->daemon);
     daemon_signal(member_of(f, id)->daemon, SIGSTOP);
+    if (!wait_until(has_stopped, &pid, STOP_MS))
+        harness_fail("a broker does not stand still");
 }
 
 void fleet_resume(struct fleet *f, int id)

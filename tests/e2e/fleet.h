@@ -62,7 +62,7 @@ void fleet_stop(struct fleet *f, int id);
 void fleet_kill(struct fleet *f, int id);
 /* Empties the folder of one that is down. */
 void fleet_wipe(struct fleet *f, int id);
-/* SIGSTOP, SIGCONT. */
+/* SIGSTOP, and waits until it stands still; SIGCONT. */
 void fleet_pause(struct fleet *f, int id);
 void fleet_resume(struct fleet *f, int id);
 
