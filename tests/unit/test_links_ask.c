@@ -277,6 +277,16 @@ static void stopping_ends_all_questions(void)
     rig_stop(&nodes[1]);
 }
 
+static bool is_answered_by_2(void *context)
+{
+    (void)context;
+    struct question q;
+    ask_and_wait(&q, 2, ASK_READ, "x");
+    bool answered = answer_is(&q, "xx");
+    buf_fini(&q.ask.answer);
+    return answered;
+}
+
 static bool sees_2_not(void *context)
 {
     return !sees_2(context);
@@ -319,9 +329,7 @@ static void nobody_waits_for_one_that_is_not_heard(void)
     to_1.frozen = false;
     CU_ASSERT_TRUE(rig_wait(sees_2, &nodes[0]));
     release_kept();
-    ask_and_wait(&q, 2, ASK_READ, "x");
-    CU_ASSERT_TRUE(answer_is(&q, "xx"));
-    buf_fini(&q.ask.answer);
+    CU_ASSERT_TRUE(rig_wait(is_answered_by_2, NULL)); /* on a busy machine it may be missed once more */
     end();
     rig_proxy_stop(&to_2);
     rig_proxy_stop(&to_1);
