@@ -87,9 +87,8 @@ void partition_status(struct partition *partition, struct partition_status *stat
     (void)pthread_mutex_lock(&partition->face_lock);
     *status = (struct partition_status){.state = partition->face_state, .fault = partition->face_fault};
     (void)pthread_mutex_unlock(&partition->face_lock);
-    status->term = atomic_load_explicit(&partition->term, memory_order_relaxed);
+    status->leader_id = leadership_read(&partition->leadership, &status->term);
     status->size_bytes = atomic_load_explicit(&partition->size_bytes, memory_order_relaxed);
-    status->leader_id = atomic_load_explicit(&partition->leader_id, memory_order_relaxed);
     status->leads =
         status->state == PARTITION_SERVING && status->leader_id == engine_options(partition->options.engine)->broker_id;
     if (view != NULL) {
@@ -101,12 +100,12 @@ void partition_status(struct partition *partition, struct partition_status *stat
 
 uint32_t partition_leader(const struct partition *partition, uint64_t *term)
 {
-    /* First: a leader newer than the term refuses what is bound to that. */
+    uint64_t its_term;
+    uint32_t leader_id = leadership_read(&partition->leadership, &its_term);
     if (term != NULL)
-        *term = atomic_load_explicit(&partition->term, memory_order_acquire);
-    if (atomic_load_explicit(&partition->stuck, memory_order_relaxed))
-        return 0; /* what it knew is old, and if it led, others do by now */
-    return atomic_load_explicit(&partition->leader_id, memory_order_relaxed);
+        *term = its_term;
+    /* What a stuck one knew is old, and if it led, others do by now. */
+    return atomic_load_explicit(&partition->stuck, memory_order_relaxed) ? 0 : leader_id;
 }
 
 const char *partition_title(const struct partition *partition)
@@ -361,7 +360,9 @@ static void *partition_thread(void *argument)
     refuse_rest(&rest, p->stop.reason, NULL);
     actor_close(&p->actor);
     partition_set_face(p, PARTITION_STOPPED, NULL);
-    atomic_store_explicit(&p->leader_id, 0, memory_order_relaxed);
+    uint64_t term;
+    (void)leadership_read(&p->leadership, &term);
+    leadership_write(&p->leadership, 0, term);
     atomic_store(&p->ended, true);
     engine_post_work(p->options.engine, &p->join_job);
     return NULL;

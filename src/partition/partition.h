@@ -265,8 +265,8 @@ struct partition_status {
 /* Any thread. */
 void partition_status(struct partition *partition, struct partition_status *status);
 /* Any thread; no lock. The broker that leads, as far as this replica knows; 0: not
- * known (also while it opens, or stands still). *term (may be NULL): a term in which it led; whoever binds
- * a publish to it is refused if it is older than what is true. */
+ * known (also while it opens, or stands still). *term (may be NULL): of the same moment, the term in which
+ * it leads; whoever binds a publish to it is refused if it is older than what is true. */
 uint32_t partition_leader(const struct partition *partition, uint64_t *term);
 const char *partition_title(const struct partition *partition);
 const char *partition_dir(const struct partition *partition);

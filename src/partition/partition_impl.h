@@ -4,6 +4,7 @@
 
 #include "partition/actor.h"
 #include "partition/engine.h"
+#include "partition/leadership.h"
 #include "partition/mailbox.h"
 #include "partition/partition.h"
 
@@ -52,8 +53,7 @@ struct partition {
     struct log_view *view;
     struct fault face_fault;
     enum partition_state face_state;
-    _Atomic uint64_t term;
-    _Atomic uint32_t leader_id;
+    struct leadership leadership; /* token holder writes */
     _Atomic uint64_t size_bytes;
 };
 

@@ -43,8 +43,7 @@ static void show_numbers(struct partition *p, bool *failed)
     struct partition_status status;
     actor_status(p->actor, &status);
     uint32_t leader_id = status.leads ? engine_options(p->options.engine)->broker_id : status.leader_id;
-    atomic_store_explicit(&p->leader_id, leader_id, memory_order_relaxed);
-    atomic_store_explicit(&p->term, status.term, memory_order_release); /* after the leader: see partition_leader() */
+    leadership_write(&p->leadership, leader_id, status.term);
     atomic_store_explicit(&p->size_bytes, status.size_bytes, memory_order_relaxed);
     if (status.state == PARTITION_FAILED && !*failed) {
         *failed = true;
@@ -178,7 +177,8 @@ static void run_keep_job(struct job *job)
 /* As of the turn before. */
 static bool follows(const struct partition *p)
 {
-    uint32_t leader_id = atomic_load_explicit(&p->leader_id, memory_order_relaxed);
+    uint64_t term;
+    uint32_t leader_id = leadership_read(&p->leadership, &term);
     return leader_id != 0 && leader_id != engine_options(p->options.engine)->broker_id;
 }
 

@@ -16,7 +16,9 @@ int16_t asking_find_leader(struct kafka_call *call, const struct image *image, s
     if (route.kind != ROUTE_LOCAL || route.local == NULL)
         return KAFKA_ERR_NOT_LEADER_OR_FOLLOWER;
     *partition = route.local;
-    (void)partition_leader(route.local, term);
+    uint32_t leader = partition_leader(route.local, term);
+    if (leader != 0 && leader != cluster_self(call->broker->cluster)) /* since it was looked for */
+        return KAFKA_ERR_NOT_LEADER_OR_FOLLOWER;
     return kafka_check_epoch(epoch, *term);
 }
 

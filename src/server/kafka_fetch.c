@@ -99,13 +99,18 @@ static struct partition *part_leader(struct kafka_call *call, struct fetch_part 
             part_name_leader(part, route.broker_id, route.term);
         return NULL;
     }
-    (void)partition_leader(route.local, &term);
+    uint32_t leader = partition_leader(route.local, &term), self = cluster_self(call->broker->cluster);
+    if (leader != 0 && leader != self) { /* since it was looked for */
+        part_refuse(part, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);
+        part_name_leader(part, leader, term);
+        return NULL;
+    }
     int16_t code = kafka_check_epoch(part->asked->current_leader_epoch, term);
     if (code == KAFKA_ERR_NONE)
         return route.local;
     part_refuse(part, code);
-    if (code == KAFKA_ERR_FENCED_LEADER_EPOCH)
-        part_name_leader(part, route.broker_id, term);
+    if (code == KAFKA_ERR_FENCED_LEADER_EPOCH && leader == self)
+        part_name_leader(part, leader, term);
     return NULL;
 }
 

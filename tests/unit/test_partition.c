@@ -3,6 +3,7 @@
  * sanitizer. */
 #include "base/clock.h"
 #include "base/require.h"
+#include "partition/leadership.h"
 #include "partition/partition.h"
 #include "support/folder.h"
 #include "support/unit.h"
@@ -322,7 +323,37 @@ static void slow_reads_for_others_hold_up_nothing(void)
     folder_remove(dir);
 }
 
+/* ---- who leads ------------------------------------------------------------------------------ */
+
+enum { CHANGES = 300000 };
+
+static void *lead_in_turn(void *context)
+{
+    struct leadership *l = context;
+    for (uint64_t term = 1; term <= CHANGES; term++)
+        leadership_write(l, (uint32_t)(term % 1000), term);
+    return NULL;
+}
+
+static void a_leader_is_told_with_its_own_term(void)
+{
+    struct leadership l = {0};
+    pthread_t writer;
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&writer, NULL, lead_in_turn, &l), 0);
+    uint64_t term = 0, before = 0, torn = 0, backwards = 0;
+    while (term < CHANGES) {
+        uint32_t leader_id = leadership_read(&l, &term);
+        torn += leader_id != term % 1000;
+        backwards += term < before;
+        before = term;
+    }
+    (void)pthread_join(writer, NULL);
+    CU_ASSERT_EQUAL(torn, 0);
+    CU_ASSERT_EQUAL(backwards, 0);
+}
+
 static const struct unit_case cases[] = {
+    {"a leader is told with its own term", a_leader_is_told_with_its_own_term},
     {"many publishers at once lose nothing", many_publishers_at_once_lose_nothing},
     {"a stop in the middle keeps what was acknowledged", a_stop_in_the_middle_keeps_what_was_acknowledged},
     {"slow reads for others hold up nothing", slow_reads_for_others_hold_up_nothing},
