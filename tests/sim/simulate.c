@@ -17,6 +17,7 @@
 #include "sim/net.h"
 #include "sim/replicas.h"
 #include "sim/scenarios.h"
+#include "sim/states.h"
 #include "sim/tail.h"
 #include "sim/trace.h"
 #include "sim/variant.h"
@@ -66,7 +67,7 @@ struct outcome {
     int64_t model_ns;
     int64_t led_ns;  /* after the faults, until every group has a leader */
     int64_t back_ns; /* after the faults, until every partition takes messages again */
-    uint64_t steps, published, acknowledged, messages, promises, resets;
+    uint64_t steps, published, acknowledged, messages, promises, resets, states;
     bool ended, good;
 };
 
@@ -295,6 +296,8 @@ static int run_seed(void)
     if (sim.options.scenario != NULL) {
         clients_plan()->replicas = sim.options.scenario->replicas;
         clients_plan()->publishes_max = STORY_PUBLISHES;
+        if (clients_plan()->producers == 0 && !variant()->power_of_many)
+            clients_plan()->producers = 1; /* what a replica knows of them must stand every story */
     }
     nemesis_new(sim.harness, sim.seed, sim.options.hard);
     fiber_detach(fiber_start(sim.harness, "director", 1024 * 1024, director, NULL));
@@ -316,6 +319,7 @@ static int run_seed(void)
     o->messages = ledger_messages();
     o->promises = ledger_promises();
     o->resets = ledger_resets();
+    o->states = states_compared();
     o->led_ns = leaders_took_ns();
     o->ended = true;
     return o->good ? 0 : 1;
@@ -378,9 +382,9 @@ static int run_all(void)
             good = same_again(seed, &o);
         printf("seed %" PRIu64 ": %s, hash %016" PRIx64 ", %.1f s of the model in %.2f s, %" PRIu64
                " published, %" PRIu64 " acknowledged, %" PRIu64 " steps, %" PRIu64 " raft messages, %" PRIu64
-               " promises, %" PRIu64 " resets, led in %.1f s, back in %.1f s\n",
+               " promises, %" PRIu64 " resets, %" PRIu64 " states, led in %.1f s, back in %.1f s\n",
                seed, good ? "good" : "FAILED", o.hash, (double)o.model_ns / 1e9, took, o.published, o.acknowledged,
-               o.steps, o.messages, o.promises, o.resets, (double)o.led_ns / 1e9, (double)o.back_ns / 1e9);
+               o.steps, o.messages, o.promises, o.resets, o.states, (double)o.led_ns / 1e9, (double)o.back_ns / 1e9);
         bad += !good;
         model_ns += o.model_ns;
     }

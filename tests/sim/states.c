@@ -223,6 +223,7 @@ static void look_at_producers(const struct look *look)
     uint64_t present = 0, key;
     buf_reset(&books.bytes);
     producers_encode(&look->actor->producers, UINT64_MAX, &books.bytes);
+    REQUIRE(!books.bytes.bad);
     struct cursor in = cursor_over(books.bytes.data, books.bytes.len);
     (void)cursor_u8(&in);
     for (uint32_t count = cursor_le32(&in); count > 0; count--)
@@ -285,6 +286,7 @@ static void look_at_machine(const struct look *look, struct stand *stand)
         return;
     buf_reset(&books.bytes);
     actor->options.machine.ops->snapshot(actor->options.machine.state, &books.bytes);
+    REQUIRE(!books.bytes.bad);
     stand->machine_idx = idx;
     compare(look, KIND_MACHINE, 0, idx, term, mix_bytes(1, books.bytes.data, books.bytes.len));
 }
@@ -319,6 +321,8 @@ static void look_at_end(const struct look *look)
 static void look_at(struct actor *actor)
 {
     struct look look = {.actor = actor, .node = machine_node()->id % NODES_MAX};
+    if (books.groups == NULL)
+        buf_init(&books.bytes, SIZE_MAX / 2);
     books.excused = books.excused || complaints_are_excused();
     if (actor->failure.err != KQ_OK || books.excused || judge_verdict() != NULL)
         return;
