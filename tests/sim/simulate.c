@@ -257,6 +257,7 @@ static void run_core(void)
 
 static void draw_world(void)
 {
+    variant_draw_machines(sim.seed);
     switch (sim.options.scenario == NULL ? WORLD_DRAWN : sim.options.scenario->world) {
     case WORLD_DRAWN:
         variant_draw(sim.seed, sim.options.flush_interval, sim.options.brokers == 1);

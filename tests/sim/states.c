@@ -8,6 +8,7 @@
 #include "sim/complaints.h"
 #include "sim/judge.h"
 #include "sim/machine.h"
+#include "sim/variant.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -21,13 +22,18 @@ enum kind {
     KIND_CONFIG,
     KIND_BEFORE, /* the configuration that a cut would bring back */
     KIND_MACHINE,
-    KIND_PRODUCER, /* the newest batch of one */
+    KIND_PRODUCER,  /* the newest batch of one */
+    KIND_COMMITTED, /* whose term the entry is of that is committed at an idx */
 };
 
 static const char *const kind_names[] = {
-    [KIND_NEXT_OFF] = "the next offset",    [KIND_END_OFF] = "the end of what is committed",
-    [KIND_CONFIG] = "the configuration",    [KIND_BEFORE] = "the configuration before the newest",
-    [KIND_MACHINE] = "the machine's state", [KIND_PRODUCER] = "a producer's newest batch",
+    [KIND_NEXT_OFF] = "the next offset",
+    [KIND_END_OFF] = "the end of what is committed",
+    [KIND_CONFIG] = "the configuration",
+    [KIND_BEFORE] = "the configuration before the newest",
+    [KIND_MACHINE] = "the machine's state",
+    [KIND_PRODUCER] = "a producer's newest batch",
+    [KIND_COMMITTED] = "the term of what is committed",
 };
 
 /* key 0: free. */
@@ -50,7 +56,9 @@ struct mark {
 /* Where a broker's replica stood at the last look. */
 struct stand {
     uint32_t life;
-    uint64_t last_idx, last_term, commit_idx, machine_idx;
+    uint64_t last_idx, last_term, commit_idx, machine_idx, term;
+    int64_t start_off;
+    struct raft_member vote;
 };
 
 struct group {
@@ -162,6 +170,8 @@ static struct group *group_of(const struct actor *actor)
         g = g->next;
     if (g != NULL)
         return g;
+    if (books.groups == NULL)
+        buf_init(&books.bytes, SIZE_MAX / 2);
     g = calloc(1, sizeof *g);
     REQUIRE(g != NULL);
     g->topic_id = state->topic_id;
@@ -300,6 +310,8 @@ static void look_at_commit(const struct look *look)
     if (commit_idx > actor->raft.commit_idx)
         judge_fails("%s: readers see idx %" PRIu64 ", and %" PRIu64 " is committed", actor->options.log.dir, commit_idx,
                     actor->raft.commit_idx);
+    if (term != 0 && !variant()->flush_interval)
+        compare(look, KIND_COMMITTED, 0, commit_idx, 0, term);
     if (term != 0)
         compare(look, KIND_END_OFF, 0, commit_idx, term, (uint64_t)atomic_load(&place->high_watermark));
 }
@@ -312,17 +324,36 @@ static void look_at_end(const struct look *look)
     bool founder = log_hard_state(look->actor->log)->voter_count > 0; /* who joined does not know with whom it began */
     if (founder || raft->config.idx != 0)
         compare(look, KIND_CONFIG, 0, idx, term, seats_of(&raft->config));
-    if (raft->config.idx > raft->commit_idx && (founder || raft->before.idx != 0))
+    if (raft->before.idx < raft->config.idx && (founder || raft->before.idx != 0))
         compare(look, KIND_BEFORE, 0, idx, term, seats_of(&raft->before));
     if (look->actor->options.machine.ops == NULL)
         look_at_producers(look);
 }
 
+/* What a process may never take back. */
+static void look_back(const struct look *look, struct stand *stand)
+{
+    const struct raft *raft = &look->actor->raft;
+    int64_t start_off = log_start_off(look->actor->log);
+    const char *what = NULL;
+    if (raft->term < stand->term)
+        what = "its term";
+    else if (raft->commit_idx < stand->commit_idx)
+        what = "what is committed";
+    else if (start_off < stand->start_off)
+        what = "its log start";
+    else if (raft->term == stand->term && stand->vote.broker_id != 0 && !raft_member_equal(&raft->vote, &stand->vote))
+        what = "its vote";
+    if (what != NULL)
+        judge_fails("%s: takes back %s in term %" PRIu64, look->actor->options.log.dir, what, raft->term);
+    stand->term = raft->term;
+    stand->start_off = start_off;
+    stand->vote = raft->vote;
+}
+
 static void look_at(struct actor *actor)
 {
     struct look look = {.actor = actor, .node = machine_node()->id % NODES_MAX};
-    if (books.groups == NULL)
-        buf_init(&books.bytes, SIZE_MAX / 2);
     books.excused = books.excused || complaints_are_excused();
     if (actor->failure.err != KQ_OK || books.excused || judge_verdict() != NULL)
         return;
@@ -332,6 +363,7 @@ static void look_at(struct actor *actor)
     bool new_life = stand->life != machine_node()->life;
     if (new_life)
         *stand = (struct stand){.life = machine_node()->life};
+    look_back(&look, stand);
     if (actor->options.machine.ops != NULL)
         look_at_machine(&look, stand);
     bool moved = stand->last_idx != raft->last_idx || stand->last_term != raft->last_term;
@@ -348,6 +380,21 @@ static void look_at(struct actor *actor)
 }
 
 /* ---- standing in -------------------------------------------------------------------------- */
+
+enum kq_err __real_actor_open(struct actor **actor, const struct actor_options *options, const struct machine_now *now,
+                              struct fault *fault);
+enum kq_err __wrap_actor_open(struct actor **actor, const struct actor_options *options, const struct machine_now *now,
+                              struct fault *fault);
+enum kq_err __wrap_actor_open(struct actor **actor, const struct actor_options *options, const struct machine_now *now,
+                              struct fault *fault)
+{
+    struct actor_options mine = *options;
+    variant_size(&mine);
+    enum kq_err err = __real_actor_open(actor, &mine, now, fault);
+    if (err == KQ_OK)
+        group_of(*actor)->stands[machine_node()->id % NODES_MAX] = (struct stand){.life = 0};
+    return err;
+}
 
 void __real_actor_turn(struct actor *actor, struct mail_list *control, struct mail_list *data,
                        const struct machine_now *now);

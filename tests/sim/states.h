@@ -5,10 +5,10 @@
  * one that was restarted, filled again or cut back to it. After each turn of an actor what
  * it has is compared with what others had at that point, whichever way they came there.
  *
- * Also: nothing of it goes beyond what the log has, a reader is given what is committed
- * only, and who waits for a message is woken when one is committed.
+ * Also: a process never takes back its term, its vote, what is committed or its log start; nothing goes beyond what the
+ * log has, a reader is given what is committed only, and who waits for a message is woken when one is committed.
  *
- * Stands in for actor_turn, actor_note_entry and log_iter_next (--wrap).
+ * Stands in for functions of src/partition/actor.h and log_iter_next (--wrap).
  */
 #ifndef KQ_TESTS_SIM_STATES_H
 #define KQ_TESTS_SIM_STATES_H

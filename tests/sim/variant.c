@@ -1,11 +1,13 @@
 #include "sim/variant.h"
 
+#include "partition/actor.h"
 #include "sim/chance.h"
 #include "sim/trace.h"
 
 static struct variant drawn = {.retention_bytes = -1, .retention_ms = -1};
 
 enum { SMALLEST_BYTES = 48 * 1024, LARGEST_BYTES = 512 * 1024, SHORTEST_MS = 500, LONGEST_MS = 20000 };
+enum { STATE_EVERY_BYTES = 6 * 1024, MACHINE_SEGMENT_BYTES = 16 * 1024 };
 
 void variant_draw(uint64_t seed, bool flush_interval, bool alone)
 {
@@ -37,6 +39,21 @@ void variant_flushes_late(void)
 {
     drawn.flush_interval = true;
     trace_say(TRACE_FAULT, "flush = interval; the power fails for one at a time");
+}
+
+void variant_draw_machines(uint64_t seed)
+{
+    struct chance chance = chance_of(seed, 92);
+    drawn.small_machines = !chance_once_in(&chance, 3);
+}
+
+void variant_size(struct actor_options *options)
+{
+    if (options->machine.ops == NULL || !drawn.small_machines)
+        return;
+    options->machine.snapshot_every_bytes = STATE_EVERY_BYTES;
+    options->limits.segment_bytes = MACHINE_SEGMENT_BYTES;
+    options->log.segment_bytes = MACHINE_SEGMENT_BYTES;
 }
 
 const struct variant *variant(void)
