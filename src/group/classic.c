@@ -141,6 +141,7 @@ static bool wait_for_round(struct step *step, struct group *group, struct classi
     member->joins = call;
     member->joined = true;
     classic_park(call);
+    classic_heard(step, member);
     classic_begin_round(step, group);
     classic_look_at_round(step, group);
     return false;

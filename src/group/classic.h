@@ -106,6 +106,8 @@ struct classic_call {
     int32_t rebalance_ms;
     int32_t generation;
     int64_t held_bytes; /* what the caller keeps for the call while it waits (JOIN, SYNC) */
+    /* JOIN: set by any thread when nobody waits for the answer any more; its member's time runs. NULL: never. */
+    const _Atomic bool *abandoned;
     bool needs_id;
     bool may_skip;
     bool all;

@@ -376,6 +376,11 @@ static void expire_ids(struct step *step, struct classic *c)
     }
 }
 
+static bool is_abandoned(const struct classic_call *call)
+{
+    return call->abandoned != NULL && atomic_load_explicit(call->abandoned, memory_order_relaxed);
+}
+
 /* True: somebody went. */
 static bool expire_members(struct step *step, struct group *group)
 {
@@ -384,8 +389,10 @@ static bool expire_members(struct step *step, struct group *group)
     for (struct classic_member *member = c->first, *next; member != NULL; member = next) {
         next = member->next;
         bool late = c->state == CLASSIC_SYNCING && !member->synced && c->round_due_us <= step->now->mono_us;
-        if (member->gone || member->joins != NULL)
+        if (member->gone)
             continue;
+        if (member->joins != NULL && !is_abandoned(member->joins) && member->due_us <= step->now->mono_us)
+            classic_heard(step, member); /* its client is there */
         if (member->due_us > step->now->mono_us && !late) {
             step_due_at(step->m, member->due_us);
             continue;

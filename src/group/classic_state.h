@@ -35,7 +35,7 @@ struct classic_member {
     struct classic_call *syncs; /* waits for the assignment */
     bool joined;                /* in this round */
     bool synced;                /* likewise, and asked for its assignment */
-    int64_t due_us;             /* not heard of until then it is gone; counts while it does not wait in a join */
+    int64_t due_us;             /* not heard of until then it is gone; nor does anybody wait for its join */
 };
 
 /* An id that was given out, and that nobody has joined with yet (KIP-394). */

@@ -345,6 +345,7 @@ static void join_begin(struct kafka_call *call, struct group_item *item)
                            ? asked->rebalance_timeout_ms
                            : asked->session_timeout_ms;
     to->held_bytes = call->held_bytes;
+    to->abandoned = &item->work->told;
     to->needs_id = call->request.version >= FIRST_WITH_NEEDED_ID;
     to->may_skip = call->request.version >= FIRST_WITH_SKIP;
 }

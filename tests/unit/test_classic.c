@@ -626,7 +626,7 @@ static bool join_holding(struct machine_turn *turn, struct classic_call *join, s
                                   .protocol_count = 1,
                                   .held_bytes = (int64_t)bytes,
                                   .session_ms = SESSION_MS,
-                                  .rebalance_ms = REBALANCE_MS};
+                                  .rebalance_ms = INT32_MAX};
     return turn->machine.ops->call(turn->group, &join->base.call, turn, &turn->now);
 }
 
@@ -675,6 +675,30 @@ static void what_members_hold_is_bounded_and_given_back(void)
     classic_call_fini(&join[MOST - 1]);
     actor_free(turn);
     CU_ASSERT_EQUAL(account_used(&memory), 0);
+}
+
+/* Rounds can be as long as a client says; whoever is not there any more does not wait for their ends. */
+static void who_waits_and_goes_away_is_missed(void)
+{
+    struct machine_turn *turn = start(11, 0, 0);
+    struct classic_call stays, goes;
+    struct classic_protocol protocol;
+    _Atomic bool gone = false;
+    delay_us = INT64_C(100) * SESSION_MS * 1000;
+    CU_ASSERT(!join_holding(turn, &stays, &protocol, 10, slice_of(NULL, 0)));
+    CU_ASSERT(!join_holding(turn, &goes, &protocol, 10, slice_of(NULL, 0)));
+    goes.abandoned = &gone;
+    for (int i = 0; i < 5; i++)
+        pass(turn, SESSION_MS * 1000);
+    CU_ASSERT_EQUAL(group_find(turn->group, "h")->classic->member_count, 2);
+    atomic_store(&gone, true);
+    for (int i = 0; i < 3; i++)
+        pass(turn, SESSION_MS * 1000);
+    CU_ASSERT_EQUAL(goes.answer, CLASSIC_UNKNOWN_MEMBER);
+    CU_ASSERT_EQUAL(group_find(turn->group, "h")->classic->member_count, 1);
+    actor_free(turn);
+    classic_call_fini(&stays);
+    classic_call_fini(&goes);
 }
 
 static void the_two_kinds_refuse_each_other(void)
@@ -749,6 +773,7 @@ static const struct unit_case cases[] = {
     {"commits are their members'", commits_are_their_members},
     {"offsets of topics that are read stay", offsets_of_topics_that_are_read_stay},
     {"what members hold is bounded, and given back", what_members_hold_is_bounded_and_given_back},
+    {"who waits and goes away is missed", who_waits_and_goes_away_is_missed},
     {"the two kinds refuse each other", the_two_kinds_refuse_each_other},
     {"chaos", chaos},
 };
