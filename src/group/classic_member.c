@@ -300,6 +300,21 @@ static struct slice take_bytes(struct cursor *c)
     return slice_of(cursor_bytes(c, len), len);
 }
 
+static void read_recorded(const struct classic *c, struct classic_member *member)
+{
+    struct cursor in = cursor_over(member->recorded, member->recorded_bytes);
+    uint8_t flags = cursor_u8(&in);
+    struct slice instance = take_text(&in);
+    classic_set_text(&member->instance, (flags & HAS_INSTANCE) != 0 ? instance : slice_of(NULL, 0));
+    classic_set_text(&member->client_id, take_text(&in));
+    classic_set_text(&member->host, take_text(&in));
+    member->session_ms = (int32_t)cursor_le32(&in);
+    member->rebalance_ms = (int32_t)cursor_le32(&in);
+    member->metadata = take_bytes(&in);
+    member->assignment = take_bytes(&in);
+    count_member(c, member);
+}
+
 void classic_apply_member(struct group *group, const struct group_record *r)
 {
     struct classic *c = r->gone ? group->classic : classic_make(group);
@@ -314,17 +329,7 @@ void classic_apply_member(struct group *group, const struct group_record *r)
     free(member->recorded);
     member->recorded = (uint8_t *)copy_text(r->body);
     member->recorded_bytes = (uint32_t)r->body.len;
-    struct cursor in = cursor_over(member->recorded, member->recorded_bytes);
-    uint8_t flags = cursor_u8(&in);
-    struct slice instance = take_text(&in);
-    classic_set_text(&member->instance, (flags & HAS_INSTANCE) != 0 ? instance : slice_of(NULL, 0));
-    classic_set_text(&member->client_id, take_text(&in));
-    classic_set_text(&member->host, take_text(&in));
-    member->session_ms = (int32_t)cursor_le32(&in);
-    member->rebalance_ms = (int32_t)cursor_le32(&in);
-    member->metadata = take_bytes(&in);
-    member->assignment = take_bytes(&in);
-    count_member(c, member);
+    read_recorded(c, member);
 }
 
 void classic_name_record(const struct group *group, struct group_record *r)
@@ -349,17 +354,42 @@ static void refuse(struct classic_call **kept)
     call->base.call.done(&call->base.call);
 }
 
+/* What a reign knew and did not record ends with it. Who had not been recorded joins again as somebody else: if it
+ * stayed, the next round here would wait for it until its session ends. */
+static void forget_the_reign(struct classic *c)
+{
+    for (struct classic_member *member = c->first, *next; member != NULL; member = next) {
+        next = member->next;
+        refuse(&member->joins);
+        refuse(&member->syncs);
+        if (member->recorded == NULL) {
+            classic_remove(c, member);
+            continue;
+        }
+        c->member_count += member->gone;
+        member->gone = member->joined = member->synced = false;
+        free(member->protocols);
+        member->protocols = NULL;
+        member->protocol_count = 0;
+        read_recorded(c, member);
+    }
+    for (struct classic_id *id = c->ids, *next; id != NULL; id = next) {
+        next = id->next;
+        classic_count_id(c, id, -1);
+        free(id);
+    }
+    c->ids = NULL;
+    c->id_count = 0;
+}
+
 void classic_leads(struct group *group, bool leads, const struct machine_now *now)
 {
     struct classic *c = group->classic;
     if (c == NULL)
         return;
-    for (struct classic_member *member = c->first; member != NULL; member = member->next) {
-        refuse(&member->joins);
-        refuse(&member->syncs);
+    forget_the_reign(c);
+    for (struct classic_member *member = c->first; member != NULL; member = member->next)
         member->due_us = step_add_us(now->mono_us, (int64_t)member->session_ms * 1000);
-        member->joined = member->synced = false;
-    }
     if (!leads)
         return;
     c->state = c->member_count > 0 ? CLASSIC_STABLE : CLASSIC_EMPTY;

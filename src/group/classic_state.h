@@ -77,7 +77,8 @@ void classic_name_record(const struct group *group, struct group_record *r);
 void classic_release(struct group *group); /* frees group->classic if nothing is left of it */
 void classic_free(struct group *group);
 void classic_check(const struct group *group);
-/* Leads, or no longer: calls that wait are answered, everybody has a full timeout again. */
+/* Leads, or no longer: calls that wait are answered, what was not recorded is forgotten, everybody has a full timeout
+ * again. The group may be empty then: group_release() is the caller's. */
 void classic_leads(struct group *group, bool leads, const struct machine_now *now);
 
 struct classic *classic_make(struct group *group);

@@ -299,8 +299,10 @@ static void group_leads(void *machine, bool leads, const struct machine_now *now
     m->leads = leads;
     m->next_us = CLOCK_NEVER;
     struct map_walk w;
-    for (map_walk_init(&w, &m->groups); map_walk_next(&w);)
+    for (map_walk_init(&w, &m->groups); map_walk_next(&w);) {
         classic_leads(w.value, leads, now);
+        group_release(m, w.value);
+    }
     if (!leads)
         return;
     for (map_walk_init(&w, &m->subscriptions); map_walk_next(&w);) {

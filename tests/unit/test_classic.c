@@ -184,6 +184,15 @@ static void fail_over(struct machine_turn *turn)
     group_machine_check(turn->group);
 }
 
+/* The same one, which did not lead for a moment. */
+static void comes_back(struct machine_turn *turn)
+{
+    turn->machine.ops->leads(turn->group, false, &turn->now);
+    group_machine_check(turn->group);
+    turn->machine.ops->leads(turn->group, true, &turn->now);
+    group_machine_check(turn->group);
+}
+
 /* ---- clients ---------------------------------------------------------------------------------- */
 
 enum client_state { AWAY, OUT, JOINING, HAS_JOINED, SYNCING, READS };
@@ -456,11 +465,36 @@ static void a_new_coordinator_goes_on(void)
     int32_t generation = clients[0].generation;
     fail_over(turn);
     check_calm(turn, away_now());
+    comes_back(turn);
+    check_calm(turn, away_now());
     CU_ASSERT_EQUAL(clients[0].generation, generation); /* nobody had to join again */
     die(&clients[3]);
     fail_over(turn);
     check_calm(turn, away_now());
     actor_free(turn);
+}
+
+/* The same broker loses the reign and has it again: of those that had joined, or only had an id, and were not
+ * recorded, it knows nobody, and the next to come waits for nobody's session. */
+static void a_coordinator_that_comes_back_waits_for_nobody(void)
+{
+    for (int steps = 1; steps <= 2; steps++) {
+        struct machine_turn *turn = start(7, 1, 0);
+        int64_t held = account_used(&memory);
+        for (int i = 0; i < steps; i++)
+            all_step(turn); /* it has an id, and then has joined */
+        CU_ASSERT_EQUAL(clients[0].state, steps == 1 ? OUT : HAS_JOINED);
+        die(&clients[0]);
+        comes_back(turn);
+        CU_ASSERT_EQUAL(account_used(&memory), held);
+        clients[1].state = OUT;
+        for (int i = 0; i < 4; i++) {
+            all_step(turn);
+            pass(turn, 1000);
+        }
+        CU_ASSERT_EQUAL(clients[1].state, READS);
+        actor_free(turn);
+    }
 }
 
 static void commits_are_their_members(void)
@@ -743,7 +777,7 @@ static void chaos(void)
                 ask(turn, client, GROUP_LEAVE);
                 die(client);
             } else if (dice < 12) {
-                fail_over(turn);
+                (dice < 11 ? fail_over : comes_back)(turn);
             } else if (dice < 40) {
                 pass(turn, below(4) * 1000000);
             } else {
@@ -770,6 +804,7 @@ static const struct unit_case cases[] = {
     {"a static member that wants the same topics starts no round",
      a_static_member_that_wants_the_same_topics_starts_no_round},
     {"a new coordinator goes on", a_new_coordinator_goes_on},
+    {"a coordinator that comes back waits for nobody", a_coordinator_that_comes_back_waits_for_nobody},
     {"commits are their members'", commits_are_their_members},
     {"offsets of topics that are read stay", offsets_of_topics_that_are_read_stay},
     {"what members hold is bounded, and given back", what_members_hold_is_bounded_and_given_back},
