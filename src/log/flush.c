@@ -4,14 +4,14 @@
  * What is filled in behind the others (struct log_entry, old) is flushed gently: it is
  * written out in small pieces first, each waited for. The disk is then busy with a piece at
  * a time, and who publishes and flushes on the same disk waits for one piece, where behind
- * a megabyte it waited a millisecond. Pieces are slower than one write of all: when more
- * comes than they would manage with ease, nobody bounds it, and all is written at once.
+ * a megabyte it waited a millisecond. Pieces are slower than one write of all: where the disk
+ * has had no rest since the flush before, nobody bounds what comes, and all is written at once.
  */
 #include "log/log_impl.h"
 
 enum {
     PIECE_BYTES = 128 << 10,
-    GENTLE_BYTES_A_US = 64, /* above 64 MB a second there is no time for pieces */
+    REST_US = 8000, /* at least so long, and as long as the flush before took */
 };
 
 void flush_plan(struct log *log, struct log_job *job, int64_t now_us)
@@ -21,8 +21,9 @@ void flush_plan(struct log *log, struct log_job *job, int64_t now_us)
         return;
     job->from_pos = log->sent_pos;
     uint64_t bytes = log->write_pos > job->from_pos ? log->write_pos - job->from_pos : 0;
-    int64_t since_us = now_us - log->flush_us;
-    job->gently = log->old && bytes > PIECE_BYTES && bytes / GENTLE_BYTES_A_US <= (uint64_t)since_us;
+    int64_t rest_us = now_us - log->flush_over_us;
+    job->gently =
+        log->old && bytes > PIECE_BYTES && rest_us >= REST_US && rest_us >= log->flush_over_us - log->flush_us;
     log->sent_pos = log->write_pos;
     log->flush_us = now_us;
 }

@@ -294,6 +294,9 @@ struct log_job *log_next_job(struct log *log, enum log_lane lane, int64_t now_us
     if (log->jobs[lane] == NULL)
         return NULL; /* out of memory: asked again after the next turn */
     log->now_us = now_us;
+    if (log->flush_ended)
+        log->flush_over_us = now_us;
+    log->flush_ended = false;
     return lane == LOG_LANE_FLUSH ? next_flush(log, now_us) : next_keep(log, now_us);
 }
 
@@ -397,6 +400,7 @@ static void done_flush(struct log *log, struct log_job *job, struct log_done *do
             log->marked_idx = job->mark.flushed_idx;
         return;
     }
+    log->flush_ended = true;
     if (job->state_saved)
         done->hard_state_version = job->state.version;
     if (job->kind == JOB_CUT) {

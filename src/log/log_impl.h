@@ -173,10 +173,12 @@ struct log {
     bool tail_closed;   /* since a clean start its file has not grown: as long as the clean mark fits, nothing may
                          * be appended */
     int64_t max_time_ms;
-    bool old;           /* the last entry was filled in */
-    uint64_t sent_pos;  /* up to here of the active segment the last flush covered */
-    int64_t flush_us;   /* when it was handed out */
-    uint8_t *tail_page; /* what stands in the page of write_pos, before it */
+    bool old;              /* the last entry was filled in */
+    uint64_t sent_pos;     /* up to here of the active segment the last flush covered */
+    int64_t flush_us;      /* when it was handed out, */
+    int64_t flush_over_us; /* and when it was first known to be over */
+    bool flush_ended;      /* since the last look at the time */
+    uint8_t *tail_page;    /* what stands in the page of write_pos, before it */
     uint64_t budget_held;
 
     bool want_roll;
@@ -196,12 +198,10 @@ struct log {
 
     void *stored; /* newest stored state, until the first append */
     size_t stored_bytes;
-    uint64_t stored_idx;          /* of the newest stored state */
-    const struct log_slice *tail; /* at a start, as in log_options */
-    uint32_t tail_count;
-    bool cut_state;    /* at a start: the footer that was cut had a state of which not all is there */
-    uint64_t kept_idx; /* a snapshot holds the state at this idx (0: none) */
-    void *snapshot;    /* waiting to be stored */
+    uint64_t stored_idx; /* of the newest stored state */
+    bool cut_state;      /* at a start: the footer that was cut had a state of which not all is there */
+    uint64_t kept_idx;   /* a snapshot holds the state at this idx (0: none) */
+    void *snapshot;      /* waiting to be stored */
     size_t snapshot_bytes;
     uint64_t snapshot_idx;
     bool snapshot_waits;

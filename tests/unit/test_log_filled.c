@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-enum { BIG = 300 * 1024, SLOW_US = 1000 * 1000, FAST_US = 100 };
+enum { BIG = 300 * 1024, SLOW_US = 1000 * 1000, FAST_US = 100, LONG_US = 50 * 1000 };
 
 static struct log_counters counters;
 
@@ -64,6 +64,14 @@ static void what_comes_slowly_leaves_in_pieces(void)
     CU_ASSERT_TRUE(pieces >= 3 && pieces <= 4); /* of 128 KiB */
     CU_ASSERT_EQUAL(io_mem_calls_of(mem, IO_MEM_SYNC), syncs + 1);
     CU_ASSERT_EQUAL(pieces_of(FAST_US), 0); /* nobody bounds it */
+    CU_ASSERT_TRUE(pieces_of(LONG_US - 1) > 0);
+    CU_ASSERT_EQUAL_FATAL(log_rig_append(&rig, 1, BIG, 2000), KQ_OK);
+    struct log_job *job = log_rig_next(&rig, LOG_LANE_FLUSH);
+    rig.now_us += LONG_US; /* a flush on a slow disk */
+    log_job_run(job);
+    (void)log_rig_done(&rig, job);
+    log_rig_flush(&rig);
+    CU_ASSERT_EQUAL(pieces_of(LONG_US - 1), 0); /* it has hardly a rest */
     pieces = pieces_of(SLOW_US);
     CU_ASSERT_TRUE(pieces >= 3 && pieces <= 4); /* only what is new */
     rig.old = false;
