@@ -58,6 +58,9 @@ double raw_loopback_mib(void);
 /* Seconds of processor time to write a GB into a file of the page cache. On a virtual machine that
  * has given free memory back to its host it is several times what it is otherwise. */
 double raw_page_cache_s_per_gb(const char *dir);
+/* Touches as much memory as some rows need (5 GiB, or half of what is to be had) and gives it back. A virtual
+ * machine may get memory from its host at the first touch only, which costs whoever comes first 10 us a page. */
+void raw_touch_memory(void);
 /* A file of that size in dir; and what sending it from a mapping costs the sender, over one
  * loopback connection, with writev of 1 MiB. */
 struct raw_stream {

@@ -128,6 +128,7 @@ double raw_write_mib(const char *dir)
 }
 
 enum { STREAM_PIECE = 256 << 10, STREAM_PIECES = 2048 };
+#define TOUCHED_MAX (UINT64_C(5) << 30)
 
 static void *swallow(void *arg)
 {
@@ -199,6 +200,33 @@ static int64_t thread_cpu_us(void)
     struct timespec t;
     (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static uint64_t available_bytes(void)
+{
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (f == NULL)
+        return 0;
+    while (fgets(line, sizeof(line), f) != NULL && sscanf(line, "MemAvailable: %llu kB", &kib) != 1)
+        ;
+    (void)fclose(f);
+    return kib * 1024;
+}
+
+void raw_touch_memory(void)
+{
+    uint64_t size = available_bytes() / 2 / STREAM_PIECE * STREAM_PIECE;
+    if (size > TOUCHED_MAX)
+        size = TOUCHED_MAX;
+    uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (size == 0 || at == MAP_FAILED)
+        return;
+    (void)madvise(at, size, MADV_HUGEPAGE); /* else it takes longer */
+    for (uint64_t i = 0; i < size; i += BLOCK)
+        at[i] = 1;
+    (void)munmap(at, size);
 }
 
 double raw_page_cache_s_per_gb(const char *dir)

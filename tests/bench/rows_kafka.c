@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-enum { ROUNDS = 3, ROUND_US = 1500000, ROUND_QUICK_US = 500000, WARM_US = 6000000 };
+enum { ROUNDS = 3, ROUND_US = 1500000, ROUND_QUICK_US = 500000, WARM_US = 12000000 };
 enum { BATCH_BYTES = 64 << 10, IN_FLIGHT = 32, TOOL_RECORDS = 300000, TOOL_QUICK_RECORDS = 100000 };
 
 static const char topic[] = "bench";
@@ -79,6 +79,7 @@ static void produce_with(const struct kafka_site *sites, const struct client_kin
     load.in_flight = IN_FLIGHT;
     load.run_us = bench_quick() ? ROUND_QUICK_US : ROUND_US;
     bool there = sites[APACHE].pids[0] != 0;
+    raw_touch_memory();
     for (int i = 0; i < ROUNDS; i++)
         for (int who = 0; who < SITES; who++)
             if (sites[who].pids[0] != 0)
