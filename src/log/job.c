@@ -464,8 +464,8 @@ static void done_roll(struct log *log, struct log_job *job, struct log_done *don
     done->view_changed = true;
 }
 
-/* A full disk did not take the state that goes with it: it is the oldest segment still.
- * False: out of memory; the log has failed, or a start would find a hole. */
+/* The state that goes with it was not kept, as the disk is full or as it cannot be read: it is the oldest segment
+ * still. False: out of memory; the log has failed, or a start would find a hole. */
 static bool undo_delete(struct log *log, struct log_job *job)
 {
     struct segment *s = job->segment;
@@ -480,6 +480,19 @@ static bool undo_delete(struct log *log, struct log_job *job)
     log->segments[0] = s;
     log_view_forget(log);
     return true;
+}
+
+static void done_delete(struct log *log, struct log_job *job, struct log_done *done)
+{
+    bool stays = job->err == KQ_NO_SPACE || job->state_bad;
+    job->segment->state_bad |= job->state_bad;
+    if (stays && !undo_delete(log, job)) {
+        done->err = log->fault.err;
+        done->fault = log->fault;
+    }
+    if (!stays && job->blob_idx > log->kept_idx)
+        log->kept_idx = job->blob_idx;
+    done->view_changed = true;
 }
 
 static void done_keep(struct log *log, struct log_job *job, struct log_done *done)
@@ -532,13 +545,7 @@ static void done_keep(struct log *log, struct log_job *job, struct log_done *don
         }
         break;
     case JOB_DELETE:
-        if (full && !undo_delete(log, job)) {
-            done->err = log->fault.err;
-            done->fault = log->fault;
-        }
-        if (!full && job->blob_idx > log->kept_idx)
-            log->kept_idx = job->blob_idx;
-        done->view_changed = true;
+        done_delete(log, job, done);
         break;
     case JOB_HEAL:
     case JOB_HEAL_HEAD:

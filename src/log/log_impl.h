@@ -92,6 +92,7 @@ struct log_job {
     size_t blob_bytes;
     uint64_t blob_idx;
     bool have_spare;       /* in and out */
+    bool state_bad;        /* out, DELETE: the state that was to be kept cannot be read; nothing was done */
     bool trimmed;          /* ROLL failed after it had cut the prepared tail */
     uint64_t prepared_pos; /* in and out */
     uint64_t want_bytes;   /* to prepare */

@@ -11,6 +11,8 @@
  */
 #include "log/log_impl.h"
 
+#include "base/logger.h"
+
 #include <stdlib.h>
 
 /* ---- where the start would go ------------------------------------------------------ */
@@ -76,7 +78,7 @@ static bool has_state_past(const struct log *log, uint64_t idx)
     for (uint32_t i = 0; i < log->segment_count && !has; i++) {
         const struct segment *s = log->segments[i];
         uint64_t end_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed);
-        has = s->state_bytes > 0 && end_idx - 1 <= commit_idx;
+        has = s->state_bytes > 0 && !s->state_bad && end_idx - 1 <= commit_idx;
     }
     return has;
 }
@@ -89,7 +91,7 @@ bool log_deletable(const struct log *log)
     uint64_t last_idx = atomic_load_explicit(&s->end_idx, memory_order_relaxed) - 1;
     return s->end_off <= log_start_off(log) &&
            last_idx <= atomic_load_explicit(&log->place->commit_idx, memory_order_relaxed) &&
-           (!log->needs_state || has_state_past(log, last_idx));
+           ((!log->needs_state && !s->state_bad) || has_state_past(log, last_idx));
 }
 
 bool log_state_goes_with_first(const struct log *log)
@@ -131,6 +133,12 @@ static enum kq_err save_state(struct log_job *job, const char *path)
         err = footer_load_state(p->io, file, &f, &p->seed, &state);
         io_close(p->io, &file);
     }
+    job->state_bad = err == KQ_CORRUPT || err == KQ_IO;
+    if (job->state_bad) {
+        SAY_WARNING("%s: the state stored in it cannot be read: %s; the segment is kept until a later one is stored",
+                    path, err_text(err));
+        return KQ_OK;
+    }
     if (err != KQ_OK)
         return fault_set(&job->fault, err, "reading the state in %s: %s", path, err_text(err));
     err = snapshot_store(p, job->blob_idx, state, s->state_bytes, &job->fault);
@@ -151,7 +159,7 @@ void job_run_delete(struct log_job *job)
             job->spare_bytes = 0;
             job->err = save_state(job, path);
         }
-        if (job->err != KQ_OK)
+        if (job->err != KQ_OK || job->state_bad)
             return;
     }
     enum kq_err err = err_from_errno(-p->io->ops->unlink(p->io, path));

@@ -109,6 +109,7 @@ struct segment {
 
     /* The owner's. */
     struct io_file *file;
+    bool state_bad; /* what its footer has of a state cannot be read */
 
     /* Reading. */
     pthread_mutex_t lock;  /* opening only; never held while another waits for a disk of its own */

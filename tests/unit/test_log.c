@@ -327,6 +327,60 @@ static void deleting_frees_a_full_disk(void)
     done();
 }
 
+static char kept_state[] = "what a machine knows";
+
+/* A bit of each state in a footer changes. */
+static void spoil_state(void *context, const char *path)
+{
+    uint64_t size;
+    const uint8_t *bytes = io_mem_bytes(mem, path, &size);
+    const uint8_t *at = strstr(path, ".log") == NULL || bytes == NULL
+                            ? NULL
+                            : memmem(bytes, (size_t)size, kept_state, sizeof kept_state);
+    if (at == NULL)
+        return;
+    io_mem_flip(mem, path, (uint64_t)(at - bytes), 1);
+    (*(int *)context)++;
+}
+
+/* It is no reason to stop: what needs the state is kept until a later one is there. */
+static void a_segment_whose_state_is_damaged_goes_when_a_later_one_is_stored(void)
+{
+    bool roll;
+    int64_t next_ms;
+    int spoilt = 0;
+    start();
+    rig.roll_state = kept_state;
+    rig.roll_state_bytes = sizeof kept_state;
+    append_many(30, 1, 3000); /* some segments */
+    rig.roll_state = NULL;
+    rig.roll_state_bytes = 0;
+    append_many(60, 1, 3000);
+    io_mem_each(mem, spoil_state, &spoilt);
+    CU_ASSERT_TRUE(spoilt > 0);
+    log_set_start(rig.log, log_retention_start(rig.log, 30 * 1024, -1, 0, &roll, &next_ms));
+    logger_set_level(LOGGER_ERROR - 1);
+    rig.now_us += 10000000;
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_EQUAL(rig.failed, KQ_OK);
+    uint64_t first_idx = log_first_idx(rig.log);
+    CU_ASSERT_TRUE(first_idx < 31);
+    rig.roll_state = kept_state;
+    rig.roll_state_bytes = sizeof kept_state;
+    append_many(30, 1, 3000);
+    rig.now_us += 10000000;
+    log_rig_run(&rig, LOG_LANE_KEEP);
+    CU_ASSERT_EQUAL(rig.failed, KQ_OK);
+    CU_ASSERT_TRUE(log_first_idx(rig.log) > first_idx + 20);
+    crash();
+    CU_ASSERT_EQUAL_FATAL(reopen(), KQ_OK);
+    size_t state_bytes;
+    uint64_t at_idx;
+    CU_ASSERT_PTR_NOT_NULL(log_stored_state(rig.log, &state_bytes, &at_idx));
+    CU_ASSERT_EQUAL(state_bytes, sizeof kept_state);
+    done();
+}
+
 static void a_deletion_that_finds_no_space_is_undone(void)
 {
     start();
@@ -734,6 +788,8 @@ static void the_budget_is_given_back(void)
 }
 
 static const struct unit_case cases[] = {
+    {"a segment whose state is damaged goes when a later one is stored",
+     a_segment_whose_state_is_damaged_goes_when_a_later_one_is_stored},
     {"what is appended is read on a real disk", what_is_appended_is_read_on_a_real_disk},
     {"a torn tail is cut and appending goes on", a_torn_tail_is_cut_and_appending_goes_on},
     {"damage below the flushed mark stops the replica", damage_below_the_flushed_mark_stops_the_replica},
