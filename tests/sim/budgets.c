@@ -18,7 +18,8 @@
 /* IDLE_FRAMES: a beat each 100 ms, and little else. LAPSE_FRAMES: where the network loses pieces, which
  * come again 200 ms later, the word of a peer may lapse for a moment, and its groups are asked. AROUND_BYTES:
  * of a message between brokers without the payload, both ways. FRAMES_A_FOLLOWER: the entry and its answer.
- * SPARE_FRAMES, of all: a beat of another group, or an entry that comes twice to who had no room for it. */
+ * SPARE_FRAMES, SPARE_BYTES, of all: a beat of another group, or an entry that comes twice to who had no room for
+ * it, which is so for a publish now and then, and not for all: of PUBLISHES_MAX one costs what it must. */
 enum {
     SESSIONS_S = 13,
     WAITS_MAX = 4,
@@ -26,10 +27,11 @@ enum {
     IDLE_FRAMES = 15,
     LAPSE_FRAMES = 8,
     PAYLOAD_BYTES = 1000,
-    AROUND_BYTES = 2500,
+    AROUND_BYTES = 600,
     FRAMES_A_FOLLOWER = 2,
     SPARE_FRAMES = 4,
-    PAYLOADS_A_FOLLOWER = 2,
+    SPARE_BYTES = 2900,
+    PUBLISHES_MAX = 8,
     AFTER_MS = 50,
     ASK_S = 5,
     AT_ONCE_MS = 50,
@@ -78,7 +80,8 @@ static void judge_idle(void)
 
 /* ---- one publish ------------------------------------------------------------------------ */
 
-static void judge_publish(unsigned asked)
+/* True: nothing came beside it. */
+static bool judge_publish(unsigned asked)
 {
     static char line[PAYLOAD_BYTES + 64];
     struct counts before, acknowledged, after;
@@ -95,7 +98,7 @@ static void judge_publish(unsigned asked)
     count(&after);
     free(reply);
     if (!done || !at_once)
-        return; /* said by others */
+        return false; /* said by others */
     uint64_t frames = 0, bytes = 0, followers = 0;
     for (unsigned i = 0; i < brokers_count(); i++) {
         uint64_t flushes = acknowledged.flushes[i] - before.flushes[i];
@@ -110,12 +113,25 @@ static void judge_publish(unsigned asked)
     }
     trace_say(TRACE_JUDGE, "one publish: %" PRIu64 " followers, %" PRIu64 " frames, %" PRIu64 " bytes", followers,
               frames, bytes);
-    if (frames > FRAMES_A_FOLLOWER * followers + SPARE_FRAMES ||
-        bytes > followers * (PAYLOADS_A_FOLLOWER * PAYLOAD_BYTES + AROUND_BYTES))
+    uint64_t frames_must = FRAMES_A_FOLLOWER * followers, bytes_must = followers * (PAYLOAD_BYTES + AROUND_BYTES);
+    if (frames > frames_must + SPARE_FRAMES || bytes > bytes_must + followers * SPARE_BYTES)
         judge_fails("one publish of %d bytes to %" PRIu64 " followers takes %" PRIu64 " frames and %" PRIu64
                     " bytes between brokers; %d frames and %d bytes a follower are the budget, and some to spare",
-                    PAYLOAD_BYTES, followers, frames, bytes, FRAMES_A_FOLLOWER,
-                    PAYLOADS_A_FOLLOWER * PAYLOAD_BYTES + AROUND_BYTES);
+                    PAYLOAD_BYTES, followers, frames, bytes, FRAMES_A_FOLLOWER, PAYLOAD_BYTES + AROUND_BYTES);
+    return frames <= frames_must && bytes <= bytes_must;
+}
+
+/* Asked of each broker in turn, of each once at least. */
+static void judge_publishes(void)
+{
+    bool lean = false;
+    for (unsigned i = 0; (i < brokers_count() || (!lean && i < PUBLISHES_MAX)) && judge_verdict() == NULL; i++) {
+        lean = judge_publish(1 + i % brokers_count()) || lean;
+        fiber_sleep(S_NS);
+    }
+    if (!lean)
+        judge_fails("of %d publishes each takes more than %d frames and %d bytes a follower between brokers",
+                    PUBLISHES_MAX, FRAMES_A_FOLLOWER, PAYLOAD_BYTES + AROUND_BYTES);
 }
 
 void budgets_judge(void)
@@ -127,8 +143,5 @@ void budgets_judge(void)
         fiber_sleep(SESSIONS_S * S_NS);
     } while (ledger_reigns(NULL) != reigns && ++times < WAITS_MAX);
     judge_idle();
-    for (unsigned i = 1; i <= brokers_count() && judge_verdict() == NULL; i++) {
-        judge_publish(i);
-        fiber_sleep(S_NS);
-    }
+    judge_publishes();
 }

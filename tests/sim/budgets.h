@@ -6,7 +6,8 @@
  *     there are; none of them of a group;
  *   - one publish: at most four messages a follower of its partition and their answers; one
  *     flush on each disk until it is acknowledged; its payload once to each follower, or
- *     twice to one that had no room for it at once, and a bound for what stands around it.
+ *     twice to one that had no room for it at once, and a bound for what stands around it;
+ *     and of some one with nothing to spare: a message and an answer for each follower.
  */
 #ifndef KQ_TESTS_SIM_BUDGETS_H
 #define KQ_TESTS_SIM_BUDGETS_H

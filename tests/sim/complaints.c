@@ -6,6 +6,7 @@
 #include "sim/disk.h"
 #include "sim/judge.h"
 #include "sim/trace.h"
+#include "sim/variant.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 enum { LINE_BYTES = 600, NODES_MAX = 64 };
 
 static const char is_lost_for_good[] = "a majority of its replicas is lost for good";
+static const char *lost_topic;
 static uint64_t losses_said;
 static uint64_t failed_before[NODES_MAX]; /* calls of its disk before this process, by node */
 
@@ -37,20 +39,27 @@ bool complaints_are_excused(void)
     return false;
 }
 
+void complaints_expect_loss(const char *topic)
+{
+    lost_topic = topic;
+}
+
 uint64_t complaints_of_loss(void)
 {
     return losses_said;
 }
 
-/* Errors that are no fault of the broker: of what a disk without room does not take, of a folder whose topic was
- * deleted meanwhile, of a majority of disks that were exchanged, and with flush = interval of a replica that has what
- * the others lost with their power. */
+/* Errors that are no fault of the broker: of what a disk without room does not take, of a majority of disks that were
+ * exchanged, and with flush = interval of a replica that has what the others lost with their power, where it fails for
+ * many. */
 static bool is_in_order(const struct node *node, const char *line)
 {
     if (node->disk != NULL && io_mem_capacity(disk_mem(node->disk)) > 0 && strstr(line, "disk full") != NULL)
         return true;
-    return strncmp(line, "side", 4) == 0 || strncmp(line, "again", 5) == 0 || strstr(line, is_lost_for_good) != NULL ||
-           strstr(line, "they go on without messages that this replica still has") != NULL;
+    if (lost_topic != NULL && strncmp(line, lost_topic, strlen(lost_topic)) == 0 &&
+        strstr(line, is_lost_for_good) != NULL)
+        return true;
+    return variant()->power_of_many && strstr(line, "they go on without messages that this replica still has") != NULL;
 }
 
 /* Warnings that say of what a disk has that it is not what was written there. */

@@ -18,6 +18,8 @@ void complaints_boot(const struct node *node);
 bool complaints_has_bad_disk(const struct node *node);
 /* Some broker's disk has flipped bits, or failed calls of the process that runs. */
 bool complaints_are_excused(void);
+/* A majority of this topic's disks (constant text) is exchanged: that a broker says so is in order. */
+void complaints_expect_loss(const char *topic);
 /* How often a broker said that a majority of a partition's replicas is lost for good. */
 uint64_t complaints_of_loss(void);
 

@@ -288,6 +288,7 @@ bool story_two_replicas_and_one_is_lost(struct chance *chance)
     broker_boot(brokers_at(lost));
     if (!story_settles("it is back with what it had") || !story_order("PUBS pair {\"Body\":\"again\"}"))
         return false;
+    complaints_expect_loss("pair");
     broker_die(brokers_at(lost), DEATH_POWER);
     broker_wipe(brokers_at(lost));
     broker_boot(brokers_at(lost));
