@@ -18,11 +18,13 @@ for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk
     lost-folder asleep between-steps failing-calls long-tail full-disk left-behind forgetful founding \
     handover commits drain-leader move-leader remove-controller cut-learner topic-again deaf-leader mute-leader duplicate \
     session-order figure-8 same-index partly-connected; do
-    "$SIMULATE" --scenario "$story" --seed 2
+    "$SIMULATE" --scenario "$story" --seed 2 --once
 done
+"$SIMULATE" --scenario stalled-disk --seed 21 --once
+"$SIMULATE" --scenario forgetful --seed 3 --seeds 2 --once
 "$SIMULATE" --scenario between-steps --seed 11 --seeds 20
 "$SIMULATE" --brokers 1 --seed 11 --seeds 40
-"$SIMULATE" --brokers 3 --seed 101 --seeds 47
+"$SIMULATE" --brokers 3 --seed 101 --seeds 62
 "$SIMULATE" --brokers 5 --seed 201 --seeds 20
 "$SIMULATE" --brokers 3 --flush interval --seed 301 --seeds 14
 "$SIMULATE" --brokers 3 --flush interval --seed 316
