@@ -278,7 +278,10 @@ static void ask_done(struct ask *ask)
 static uint32_t whom_to_ask(struct links *links, const struct partition *partition)
 {
     uint32_t turn = atomic_fetch_add_explicit(&links->mend_turn, 1, memory_order_relaxed);
+    const struct group_id group = partition_group(partition);
     uint32_t leader_id = partition_leader(partition, NULL);
+    if (leader_id == 0) /* one that is not open knows of none */
+        leader_id = links_leader(links, &group, NULL);
     if (turn % 2 == 0 && leader_id != 0 && leader_id != links->options.self.broker_id)
         return leader_id;
     uint32_t count = 0;

@@ -235,6 +235,7 @@ void replica_start(struct part *part, const struct replica_wish *wish, const str
                                         .founders = wish->founder ? wish->founders : NULL,
                                         .founder_count = wish->founder ? wish->founder_count : 0,
                                         .joins = !wish->founder && !wish->alone,
+                                        .alone = wish->alone,
                                         .peers = links_partition_peers(c->links),
                                         .limits = part->limits,
                                         .ready = part_ready,

@@ -191,6 +191,7 @@ static enum kq_err open_metadata(struct cluster *c, const struct partition_peers
                                         .founders = c->identity.joined ? NULL : founders,
                                         .founder_count = c->identity.joined ? 0 : f->count,
                                         .joins = c->identity.joined,
+                                        .alone = !c->identity.joined && f->count <= 1, /* as far as is known here */
                                         .peers = peers,
                                         .limits = limits,
                                         .machine = metadata_machine(c->metadata),

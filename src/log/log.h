@@ -90,6 +90,18 @@ struct log_options {
     int64_t mark_delay_us;          /* how long after the last flush the mark is written */
     bool needs_state;               /* entries are deleted only when a state at or past them is stored: a machine's */
     struct log_counters *counters;  /* shared by all logs; may be NULL */
+    /* As a peer has told them to log_read, all of log_report.tail: take the place of what is damaged there, if
+     * they are what stood there by all that is left around them. Borrowed by log_open. */
+    const struct log_slice *tail;
+    uint32_t tail_count;
+};
+
+/* Entries that do not check out or cannot be read, as few as can be verified once others' bytes
+ * for them are here. */
+struct log_damage {
+    uint64_t first_idx;
+    uint64_t last_idx;
+    bool sealed; /* false: in the active segment; log_force_roll first */
 };
 
 /* What opening found, for the operator's log. */
@@ -100,6 +112,8 @@ struct log_report {
     uint64_t cut_bytes;     /* torn tail removed */
     uint32_t segments;
     uint32_t rebuilt_indexes;
+    /* KQ_CORRUPT: what others' entries, given in log_options.tail of another try, can mend; first_idx 0: nothing */
+    struct log_damage tail;
 };
 
 /* Owner's thread; blocks on the disk. Creates the replica if the folder has no
@@ -107,7 +121,8 @@ struct log_report {
  * folder and parent), else recovers it. When it returns KQ_OK everything up to
  * log_last_idx() is durable.
  * KQ_CORRUPT: acknowledged data may be damaged; *fault names file, position and
- * what `kafkaesque log repair` would do; nothing was changed on disk.
+ * what `kafkaesque log repair` would do; nothing was changed on disk but where damage was,
+ * with options->tail.
  * KQ_BAD_VERSION, KQ_IO, KQ_NO_SPACE, KQ_READ_ONLY: as named, with file. */
 enum kq_err log_open(struct log **log, const struct log_options *options, const struct log_hard_state *create,
                      struct log_report *report, struct fault *fault);
@@ -276,14 +291,6 @@ enum kq_err log_reset(struct log *log, const struct log_reset_to *to);
 uint64_t log_cuts(const struct log *log);
 
 /* ---- damage, and what others have in its place (owner's thread) --------------------- */
-
-/* Entries of a sealed segment that do not check out or cannot be read, as few as can
- * be verified once others' bytes for them are here. */
-struct log_damage {
-    uint64_t first_idx;
-    uint64_t last_idx;
-    bool sealed; /* false: still in the active segment; log_force_roll first */
-};
 
 /* The lowest damage at or above from_idx that a reader, a scrubber or log_read has met
  * (they say KQ_CORRUPT or KQ_IO meanwhile); checked again first, which may read the

@@ -199,10 +199,12 @@ struct log {
 
     void *stored; /* newest stored state, until the first append */
     size_t stored_bytes;
-    uint64_t stored_idx; /* of the newest stored state */
-    bool cut_state;      /* at a start: the footer that was cut had a state of which not all is there */
-    uint64_t kept_idx;   /* a snapshot holds the state at this idx (0: none) */
-    void *snapshot;      /* waiting to be stored */
+    uint64_t stored_idx;          /* of the newest stored state */
+    const struct log_slice *tail; /* at a start, as in log_options */
+    uint32_t tail_count;
+    bool cut_state;    /* at a start: the footer that was cut had a state of which not all is there */
+    uint64_t kept_idx; /* a snapshot holds the state at this idx (0: none) */
+    void *snapshot;    /* waiting to be stored */
     size_t snapshot_bytes;
     uint64_t snapshot_idx;
     bool snapshot_waits;

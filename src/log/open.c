@@ -164,6 +164,8 @@ static struct log *log_new(const struct log_options *o)
     log->budget = o->prepare_budget;
     log->mark_delay_us = o->mark_delay_us;
     log->needs_state = o->needs_state;
+    log->tail = o->tail;
+    log->tail_count = o->tail_count;
     log->mark_due_us = CLOCK_NEVER;
     log->max_time_ms = -1;
     (void)pthread_mutex_init(&log->tip_lock, NULL);
@@ -320,6 +322,8 @@ static enum kq_err recover(struct log *log, struct folder *f, struct log_report 
 static enum kq_err begin(struct log *log, struct fault *fault)
 {
     struct place *p = log->place;
+    log->tail = NULL; /* was borrowed */
+    log->tail_count = 0;
     log->flushed_idx = log->last_idx;
     log->flushed_term = log->last_term;
     log_view_forget(log);

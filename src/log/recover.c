@@ -25,7 +25,6 @@
  * not pass for a new one.
  */
 #include "log/recover.h"
-#include "log/walk.h"
 
 #include "base/crc32c.h"
 #include "base/logger.h"
@@ -196,6 +195,60 @@ static enum kq_err mend_head(struct segment *s, struct fault *fault)
     return KQ_OK;
 }
 
+/* Walks the last segment. KQ_CORRUPT: it does not have all that it must; gap: what others could fill of that. */
+static enum kq_err walk_tail(struct log *log, struct segment *s, uint64_t file_bytes, const struct log_mark *mark,
+                             struct walk *w, struct tail_gap *gap, struct fault *fault)
+{
+    bool cut_short = log_mark_is_set(mark) && mark->cut == LOG_CUT_TRUNCATE;
+    const struct walk_before before = before_next(log);
+    *gap = (struct tail_gap){.first_idx = 0};
+    enum kq_err err = walk_segment(s, s->file, file_bytes, cut_short ? mark->cut_idx : UINT64_MAX, &before, w, fault);
+    if (err == KQ_OK && s->first_idx != log->last_idx + 1 && log->segment_count > 0)
+        err = fault_set(fault, KQ_CORRUPT, "%s: entries %llu to %llu are missing before %0*lld.log", log->place->title,
+                        (unsigned long long)log->last_idx + 1, (unsigned long long)s->first_idx - 1,
+                        (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
+    if (err == KQ_OK && cut_short && mark->cut_idx < s->first_idx)
+        err = fault_set(fault, KQ_CORRUPT, "%s: entries from %llu on were to be cut, but %0*lld.log begins with %llu",
+                        log->place->title, (unsigned long long)mark->cut_idx, (int)SEGMENT_NAME_DIGITS,
+                        (long long)s->first_off, (unsigned long long)s->first_idx);
+    uint64_t flushed = w->flushed_idx;
+    if (log_mark_is_set(mark) && mark->flushed_idx > flushed)
+        flushed = mark->flushed_idx;
+    if (cut_short && flushed >= mark->cut_idx)
+        flushed = mark->cut_idx - 1;
+    log->told_flushed_idx = flushed;
+    if (err != KQ_OK || flushed < w->next_idx)
+        return err;
+    if (cut_short || !tail_find_gap(w, flushed, mark, gap))
+        gap->first_idx = 0;
+    return corrupt_tail(log, s, w, flushed, fault);
+}
+
+/* As walk_tail; what others have given in place of damage is taken first. */
+static enum kq_err walk_and_mend_tail(struct log *log, struct segment *s, uint64_t file_bytes,
+                                      const struct log_mark *mark, struct walk *w, struct log_report *report,
+                                      struct fault *fault)
+{
+    struct tail_gap gap;
+    struct fault misfit;
+    report->scanned_bytes += file_bytes;
+    enum kq_err err = walk_tail(log, s, file_bytes, mark, w, &gap, fault);
+    if (err == KQ_CORRUPT && gap.first_idx > 0 && log->tail_count > 0) {
+        enum kq_err mended = tail_mend(s, &gap, log->tail, log->tail_count, &misfit);
+        if (mended == KQ_OK) {
+            walk_fini(w);
+            report->scanned_bytes += file_bytes;
+            err = walk_tail(log, s, file_bytes, mark, w, &gap, fault);
+        } else if (mended != KQ_INVALID) {
+            err = mended;
+            *fault = misfit;
+        }
+    }
+    if (err == KQ_CORRUPT)
+        report->tail = (struct log_damage){.first_idx = gap.first_idx, .last_idx = gap.last_idx};
+    return err;
+}
+
 /* Without a clean mark every entry of the last segment is walked. Its footer, if
  * it has one, counts only if all entries before it are there, and all of itself: a seal
  * that the power cut off may have left some of it and not the entries. Without a footer
@@ -206,26 +259,7 @@ static enum kq_err recover_tail(struct log *log, struct segment *s, uint64_t fil
 {
     struct place *p = log->place;
     struct walk w;
-    bool cut_short = log_mark_is_set(mark) && mark->cut == LOG_CUT_TRUNCATE;
-    const struct walk_before before = before_next(log);
-    enum kq_err err = walk_segment(s, s->file, file_bytes, cut_short ? mark->cut_idx : UINT64_MAX, &before, &w, fault);
-    if (err == KQ_OK && s->first_idx != log->last_idx + 1 && log->segment_count > 0)
-        err = fault_set(fault, KQ_CORRUPT, "%s: entries %llu to %llu are missing before %0*lld.log", log->place->title,
-                        (unsigned long long)log->last_idx + 1, (unsigned long long)s->first_idx - 1,
-                        (int)SEGMENT_NAME_DIGITS, (long long)s->first_off);
-    if (err == KQ_OK && cut_short && mark->cut_idx < s->first_idx)
-        err = fault_set(fault, KQ_CORRUPT, "%s: entries from %llu on were to be cut, but %0*lld.log begins with %llu",
-                        log->place->title, (unsigned long long)mark->cut_idx, (int)SEGMENT_NAME_DIGITS,
-                        (long long)s->first_off, (unsigned long long)s->first_idx);
-    uint64_t flushed = w.flushed_idx;
-    if (log_mark_is_set(mark) && mark->flushed_idx > flushed)
-        flushed = mark->flushed_idx;
-    if (cut_short && flushed >= mark->cut_idx)
-        flushed = mark->cut_idx - 1;
-    if (err == KQ_OK && flushed >= w.next_idx)
-        err = corrupt_tail(log, s, &w, flushed, fault);
-    log->told_flushed_idx = flushed;
-    report->scanned_bytes += file_bytes;
+    enum kq_err err = walk_and_mend_tail(log, s, file_bytes, mark, &w, report, fault);
     bool sealed = footer->runs != NULL && footer->end_pos == w.pos && footer->last_idx + 1 == w.next_idx;
     if (err == KQ_OK && sealed) {
         if ((err = footer_is_whole(p, s->file, footer, &sealed)) != KQ_OK)

@@ -67,6 +67,14 @@ static void walk_behind(void *context)
     for (; pos < end; pos = entry_find(w->data, pos + 1, w->size_bytes)) {
         if (entry_decode(w->data + pos, w->size_bytes - pos, w->seed, &head) != KQ_OK || head.idx < w->next_idx)
             continue;
+        if (pos == w->pos && follows(w, &head)) {
+            w->has_here = true;
+            w->here = head;
+        } else if (!w->has_behind && head.idx > w->next_idx) {
+            w->has_behind = true;
+            w->behind_pos = pos;
+            w->behind = head;
+        }
         if (head.flushed_idx > w->flushed_idx) {
             w->flushed_idx = head.flushed_idx;
             w->flushed_pos = pos;

@@ -28,7 +28,12 @@ struct walk {
     uint64_t flushed_pos; /* where */
     uint64_t nonzero_end; /* after the last byte that is not zero, at or behind pos */
     bool newer;           /* stopped at an entry of a newer format */
-    bool head_bad;        /* the segment's head does not check out; s->first_idx and so on are as known */
+    bool has_here;        /* the head at pos checks out and follows: it is the body that does not */
+    struct entry_head here;
+    bool has_behind; /* the first head behind, of a later entry, that checks out */
+    uint64_t behind_pos;
+    struct entry_head behind;
+    bool head_bad; /* the segment's head does not check out; s->first_idx and so on are as known */
 };
 
 /* What stands before a segment, as others than its head tell it. */

@@ -79,6 +79,7 @@ struct actor_options {
     struct uuid boot_id; /* of the machine's present boot */
     struct engine_counters *counters;
     struct actor_env env;
+    struct log_damage *damaged_tail; /* as log_report.tail; may be NULL */
 };
 
 /* A completion of a log job, as it comes back on the control lane. */

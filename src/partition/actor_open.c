@@ -200,6 +200,8 @@ enum kq_err actor_open(struct actor **actor, const struct actor_options *options
     struct log_options log_options = options->log;
     log_options.needs_state = options->machine.ops != NULL;
     enum kq_err err = log_open(&a->log, &log_options, &create, &report, fault);
+    if (options->damaged_tail != NULL)
+        *options->damaged_tail = report.tail;
     if (err == KQ_OK)
         err = start_replica(a, &report, fault);
     if (err != KQ_OK) {
@@ -207,7 +209,10 @@ enum kq_err actor_open(struct actor **actor, const struct actor_options *options
         actor_close(&a);
         return err;
     }
-    a->options.founders = NULL; /* were borrowed */
+    a->options.founders = NULL; /* were borrowed, as all these */
+    a->options.damaged_tail = NULL;
+    a->options.log.tail = NULL;
+    a->options.log.tail_count = 0;
     report_recovery(a, &report);
     if (a->options.machine.ops != NULL && a->options.machine.ops->committed != NULL)
         a->options.machine.ops->committed(a->options.machine.state, now);

@@ -46,6 +46,7 @@ void partition_drop(struct partition **partition)
         log_view_drop(&p->view);
     mailbox_fini(&p->box);
     (void)pthread_mutex_destroy(&p->face_lock);
+    partition_tail_fini(p);
     free(p->dir);
     free(p->title);
     free(p);
@@ -337,9 +338,8 @@ static void *partition_thread(void *argument)
     struct partition *p = argument;
     struct actor_options options;
     describe_actor(p, &options);
-    struct machine_now now = {.mono_us = clock_mono_us(), .wall_ms = clock_wall_ms()};
     struct fault fault = {0};
-    enum kq_err err = actor_open(&p->actor, &options, &now, &fault);
+    enum kq_err err = partition_open(p, &options, &fault);
     if (err != KQ_OK) {
         p->failure = fault;
         p->failure.err = err;
@@ -394,6 +394,7 @@ enum kq_err partition_start(struct partition **partition, const struct partition
     const struct engine_options *engine = engine_options(options->engine);
     mailbox_init(&p->box, engine->mailbox_bytes, &engine_counters(options->engine)->handoffs);
     partition_turns_init(p);
+    partition_tail_init(p);
     p->scrub_deadline.fire = fire_scrub;
     p->scrub_job.run = run_scrub;
     p->join_job.run = run_join;
@@ -415,7 +416,10 @@ void partition_stop(struct partition *partition, enum kq_err reason,
     partition->stopped = stopped;
     partition->stopped_context = context;
     partition->stop = (struct actor_stop_mail){.mail = {.kind = MAIL_STOP}, .reason = reason};
+    struct partition *held = partition_hold(partition);
     REQUIRE(mailbox_post(&partition->box, MAIL_CONTROL, &partition->stop.mail) != MAILBOX_CLOSED);
+    partition_tail_stop(held);
+    partition_drop(&held);
 }
 
 static bool publish(struct partition *p, struct publish_request *request, bool turn)
@@ -566,6 +570,8 @@ bool partition_is_stuck(struct partition *partition, int64_t now_us, int64_t lim
 
 void partition_mend(struct partition *partition, struct partition_mend *mend)
 {
+    if (partition_tail_give(partition, mend))
+        return;
     mend->mail = (struct mail){.kind = MAIL_MEND};
     if (mailbox_post(&partition->box, MAIL_CONTROL, &mend->mail) == MAILBOX_CLOSED)
         actor_refuse(&mend->mail, partition->stop.reason, NULL);

@@ -56,8 +56,8 @@ struct partition_peers {
     /* Once when it serves; then when term, leads, leader, forgot or config_idx are others than
      * last told; commit_idx alone is no news. */
     void (*tell)(void *context, struct partition *partition, const struct replica_news *news);
-    /* Entries first_idx .. last_idx of a sealed segment here are damaged: others have them
-     * (partition_mend). Told again from time to time while it is so. May be NULL. */
+    /* Entries first_idx .. last_idx of a sealed segment here are damaged, or of the unsealed one before it is
+     * open: others have them (partition_mend). Told again from time to time while it is so. May be NULL. */
     void (*damaged)(void *context, struct partition *partition, uint64_t first_idx, uint64_t last_idx);
     /* This replica leads; a member of its lacks what is committed and has taken nothing more
      * for so long. Told again every second while it is so. May be NULL. */
@@ -79,6 +79,7 @@ struct partition_options {
     const struct raft_member *founders;
     uint32_t founder_count;
     bool joins;
+    bool alone;                          /* nobody else holds it: nobody is asked for what is damaged in its tail */
     const struct partition_peers *peers; /* borrowed while it runs; NULL: groups of one only */
     struct partition_limits limits;
     struct machine machine; /* ops NULL: a data partition */
@@ -238,7 +239,8 @@ struct partition_mend {
     const struct log_slice *entries; /* consecutive, all of the damage; body_crc as found with them there */
     uint32_t count;
     void (*done)(struct partition_mend *mend);
-    struct fault fault; /* KQ_OK: they agree with what is here, and are written; else log_repair's answer */
+    struct fault fault; /* KQ_OK: they agree with what is here, and are written; else log_repair's answer; KQ_AGAIN:
+                         * not needed any more */
 };
 void partition_mend(struct partition *partition, struct partition_mend *mend);
 

@@ -49,6 +49,12 @@ struct partition {
     uint64_t scrub_cursor;
     atomic_bool ended;
 
+    pthread_mutex_t tail_lock; /* partition_tail.c; a leaf */
+    pthread_cond_t tail_news;
+    struct partition_mend *tail_mend;
+    bool tail_waits;
+    bool tail_stop;
+
     pthread_mutex_t face_lock;
     struct log_view *view;
     struct fault face_fault;
@@ -61,6 +67,17 @@ struct partition {
 
 /* fault NULL: none. */
 void partition_set_face(struct partition *p, enum partition_state state, const struct fault *fault);
+
+/* ---- partition_tail.c ------------------------------------------------------------------ */
+
+void partition_tail_init(struct partition *p);
+void partition_tail_fini(struct partition *p);
+/* The partition's own thread; blocks. actor_open, and what of a damaged tail others have. */
+enum kq_err partition_open(struct partition *p, struct actor_options *options, struct fault *fault);
+/* Any thread. False: it is not waiting for such. */
+bool partition_tail_give(struct partition *p, struct partition_mend *mend);
+/* Any thread. It waits no more. */
+void partition_tail_stop(struct partition *p);
 
 /* ---- partition_turns.c ---------------------------------------------------------------- */
 

@@ -227,6 +227,73 @@ static void a_flipped_bit_of_a_segments_head_is_put_right(void)
     fleet_end(&f);
 }
 
+/* Where t-0 at that broker has a message late in the log. */
+static int64_t find_in_tail(const struct fleet *f, int id, char path[PATH_BYTES])
+{
+    char text[32];
+    char dir[PATH_BYTES];
+    int64_t pos = -1;
+    (void)snprintf(dir, sizeof(dir), "%s/t-0", fleet_dir(f, id));
+    int n = snprintf(text, sizeof(text), "m-%d.", MESSAGES - 20);
+    for (int nth = 0; pos < 0 && folder_nth(dir, ".log", nth, path, PATH_BYTES); nth++)
+        pos = file_find(path, text, (size_t)n, false);
+    return pos;
+}
+
+struct tail {
+    const struct fleet *fleet;
+    int id;
+    char path[PATH_BYTES];
+    int64_t pos;
+};
+
+static int64_t le64_at(FILE *file, long pos)
+{
+    uint8_t bytes[8] = {0};
+    uint64_t value = 0;
+    if (fseek(file, pos, SEEK_SET) != 0 || fread(bytes, 1, sizeof(bytes), file) != sizeof(bytes))
+        return -1;
+    for (int i = 7; i >= 0; i--)
+        value = value << 8 | bytes[i];
+    return (int64_t)value;
+}
+
+/* The mark in the hard state (its third slot: src/log/hard_state.c) says that the message is flushed. */
+static bool tail_is_marked(void *arg)
+{
+    struct tail *tail = arg;
+    char state[PATH_BYTES];
+    tail->pos = find_in_tail(tail->fleet, tail->id, tail->path);
+    (void)snprintf(state, sizeof(state), "%s/t-0/hard-state", fleet_dir(tail->fleet, tail->id));
+    FILE *file = fopen(state, "rb");
+    if (file == NULL)
+        return false;
+    bool marked = tail->pos > 0 && le64_at(file, 2 * 4096 + 96) == strtoll(strrchr(tail->path, '/') + 1, NULL, 10) &&
+                  le64_at(file, 2 * 4096 + 112) > tail->pos;
+    (void)fclose(file);
+    return marked;
+}
+
+static void a_flipped_bit_in_what_grows_is_fetched_before_the_log_is_open(void)
+{
+    struct fleet *f = fleet_with_sealed_segments();
+    for (int round = 0; round < 2; round++) {
+        int id = round == 0 ? leader_of(f, 0, 0) : leader_of(f, 0, 0) % 3 + 1;
+        struct tail tail = {.fleet = f, .id = id};
+        char path[PATH_BYTES];
+        CU_ASSERT_FATAL(wait_until(tail_is_marked, &tail, GO_ON_MS));
+        fleet_kill(f, id);
+        CU_ASSERT_FATAL(file_flip_bit(tail.path, tail.pos + 2, 0));
+        CU_ASSERT_FATAL(find_in_tail(f, id, path) < 0);
+        fleet_start(f, id);
+        CU_ASSERT(daemon_said(fleet_daemon(f, id), "was damaged is whole again", WHOLE_MS));
+        CU_ASSERT(find_in_tail(f, id, path) == tail.pos);
+        CU_ASSERT(fleet_whole(f, 3, WHOLE_MS));
+        expect_all_everywhere(f, round == 0 ? "leader" : "follower");
+    }
+    fleet_end(&f);
+}
+
 /* ---- an empty disk ---------------------------------------------------------------------- */
 
 static void a_wiped_broker_is_filled_again(void)
@@ -257,6 +324,8 @@ static const struct unit_case cases[] = {
     {"a flipped bit of a follower is fetched again", a_flipped_bit_of_a_follower_is_fetched_again},
     {"a flipped bit of the leader is served to nobody", a_flipped_bit_of_the_leader_is_served_to_nobody},
     {"a flipped bit of a segment's head is put right", a_flipped_bit_of_a_segments_head_is_put_right},
+    {"a flipped bit in what grows is fetched before the log is open",
+     a_flipped_bit_in_what_grows_is_fetched_before_the_log_is_open},
     {"a wiped broker is filled again", a_wiped_broker_is_filled_again},
 };
 E2E_MAIN("cluster: disk", cases)

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_BYTES = 256, FILES_MAX = 1024, SECTOR_BYTES = 512 };
+enum { PATH_BYTES = 256, FILES_MAX = 1024, SECTOR_BYTES = 512, HARD_STATE_SEEN_BYTES = 64 };
 
 struct files {
     char at[FILES_MAX][PATH_BYTES];
@@ -144,6 +144,37 @@ bool flips_do_in_tail(struct sim_broker *broker, const char *topic, struct chanc
         if (size_bytes <= SEGMENT_HEAD_BYTES)
             return false;
         spoil(broker, path, SEGMENT_HEAD_BYTES, size_bytes, chance);
+        return true;
+    }
+    return false;
+}
+
+/* The hard state of a replica that was not put aside. */
+static void take_state_path(void *context, const char *path)
+{
+    (void)context;
+    const char *name = strrchr(path, '/');
+    if (name != NULL && strcmp(name + 1, HARD_STATE_NAME) == 0 && strlen(path) < PATH_BYTES &&
+        strstr(path, ".stray-") == NULL && strstr(path, ".deleted-") == NULL && files.count < FILES_MAX)
+        (void)snprintf(files.at[files.count++], PATH_BYTES, "%s", path);
+}
+
+bool flips_do_in_hard_state(struct sim_broker *broker, const char *topic, struct chance *chance)
+{
+    struct io_mem *mem = disk_mem(broker_node(broker)->disk);
+    char folder[PATH_BYTES];
+    (void)snprintf(folder, sizeof folder, "/%s-0/", topic);
+    files.count = 0;
+    io_mem_each_durable(mem, take_state_path, NULL);
+    for (unsigned i = 0; i < files.count; i++) {
+        const char *path = files.at[i];
+        if (strstr(path, folder) == NULL)
+            continue;
+        for (uint64_t slot = 0; slot < 2; slot++)
+            io_mem_flip(mem, path, slot * HARD_STATE_SLOT_BYTES + chance_below(chance, HARD_STATE_SEEN_BYTES),
+                        (uint8_t)(1U << chance_below(chance, 8)));
+        done_to[broker_number(broker) - 1] = true;
+        trace_say(TRACE_FAULT, "%s: a bit flips in each slot of %s", broker_node(broker)->name, path);
         return true;
     }
     return false;

@@ -15,9 +15,13 @@
 /* Changes a bit or a sector somewhere on the broker's disk, which runs or not. False:
  * nothing there can be touched. */
 bool flips_do(struct sim_broker *broker, struct chance *chance);
-/* Likewise in the segment that is not sealed of this topic's partition 0: what it cannot mend alone. */
+/* Likewise in the segment that is not sealed of this topic's partition 0: what it cannot mend alone, and with
+ * others can. */
 bool flips_do_in_tail(struct sim_broker *broker, const char *topic, struct chance *chance);
 /* It was done to this broker, in this run. */
 bool flips_done_to(const struct sim_broker *broker);
+/* Both slots of the hard state of the replica of partition 0: what it voted for is not known any more. The
+ * broker must be down. False: there is none. */
+bool flips_do_in_hard_state(struct sim_broker *broker, const char *topic, struct chance *chance);
 
 #endif

@@ -21,6 +21,8 @@ const struct scenario *scenarios(unsigned *count)
         {"bit-flip", "a bit flips in a sealed segment", 3, 0, WORLD_DRAWN, story_a_bit_flips, NULL},
         {"bad-heads", "bits flip in heads of segments, of a sealed one and of one that grows", 3, 0, WORLD_KEEPS_ALL,
          story_heads_are_damaged, NULL},
+        {"bad-tail", "bits flip in what is not sealed yet, of one broker after the other", 3, 0, WORLD_KEEPS_ALL,
+         story_a_tail_is_damaged, NULL},
         {"full-disk", "disks are full again and again, of one broker or of all", 3, 0, WORLD_KEEPS_ALL,
          story_disks_are_full, NULL},
         {"left-behind", "who was away finds its place in the log deleted, and begins anew, in steps", 3, 0,

@@ -45,6 +45,7 @@ bool story_two_replicas_and_one_is_lost(struct chance *chance);
 bool story_disks_are_full(struct chance *chance);
 /* ---- story_damage.c ---- */
 bool story_heads_are_damaged(struct chance *chance);
+bool story_a_tail_is_damaged(struct chance *chance);
 /* ---- story_memory.c ---- */
 bool story_a_folder_is_lost(struct chance *chance);
 bool story_a_leader_sleeps(struct chance *chance);

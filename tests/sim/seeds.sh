@@ -14,7 +14,7 @@ fi
 "$SIMULATE" --world core --seed 1 --seeds 1200
 "$SIMULATE" --brokers 1 --seed 1 --seeds 5 --twice
 "$SIMULATE" --brokers 3 --seed 1 --seeds 5 --twice
-for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk quarantined lost-half bit-flip bad-heads \
+for story in all-lose-power wiped-disk wiped-while-down slow-leader stalled-disk quarantined lost-half bit-flip bad-heads bad-tail \
     lost-folder asleep between-steps failing-calls long-tail full-disk left-behind forgetful founding \
     handover commits drain-leader move-leader remove-controller cut-learner topic-again deaf-leader mute-leader duplicate \
     session-order figure-8 same-index partly-connected; do

@@ -67,6 +67,7 @@ struct group {
     uint32_t partition;
     uint64_t number;
     struct stand stands[NODES_MAX];
+    uint64_t given_idx[NODES_MAX]; /* began anew there, with the configuration that was in force by then */
     struct known_producer producers[PRODUCERS_SEEN];
     unsigned producer_count;
     struct mark marks[MARKS_SEEN]; /* the newest; a ring */
@@ -324,9 +325,11 @@ static void look_at_end(const struct look *look)
     bool founder = log_hard_state(look->actor->log)->voter_count > 0; /* who joined does not know with whom it began */
     /* One that began anew has the newest that its leader had committed, which may stand further behind. */
     bool began_anew = raft->config.idx != 0 && raft->config.idx <= raft->base_idx;
-    if (!began_anew && (founder || raft->config.idx != 0))
+    uint64_t given_idx = look->group->given_idx[look->node];
+    if (!began_anew && (raft->config.idx > given_idx || (founder && raft->config.idx == 0)))
         compare(look, KIND_CONFIG, 0, idx, term, seats_of(&raft->config));
-    if (raft->before.idx < raft->config.idx && (founder || raft->before.idx != 0))
+    if (raft->before.idx < raft->config.idx &&
+        (raft->before.idx > given_idx || (founder && raft->before.idx == 0 && given_idx == 0)))
         compare(look, KIND_BEFORE, 0, idx, term, seats_of(&raft->before));
     if (look->actor->options.machine.ops == NULL)
         look_at_producers(look);
@@ -407,6 +410,17 @@ void __wrap_actor_turn(struct actor *actor, struct mail_list *control, struct ma
 {
     __real_actor_turn(actor, control, data, now);
     look_at(actor);
+}
+
+enum kq_err __real_actor_take_state(struct actor *actor, uint64_t idx, const void *state, size_t state_bytes,
+                                    struct fault *fault);
+enum kq_err __wrap_actor_take_state(struct actor *actor, uint64_t idx, const void *state, size_t state_bytes,
+                                    struct fault *fault);
+enum kq_err __wrap_actor_take_state(struct actor *actor, uint64_t idx, const void *state, size_t state_bytes,
+                                    struct fault *fault)
+{
+    group_of(actor)->given_idx[machine_node()->id % NODES_MAX] = idx;
+    return __real_actor_take_state(actor, idx, state, state_bytes, fault);
 }
 
 /* It was just appended. */

@@ -2,6 +2,7 @@
  * without the replica being filled anew. */
 #include "log/segment.h"
 #include "sim/disk.h"
+#include "sim/flips.h"
 #include "sim/judge.h"
 #include "sim/scenarios.h"
 #include "sim/story.h"
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PATH_BYTES = 256, HEAD_SEEN_BYTES = 64, HEADS_BEGIN = 8, MEND_S = 60 };
+enum { PATH_BYTES = 256, HEAD_SEEN_BYTES = 64, HEADS_BEGIN = 8, MEND_S = 60, TAIL_ROUNDS = 4 };
 
 /* Logs of a data partition on one disk: the first and the last. */
 struct logs {
@@ -119,4 +120,35 @@ bool story_heads_are_damaged(struct chance *chance)
     if (files_aside(ill) != aside)
         judge_fails("broker %u: a replica was filled anew for a head that can be told without it", ill);
     return judge_verdict() == NULL && story_takes_messages("heads of segments were damaged", 20);
+}
+
+/* Of what is not sealed yet, below what was flushed: it is not opened with that, and the others have it. It comes back
+ * as the replica that it was, whoever leads. */
+bool story_a_tail_is_damaged(struct chance *chance)
+{
+    if (!story_settles("it begins"))
+        return false;
+    for (int round = 0; round < TAIL_ROUNDS; round++) {
+        unsigned ill = story_wait_for_leader("t0", 0);
+        if (ill == 0)
+            return false;
+        if (chance_once_in(chance, 2))
+            ill = story_another(ill, chance);
+        story_load(chance_between(chance, 500, 2500));
+        unsigned aside = files_aside(ill);
+        broker_die(brokers_at(ill), DEATH_POWER);
+        for (int64_t i = chance_between(chance, 1, 3); i > 0; i--)
+            (void)flips_do_in_tail(brokers_at(ill), "t0", chance);
+        if (chance_once_in(chance, 2))
+            story_load(chance_between(chance, 100, 3000));
+        broker_boot(brokers_at(ill));
+        story_load(5000); /* after three seconds a new one would be asked for */
+        if (!story_settles("a tail was damaged"))
+            return false;
+        if (files_aside(ill) != aside) {
+            judge_fails("broker %u: a replica was filled anew for damage in its tail that the others can mend", ill);
+            return false;
+        }
+    }
+    return story_takes_messages("tails were damaged", 20);
 }

@@ -217,8 +217,9 @@ bool story_a_disk_stalls_for_good(struct chance *chance)
     return story_settles("its disk was mended");
 }
 
-/* Damage in what it must have: it may neither vote nor lead with that, nor mend it alone. It is
- * made anew from the others, and counts again: the others die one at a time after that. */
+/* Damage in what it must have: it may neither vote nor lead with that, nor mend it alone. What the
+ * others have of its tail comes back; without its hard state it is made anew from the others. It
+ * counts again: the others die one at a time after that. */
 bool story_a_replica_is_quarantined(struct chance *chance)
 {
     if (!story_settles("it begins"))
@@ -227,9 +228,11 @@ bool story_a_replica_is_quarantined(struct chance *chance)
     if (chance_once_in(chance, 2))
         ill = story_another(ill, chance);
     story_load(chance_between(chance, 500, 2500));
+    bool in_state = chance_once_in(chance, 2);
     for (int i = 0; i < 20; i++) {
         broker_die(brokers_at(ill), DEATH_POWER);
-        if (flips_do_in_tail(brokers_at(ill), "t0", chance))
+        if (in_state ? flips_do_in_hard_state(brokers_at(ill), "t0", chance)
+                     : flips_do_in_tail(brokers_at(ill), "t0", chance))
             break;
         broker_boot(brokers_at(ill)); /* a segment was just sealed */
         story_load(500);

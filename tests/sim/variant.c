@@ -7,7 +7,7 @@
 static struct variant drawn = {.retention_bytes = -1, .retention_ms = -1};
 
 enum { SMALLEST_BYTES = 48 * 1024, LARGEST_BYTES = 512 * 1024, SHORTEST_MS = 500, LONGEST_MS = 20000 };
-enum { STATE_EVERY_BYTES = 6 * 1024, MACHINE_SEGMENT_BYTES = 16 * 1024 };
+enum { STATE_EVERY_BYTES = 2 * 1024, MACHINE_SEGMENT_BYTES = 4 * 1024 };
 
 void variant_draw(uint64_t seed, bool flush_interval, bool alone)
 {

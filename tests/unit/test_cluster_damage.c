@@ -1,6 +1,6 @@
 /*
- * Damaged logs in a cluster of three in one process: what a replica that is to give entries to
- * another does when its own disk hangs.
+ * Damaged logs in a cluster of three in one process: a tail that the others mend, and what a
+ * replica that is to give entries to another does when its own disk hangs.
  */
 #include "base/clock.h"
 #include "base/require.h"
@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- a disk that hangs ---------------------------------------------------------------- */
 
@@ -157,7 +158,88 @@ static void who_reads_for_others_hears_on_when_the_disk_hangs(void)
     rig_end();
 }
 
+/* ---- a damaged tail -------------------------------------------------------------------- */
+
+/* The log file with the highest number of that replica. */
+static void last_log(uint32_t id, const char *replica, char path[RIG_PATH_BYTES])
+{
+    for (int off = MESSAGES; off >= 0; off--) {
+        (void)snprintf(path, RIG_PATH_BYTES, "%s/%s/%020d.log", rig_nodes[id].dir, replica, off);
+        if (access(path, F_OK) == 0)
+            return;
+    }
+    CU_FAIL_FATAL("there is no log file");
+}
+
+/* A byte changes in the file; and it has another size than it was closed with, so that it is not taken to be as it was
+ * closed. */
+static void spoil_closed(const char *path, long pos)
+{
+    FILE *file = fopen(path, "r+");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    (void)fseek(file, pos, SEEK_SET);
+    int byte = fgetc(file);
+    (void)fseek(file, pos, SEEK_SET);
+    (void)fputc(byte ^ 0x10, file);
+    (void)fseek(file, 0, SEEK_END);
+    for (int i = 0; i < 4096; i++)
+        (void)fputc(0, file);
+    (void)fclose(file);
+}
+
+static bool serves_all(uint32_t id)
+{
+    struct image *image = cluster_image(rig_nodes[id].cluster);
+    struct partition *partition = image_partition(rig_topic(image, "t"), 0);
+    struct log_view *view = partition == NULL ? NULL : partition_view(partition);
+    struct log_iter it;
+    struct fault fault;
+    enum kq_err err = view == NULL ? KQ_AGAIN : log_iter_seek(&it, view, 0);
+    struct log_slice slice;
+    while (err == KQ_OK)
+        err = log_iter_next(&it, &slice, &fault);
+    if (view != NULL)
+        log_view_drop(&view);
+    image_drop(&image);
+    return err == KQ_EOF;
+}
+
+static void a_damaged_tail_is_mended_and_the_replica_stays(void)
+{
+    char path[RIG_PATH_BYTES];
+    form_with_segments();
+    for (int round = 0; round < 2; round++) {
+        rig_stop(ASKED);
+        last_log(ASKED, "t-0", path);
+        spoil_closed(path, round == 0 ? 4096 + 5000 : 4096 + 30); /* a body, a head */
+        rig_start(ASKED);
+        EVENTUALLY(rig_messages(ASKED, "t", 0) == MESSAGES && serves_all(ASKED));
+        EVENTUALLY(rig_is_well(1));
+    }
+    int64_t until_us = clock_mono_us() + 5 * 1000 * 1000; /* a new one would be asked for after three seconds */
+    while (clock_mono_us() < until_us && rig_count_folders(ASKED, "t-0.stray-") == 0)
+        rig_moment();
+    CU_ASSERT_EQUAL(rig_count_folders(ASKED, "t-0.stray-"), 0);
+    rig_end();
+}
+
+/* The broker-level group's own: it is asked of the others before the start gives up. */
+static void a_damaged_tail_of_the_metadata_is_mended(void)
+{
+    char path[RIG_PATH_BYTES];
+    form_with_segments();
+    rig_stop(ASKED);
+    last_log(ASKED, "__cluster_metadata-0", path);
+    spoil_closed(path, 4096 + 30);
+    rig_start(ASKED);
+    EVENTUALLY(rig_messages(ASKED, "t", 0) == MESSAGES);
+    EVENTUALLY(rig_is_well(1));
+    rig_end();
+}
+
 static const struct unit_case cases[] = {
+    {"a damaged tail is mended, and the replica stays", a_damaged_tail_is_mended_and_the_replica_stays},
+    {"a damaged tail of the metadata is mended", a_damaged_tail_of_the_metadata_is_mended},
     {"who reads for others hears on when the disk hangs", who_reads_for_others_hears_on_when_the_disk_hangs},
 };
 UNIT_MAIN("cluster: damage", cases)
