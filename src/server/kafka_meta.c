@@ -34,7 +34,11 @@ void kafka_handle_api_versions(struct kafka_call *call, struct worker *worker)
 
 /* ---- brokers --------------------------------------------------------------------------------- */
 
-/* Those that live and that Kafka clients can reach; *count of them. NULL: no room. */
+/* As long as Kafka's own (broker.session.timeout.ms). A broker that the machine kept waiting for a second is not gone:
+ * clients close their connections to one that is not listed, among them those on which a group's answers come. */
+enum { LISTED_SILENT_US = 9 * 1000 * 1000 };
+
+/* Those that live, or did just now, and that Kafka clients can reach; *count of them. NULL: no room. */
 static struct kafka_address *addresses_now(struct kafka_call *call, const struct image *image, size_t *count)
 {
     struct links *links = cluster_links(call->broker->cluster);
@@ -43,7 +47,7 @@ static struct kafka_address *addresses_now(struct kafka_call *call, const struct
     *count = 0;
     for (size_t i = 0; i < all && list != NULL; i++) {
         uint32_t id = image_broker_at(image, i)->id;
-        if (links_is_alive(links, id) && kafka_address_of(call, image, id, &list[*count]))
+        if (!links_is_silent(links, id, LISTED_SILENT_US) && kafka_address_of(call, image, id, &list[*count]))
             (*count)++;
     }
     return list;

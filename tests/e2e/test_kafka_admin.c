@@ -591,6 +591,29 @@ static void new_partitions_are_led_by_whom_they_prefer(void)
     fleet_drop(&f);
 }
 
+static bool knows_that_one_is_silent(void *context)
+{
+    const struct kafka_metadata_response_topic *topic = look(context, "t");
+    return topic->partitions.count == 1 && topic->partitions.at[0].offline_replicas.count == 1;
+}
+
+/* Clients close their connections to brokers that are not listed, whatever they wait for on them. */
+static void a_broker_that_is_kept_waiting_stays_listed(void)
+{
+    struct fleet *f = fleet_form(&(struct fleet_spec){.brokers = 3});
+    CU_ASSERT_FATAL(fleet_whole(f, 3, WHOLE_MS));
+    struct kafka_caller *c = caller_open(fleet_kafka_port(f, 1));
+    CU_ASSERT_EQUAL(create_one(c, "t", 1, 3, NULL, NULL), KAFKA_ERR_NONE);
+    fleet_pause(f, 3);
+    CU_ASSERT_FATAL(wait_until(knows_that_one_is_silent, c, GO_ON_MS));
+    struct kafka_metadata_request none = {.topics = {.count = 0}};
+    const struct kafka_metadata_response *answer = caller_ask(c, KAFKA_METADATA, 12, &none);
+    CU_ASSERT_EQUAL(answer->brokers.count, 3);
+    fleet_resume(f, 3);
+    caller_close(&c);
+    fleet_end(&f);
+}
+
 static const struct unit_case cases[] = {
     {"topics are made or refused, each for itself", topics_are_made_or_refused_each_for_itself},
     {"topics are deleted by name or id", topics_are_deleted_by_name_or_id},
@@ -604,6 +627,7 @@ static const struct unit_case cases[] = {
     {"epochs that are not known are not told", epochs_that_are_not_known_are_not_told},
     {"three brokers grow, refuse and elect", three_brokers_grow_refuse_and_elect},
     {"new partitions are led by whom they prefer", new_partitions_are_led_by_whom_they_prefer},
+    {"a broker that is kept waiting stays listed", a_broker_that_is_kept_waiting_stays_listed},
 };
 
 E2E_MAIN("kafka admin", cases)
