@@ -43,8 +43,8 @@ steps() {
     "$1" --scenario drain-leader --seed 1 || return 1
     "$1" --kafka --brokers 3 --seed 401 --seeds 6 || return 1
     "$1" --scenario all-lose-power --seed 1 --seeds 12 || return 1
-    "$1" --scenario between-steps --seed 1 --seeds 36 || return 1
-    "$1" --scenario long-tail --seed 1 --seeds 24 || return 1
+    "$1" --scenario between-steps --seed 1 --seeds 24 || return 1
+    "$1" --scenario long-tail --seed 1 --seeds 16 || return 1
     for story in asleep lost-folder failing-calls left-behind full-disk forgetful founding handover commits session-order; do
         "$1" --scenario "$story" --seed 1 --seeds 6 || return 1
     done
