@@ -323,10 +323,8 @@ static void look_at_end(const struct look *look)
     uint64_t idx = raft->last_idx, term = raft->last_term;
     compare(look, KIND_NEXT_OFF, 0, idx, term, (uint64_t)log_next_off(look->actor->log));
     bool founder = log_hard_state(look->actor->log)->voter_count > 0; /* who joined does not know with whom it began */
-    /* One that began anew has the newest that its leader had committed, which may stand further behind. */
-    bool began_anew = raft->config.idx != 0 && raft->config.idx <= raft->base_idx;
     uint64_t given_idx = look->group->given_idx[look->node];
-    if (!began_anew && (raft->config.idx > given_idx || (founder && raft->config.idx == 0)))
+    if (raft->config.idx > given_idx || (founder && raft->config.idx == 0))
         compare(look, KIND_CONFIG, 0, idx, term, seats_of(&raft->config));
     if (raft->before.idx < raft->config.idx &&
         (raft->before.idx > given_idx || (founder && raft->before.idx == 0 && given_idx == 0)))
