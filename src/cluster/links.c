@@ -225,9 +225,11 @@ void links_forget(struct links *links, const struct group_id *group)
 
 /* ---- for partitions ---------------------------------------------------------------------------- */
 
+/* Not of what the cluster writes for itself: a wiped broker makes the controller write, which would
+ * then bound for a second what that broker is filled with. */
 static void note_publishing(struct links *links, const struct packet *packet)
 {
-    if (packet->entry_count > 0 && packet->entries[0]->type == LOG_ENTRY_RECORDS)
+    if (!packet->machine && packet->entry_count > 0 && packet->entries[0]->type == LOG_ENTRY_RECORDS)
         atomic_store_explicit(&links->published_us, clock_mono_us(), memory_order_relaxed);
 }
 

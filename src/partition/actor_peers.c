@@ -252,6 +252,7 @@ static struct packet *new_packet(const struct actor *actor, const struct raft_me
     packet->message = *message;
     packet->entries = (struct shared_entry **)(void *)(packet + 1);
     packet->size_bytes = (uint32_t)sizeof *packet;
+    packet->machine = actor->options.machine.ops != NULL;
     if (message->config == NULL)
         return packet;
     packet->config = (struct raft_config){.idx = message->config->idx,

@@ -51,6 +51,7 @@ struct packet {
     /* APPEND with entries message.prev_idx + 1 .. message.last_idx: either fresh ones, */
     struct shared_entry **entries; /* from the same malloc as the packet */
     uint32_t entry_count;
+    bool machine; /* of a group that carries a state machine: nobody published what it holds */
     /* or committed ones that are read from here when they are sent: catch-up, over the
      * connection of its own, at the bounded rate. */
     struct log_view *view;
