@@ -249,7 +249,7 @@ enum kq_err record_walk_next(struct record_walk *w, struct record *r)
 /* Its headers fill it to its end. By value: else each record would be written to memory for it. */
 static bool headers_are_whole(struct record r)
 {
-    struct slice name, value;
+    struct slice name = {0}, value = {0};
     while (record_header(&r, &name, &value))
         ;
     return r.header_count == 0 && !r.headers.bad && cursor_left(&r.headers) == 0;
@@ -276,10 +276,10 @@ bool record_header(struct record *r, struct slice *name, struct slice *value)
     r->header_count--;
     const uint8_t *at = take_slice(r->headers.at, r->headers.end, name);
     at = take_slice(at, r->headers.end, value);
-    r->headers.bad = at == NULL;
+    r->headers.bad = at == NULL || slice_is_absent(*name); /* a value may be null, a name not */
     if (at != NULL)
         r->headers.at = at;
-    return !r->headers.bad && !slice_is_absent(*name);
+    return !r->headers.bad;
 }
 
 struct slice record_header_named(struct record *r, const char *name)

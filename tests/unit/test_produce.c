@@ -129,6 +129,10 @@ static void records_that_cannot_be_are_refused(void)
     batch.data[batch.len - 2] = 0x7e;                   /* ... but its value has a length */
     seal(&batch);
     CU_ASSERT_EQUAL(judge(&batch, true), PRODUCE_BAD_RECORD);
+    batch.data[batch.len - 4] = 0x01; /* no name, which Kafka refuses, */
+    batch.data[batch.len - 3] = 0x04; /* and all that is left is its value */
+    seal(&batch);
+    CU_ASSERT_EQUAL(judge(&batch, true), PRODUCE_BAD_RECORD);
     buf_fini(&batch);
 }
 
