@@ -141,7 +141,7 @@ static void serve_entries(void *context, struct asked *asked)
         (void)fault_set(&fault, KQ_NO_MEMORY, "out of memory");
     else if ((g->partition = links->options.find(links->options.context, &group)) == NULL)
         (void)fault_set(&fault, KQ_NOT_FOUND, "there is no replica of it here");
-    if (fault.err != KQ_OK) {
+    if (g == NULL || fault.err != KQ_OK) {
         ask_answer(asked, &fault, NULL, 0);
         free(g);
         return;

@@ -291,7 +291,8 @@ void classic_apply_group(struct group *group, const struct group_record *r)
 static struct slice take_text(struct cursor *c)
 {
     size_t len = cursor_u8(c);
-    return slice_of(cursor_bytes(c, len), len);
+    const void *bytes = cursor_bytes(c, len);
+    return bytes != NULL ? slice_of(bytes, len) : slice_text("");
 }
 
 static struct slice take_bytes(struct cursor *c)

@@ -51,6 +51,7 @@ struct partition {
 
     pthread_mutex_t tail_lock; /* partition_tail.c; a leaf */
     pthread_cond_t tail_news;
+    struct log_damage tail_damage; /* its own thread's */
     struct partition_mend *tail_mend;
     bool tail_waits;
     bool tail_stop;

@@ -110,23 +110,23 @@ static enum kq_err open_with(struct partition *p, struct actor_options *options,
 
 enum kq_err partition_open(struct partition *p, struct actor_options *options, struct fault *fault)
 {
-    struct log_damage damage = {.first_idx = 0};
-    options->damaged_tail = &damage;
+    const struct log_damage *damage = &p->tail_damage;
+    options->damaged_tail = &p->tail_damage;
     enum kq_err err = open_once(p, options, fault);
     const struct partition_peers *peers = p->options.peers;
-    if (err != KQ_CORRUPT || damage.first_idx == 0 || p->options.alone || peers == NULL || peers->damaged == NULL)
+    if (err != KQ_CORRUPT || damage->first_idx == 0 || p->options.alone || peers == NULL || peers->damaged == NULL)
         return err;
     SAY_WARNING("%s: is not open yet: %s. Entries %llu to %llu are asked of the other brokers", p->title,
-                fault_text(fault), (unsigned long long)damage.first_idx, (unsigned long long)damage.last_idx);
+                fault_text(fault), (unsigned long long)damage->first_idx, (unsigned long long)damage->last_idx);
     int64_t until_us = clock_mono_us() + TAIL_US;
     bool stop = wait_more(p, true);
-    while (err == KQ_CORRUPT && damage.first_idx > 0 && !stop && clock_mono_us() < until_us) {
-        uint64_t first_idx = damage.first_idx;
-        peers->damaged(peers->context, p, damage.first_idx, damage.last_idx);
+    while (err == KQ_CORRUPT && damage->first_idx > 0 && !stop && clock_mono_us() < until_us) {
+        uint64_t first_idx = damage->first_idx;
+        peers->damaged(peers->context, p, damage->first_idx, damage->last_idx);
         struct partition_mend *mend = wait_for_entries(p, clock_mono_us() + ASK_AGAIN_US);
         if (mend != NULL)
             err = open_with(p, options, mend, fault);
-        if (damage.first_idx > first_idx) /* there is more behind it */
+        if (damage->first_idx > first_idx) /* there is more behind it */
             until_us = clock_mono_us() + TAIL_US;
         stop = wait_more(p, true);
     }
