@@ -284,8 +284,7 @@ bool record_header(struct record *r, struct slice *name, struct slice *value)
 
 struct slice record_header_named(struct record *r, const char *name)
 {
-    struct slice found;
-    struct slice value;
+    struct slice found = {0}, value = {0};
     while (record_header(r, &found, &value))
         if (slice_equal_text(found, name))
             return value;
