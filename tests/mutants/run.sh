@@ -32,7 +32,8 @@ jobs=$(nproc 2>/dev/null || echo 2)
 steps() {
     case $subject in raft-* | '')
         "$1" --world core --seed 1 --seeds 1200 || return 1
-        "$1" --world core --seed 4201 --seeds 200 || return 1
+        "$1" --world core --seed 5361 --seeds 20 || return 1
+        "$1" --world core --seed 13681 --seeds 20 || return 1
         ;;
     esac
     "$1" --brokers 1 --seed 1 --seeds 10 || return 1
